@@ -1,0 +1,178 @@
+/*
+ * internal.h - what the stages tell each other
+ *
+ *     file --source--> text --servers--> server list --points--> sorted points
+ *          --image--> flat bytes --lookup--> server
+ *
+ * Each stage is a C file that knows nothing of the others; roll.c alone knows the
+ * order. servers.c, digest.c, profile.c, points.c, image.c are pure: no system call,
+ * no global. What they find wrong they say in a struct ketama_flaw.
+ */
+#ifndef KETAMA_INTERNAL_H
+#define KETAMA_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "ketama.h"
+
+/* Four bytes as a little-endian word, at any address, on any machine. */
+static inline uint32_t ketama_load32(const unsigned char *bytes)
+{
+    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
+           (uint32_t)bytes[3] << 24;
+}
+
+/* What is wrong, and in which line of the file or place of the list (0: none). */
+struct ketama_flaw {
+    uint64_t line;
+    char reason[256];
+};
+
+/* ---- source.c: a path -> the file's text, and the state of the file it is from */
+
+/* The state of a file; two equal stamps are the same content, but for the racy rule. */
+struct ketama_stamp {
+    uint64_t device;
+    uint64_t inode;
+    uint64_t size_bytes;
+    int64_t mtime_ns;
+    int64_t ctime_ns;
+};
+
+struct ketama_source {
+    struct ketama_stamp stamp;
+    int64_t read_at_ns; /* the clock before the first byte was read */
+    unsigned char md5[16];
+};
+
+int ketama_source_look(const char *path, struct ketama_stamp *stamp);
+int ketama_source_read(const char *path, struct ketama_source *source, char **text,
+                       struct ketama_flaw *flaw);
+bool ketama_stamp_equal(const struct ketama_stamp *a, const struct ketama_stamp *b);
+bool ketama_source_settled(const struct ketama_source *source);
+
+/* ---- servers.c: text -> server list */
+
+struct ketama_listed {
+    const char *address; /* in the text it was read from, not NUL-terminated */
+    uint64_t weight;
+    uint32_t length; /* of the address, bytes */
+};
+
+struct ketama_server_list {
+    struct ketama_listed *at;
+    uint32_t count;
+    uint32_t room;
+    uint64_t total; /* weight of all */
+};
+
+/* Both fill *list, which lives no longer than what it was made from, and which
+ * ketama_servers_free() frees, whatever they return. */
+int ketama_servers_parse(const char *text, size_t size, struct ketama_server_list *list,
+                         struct ketama_flaw *flaw);
+int ketama_servers_copy(const ketama_server *servers, size_t count,
+                        struct ketama_server_list *list, struct ketama_flaw *flaw);
+void ketama_servers_free(struct ketama_server_list *list);
+
+/* ---- profile.c: what the dialects of ketama differ in */
+
+enum {
+    KETAMA_LABEL_MAX = KETAMA_ADDRESS_MAX + 32, /* the longest text hashed for a point */
+    KETAMA_YIELD_MAX = 8,                       /* the most points one digest gives */
+};
+
+struct ketama_profile {
+    uint32_t id;    /* stands in the image */
+    uint32_t yield; /* points that one digest gives */
+    /* how many digests a server is given */
+    uint32_t (*digests)(uint64_t weight, uint64_t total, uint32_t servers);
+    /* the text that is hashed for a server's k-th digest; returns its length */
+    size_t (*label)(const struct ketama_listed *server, uint32_t k,
+                    char label[KETAMA_LABEL_MAX]);
+    /* that text's digest, as points */
+    void (*digest)(const char *label, size_t len, uint32_t points[KETAMA_YIELD_MAX]);
+    /* where equal points tie, the server that comes earlier in this order wins */
+    void (*order)(const struct ketama_server_list *list, uint32_t *order);
+    /* a key's place on the circle */
+    uint32_t (*hash)(const void *key, size_t len);
+};
+
+extern const struct ketama_profile ketama_profile_libketama;
+
+/* ---- points.c: server list -> sorted points */
+
+struct ketama_point_list {
+    ketama_point *at; /* ascending; equal ones in the profile's order */
+    uint32_t count;
+};
+
+int ketama_points_make(const struct ketama_profile *profile,
+                       const struct ketama_server_list *servers,
+                       struct ketama_point_list *points, struct ketama_flaw *flaw);
+void ketama_points_free(struct ketama_point_list *points);
+
+/* ---- image.c: points <-> flat relocatable bytes */
+
+struct ketama_image; /* the bytes; their layout is image.c's secret */
+
+struct ketama_image_server {
+    uint64_t weight;
+    uint64_t share;
+    uint32_t points;
+    uint32_t address_at; /* in the names */
+};
+
+/* Where things are, found once, so that a lookup need not compute it. */
+struct ketama_view {
+    const ketama_point *points;
+    const uint32_t *index; /* index[b]: the first point whose top bits are >= b */
+    const struct ketama_image_server *servers;
+    const char *names; /* NUL-terminated, one after the other */
+    const struct ketama_source *source;
+    uint32_t point_count;
+    uint32_t server_count;
+    uint32_t shift; /* a hash shifted right by this is its b */
+};
+
+struct ketama_image *ketama_image_make(const struct ketama_profile *profile,
+                                       const struct ketama_server_list *servers,
+                                       const struct ketama_point_list *points,
+                                       const struct ketama_source *source);
+void ketama_image_view(const struct ketama_image *image, struct ketama_view *view);
+void ketama_image_free(struct ketama_image *image);
+
+/* ---- roll.c: the one handle */
+
+struct ketama_handle {
+    /* The first three are those of libketama.so.1, for programs that read them. */
+    int numpoints;
+    void *modtime;
+    void *array;
+
+    struct ketama_view view;
+    const struct ketama_profile *profile;
+    struct ketama_image *image;
+    uint64_t generation;
+    char *path; /* absolute; NULL: from a list in memory */
+    atomic_uint owners;
+    atomic_bool settled; /* the stamp alone tells whether the file has changed */
+};
+
+/* ---- status.c: what went wrong. Those that return int return the status. */
+
+/* Fills *flaw; the format is printf's. */
+int ketama_flawed(struct ketama_flaw *flaw, int status, uint64_t line,
+                  const char *format, ...);
+
+/* A piece of somebody's input made fit for a message: quoted, escaped, cut short. */
+struct ketama_quoted {
+    char text[192];
+};
+struct ketama_quoted ketama_quote(const char *bytes, size_t size);
+
+/* Set the calling thread's last failure. path is NULL where there is no file. */
+int ketama_fail(int status, const char *path, const struct ketama_flaw *flaw);
+int ketama_fail_system(const char *path, int system_errno);
+
+#endif

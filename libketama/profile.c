@@ -1,0 +1,67 @@
+/*
+ * profile.c - what the dialects of ketama differ in: a row each, and its small functions
+ *
+ * "libketama" is Last.fm's, the one that gave the method its name.
+ */
+#include <string.h>
+
+#include "internal.h"
+
+/*
+ * The float rule. A server gets 40 digests times its share of the weight times the
+ * number of servers, computed as the original's compiler did: in single precision
+ * where a float was written, and each step rounded for itself. The roundings are part
+ * of the answer: 61 equal servers get 39 digests each, not 40. Do not simplify.
+ */
+static uint32_t libketama_digests(uint64_t weight, uint64_t total, uint32_t servers)
+{
+    float part = (float)weight / (float)total;
+    double exact = (double)part * 40.0 * (double)(float)servers;
+    float digests = (float)exact;
+    return (uint32_t)digests; /* towards zero, which is floor, as it is never negative */
+}
+
+/* "address-k", k in decimal */
+static size_t libketama_label(const struct ketama_listed *server, uint32_t k,
+                              char label[KETAMA_LABEL_MAX])
+{
+    char digits[10];
+    size_t count = 0, len = server->length;
+
+    memcpy(label, server->address, len);
+    label[len++] = '-';
+    do {
+        digits[count++] = (char)('0' + k % 10);
+        k /= 10;
+    } while (k > 0);
+    while (count > 0)
+        label[len++] = digits[--count];
+    return len;
+}
+
+/* The four little-endian words of its MD5. */
+static void libketama_digest(const char *label, size_t len,
+                             uint32_t points[KETAMA_YIELD_MAX])
+{
+    unsigned char md5[16];
+    ketama_md5(label, len, md5);
+    for (int i = 0; i < 4; i++)
+        points[i] = ketama_load32(md5 + 4 * i);
+}
+
+/* Of equal points, that of the server which stands first in the file wins. */
+static void file_order(const struct ketama_server_list *list, uint32_t *order)
+{
+    for (uint32_t i = 0; i < list->count; i++)
+        order[i] = i;
+}
+
+const struct ketama_profile ketama_profile_libketama = {
+    .id = 1,
+    .yield = 4,
+    .digests = libketama_digests,
+    .label = libketama_label,
+    .digest = libketama_digest,
+    .order = file_order,
+    .hash = ketama_hash,
+};

@@ -1,0 +1,76 @@
+/*
+ * check.h - the little that these tests need of a test framework
+ *
+ * Every test file has one function, run_<file>(), that calls RUN(test) for each of its
+ * tests. A failed check prints where it stands and what it saw, and the test goes on.
+ */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+extern int check_passed, check_failed;
+extern bool check_good;
+
+#define RUN(test)                                                                       \
+    do {                                                                                \
+        check_good = true;                                                              \
+        test();                                                                         \
+        if (check_good)                                                                 \
+            check_passed++;                                                             \
+        else                                                                            \
+            check_failed++, printf("FAILED %s\n", #test);                               \
+    } while (0)
+
+#define CHECK(condition)                                                                \
+    ((condition) ? (void)0                                                              \
+                 : (check_good = false, (void)printf("%s:%d: not so: %s\n", __FILE__,   \
+                                                     __LINE__, #condition)))
+
+#define CHECK_INT(expected, actual)                                                     \
+    check_int(__FILE__, __LINE__, #actual, (long long)(expected), (long long)(actual))
+
+#define CHECK_TEXT(expected, actual)                                                    \
+    check_text(__FILE__, __LINE__, #actual, expected, actual)
+
+static inline void check_int(const char *file, int line, const char *what,
+                             long long expected, long long actual)
+{
+    if (expected == actual)
+        return;
+    check_good = false;
+    printf("%s:%d: %s is %lld, not %lld\n", file, line, what, actual, expected);
+}
+
+static inline void check_text(const char *file, int line, const char *what,
+                              const char *expected, const char *actual)
+{
+    if (strcmp(expected, actual) == 0)
+        return;
+    check_good = false;
+    printf("%s:%d: %s is\n    %s\nnot\n    %s\n", file, line, what, actual, expected);
+}
+
+/* A copy of the bytes that ends where an unreadable page begins; freed at exit. */
+const void *against_the_edge(const void *bytes, size_t size);
+
+/* Writes a file in the tests' own folder, which is removed at exit; returns its path. */
+const char *write_file(const char *name, const void *text, size_t size);
+const char *scratch_path(const char *name);
+
+/* From now on the n-th allocation fails (1: the next one); 0: none does. */
+void fail_allocation(int n);
+/* Whether it came to that. */
+bool allocation_failed(void);
+
+void run_digest(void);
+void run_servers(void);
+void run_points(void);
+void run_lookup(void);
+void run_roll(void);
+void run_status(void);
+
+#endif

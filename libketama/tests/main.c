@@ -1,0 +1,134 @@
+/*
+ * main.c - runs the tests, and the helpers they share
+ */
+#define _DEFAULT_SOURCE
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "check.h"
+
+int check_passed, check_failed;
+bool check_good;
+
+static char folder[] = "/tmp/libketama-tests-XXXXXX";
+
+const void *against_the_edge(const void *bytes, size_t size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t pages = (size + page - 1) / page + (size == 0);
+    unsigned char *map = mmap(NULL, (pages + 1) * page, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED || mprotect(map + pages * page, page, PROT_NONE) != 0) {
+        perror("against_the_edge");
+        exit(1);
+    }
+    unsigned char *to = map + pages * page - size;
+    if (size > 0)
+        memcpy(to, bytes, size);
+    return to;
+}
+
+const char *scratch_path(const char *name)
+{
+    static char paths[8][256];
+    static unsigned next;
+    char *path = paths[next++ % 8];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+const char *write_file(const char *name, const void *text, size_t size)
+{
+    const char *path = scratch_path(name);
+    FILE *file = fopen(path, "wb");
+    if (file == NULL || fwrite(text, 1, size, file) != size || fclose(file) != 0) {
+        perror(path);
+        exit(1);
+    }
+    return path;
+}
+
+static int allocations_left;
+static bool failed;
+
+void fail_allocation(int n)
+{
+    allocations_left = n;
+    failed = false;
+}
+
+bool allocation_failed(void)
+{
+    return failed;
+}
+
+static bool fails_now(void)
+{
+    if (allocations_left == 0 || --allocations_left > 0)
+        return false;
+    failed = true;
+    errno = ENOMEM;
+    return true;
+}
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+char *__real_strdup(const char *text);
+
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+char *__wrap_strdup(const char *text);
+
+void *__wrap_malloc(size_t size)
+{
+    return fails_now() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return fails_now() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+    return fails_now() ? NULL : __real_realloc(old, size);
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t size)
+{
+    return fails_now() ? NULL : __real_aligned_alloc(alignment, size);
+}
+
+char *__wrap_strdup(const char *text)
+{
+    return fails_now() ? NULL : __real_strdup(text);
+}
+
+int main(void)
+{
+    char remove[sizeof folder + 16];
+
+    if (mkdtemp(folder) == NULL) {
+        perror(folder);
+        return 1;
+    }
+    run_digest();
+    run_servers();
+    run_points();
+    run_lookup();
+    run_roll();
+    run_status();
+
+    snprintf(remove, sizeof remove, "rm -r '%s'", folder);
+    if (system(remove) != 0)
+        check_failed++;
+    printf("%d passed, %d failed\n", check_passed, check_failed);
+    return check_failed > 0;
+}

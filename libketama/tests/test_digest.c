@@ -1,0 +1,90 @@
+/*
+ * test_digest.c - MD5 and the hash of a key
+ */
+#include <stdlib.h>
+
+#include "../internal.h"
+#include "check.h"
+
+static const char *hex_md5(const void *message, size_t len)
+{
+    static char hex[33];
+    unsigned char md5[16];
+    ketama_md5(message, len, md5);
+    for (int i = 0; i < 16; i++)
+        snprintf(hex + 2 * i, 3, "%02x", md5[i]);
+    return hex;
+}
+
+static void the_answers_of_rfc_1321(void)
+{
+    static const struct {
+        const char *message, *md5;
+    } answers[] = {
+        {"", "d41d8cd98f00b204e9800998ecf8427e"},
+        {"a", "0cc175b9c0f1b6a831c399e269772661"},
+        {"abc", "900150983cd24fb0d6963f7d28e17f72"},
+        {"message digest", "f96b697d7cb7938d525a2f31aaf161d0"},
+        {"abcdefghijklmnopqrstuvwxyz", "c3fcd3d76192e4007dfb496cca67e13b"},
+        {"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
+         "d174ab98d277d9f5a5611c2c9f419d9f"},
+        {"1234567890123456789012345678901234567890"
+         "1234567890123456789012345678901234567890",
+         "57edf4a22be3c955ac49da2e2107b67a"},
+    };
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
+        CHECK_TEXT(answers[i].md5,
+                   hex_md5(answers[i].message, strlen(answers[i].message)));
+}
+
+/* A chain over every length to 300: each message is made of the digests so far. The
+ * last one was computed with Python's hashlib. */
+static void all_lengths_to_300(void)
+{
+    unsigned char message[316] = {0};
+    for (size_t len = 0; len <= 300; len++)
+        ketama_md5(message, len, message + len % 300);
+    CHECK_TEXT("8d46e55f377f105b5c6b3b8d4d0fbefc", hex_md5(message, 300));
+}
+
+static void nothing_is_read_beyond_the_message(void)
+{
+    char message[300];
+    memset(message, 'x', sizeof message);
+    for (size_t len = 0; len <= sizeof message; len++) {
+        const void *edge = against_the_edge(message, len);
+        unsigned char expected[16], actual[16];
+        ketama_md5(message, len, expected);
+        ketama_md5(edge, len, actual);
+        CHECK(memcmp(expected, actual, 16) == 0);
+        CHECK_INT(ketama_load32(expected), ketama_hash(edge, len));
+    }
+}
+
+static void the_hash_is_the_first_word(void)
+{
+    CHECK_INT(3446378249, ketama_hash("test", 4));
+    CHECK_INT(3649838548, ketama_hash("", 0));
+    CHECK_INT(3649838548, ketama_hash(NULL, 0));
+    CHECK(ketama_hash("a\0b", 3) != ketama_hash("a", 1));
+}
+
+/* The length in bits needs more than 32 bits of it from 512 MiB on. */
+static void a_long_message(void)
+{
+    const size_t size = (size_t)513 << 20;
+    void *zeros = calloc(1, size);
+    CHECK(zeros != NULL);
+    if (zeros != NULL)
+        CHECK_TEXT("f3a8799d64129a6fd8a5aa56f199ac54", hex_md5(zeros, size));
+    free(zeros);
+}
+
+void run_digest(void)
+{
+    RUN(the_answers_of_rfc_1321);
+    RUN(all_lengths_to_300);
+    RUN(nothing_is_read_beyond_the_message);
+    RUN(the_hash_is_the_first_word);
+    RUN(a_long_message);
+}

@@ -1,0 +1,210 @@
+/*
+ * test_lookup.c - image and lookup: key -> point -> server
+ */
+#include <stdlib.h>
+
+#include "../internal.h"
+#include "check.h"
+
+static ketama_continuum opened(const ketama_server *servers, size_t count)
+{
+    ketama_continuum c;
+    CHECK_INT(KETAMA_OK, ketama_open_servers(&c, servers, count));
+    return c;
+}
+
+/* `count` servers "s<i>" with the weights 1, 2 ... `heaviest`, 1 ... */
+static ketama_continuum many(uint32_t count, uint32_t heaviest)
+{
+    ketama_server *servers = calloc(count, sizeof *servers);
+    char (*names)[16] = calloc(count, sizeof *names);
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(names[i], sizeof names[i], "s%lu", (unsigned long)i);
+        servers[i] = (ketama_server){.address = names[i], .weight = i % heaviest + 1};
+    }
+    ketama_continuum c = opened(servers, count);
+    free(servers);
+    free(names);
+    return c;
+}
+
+static void the_two_servers_of_old(void)
+{
+    static const ketama_server servers[] = {{"127.0.0.1:11211", 600, 0, 0},
+                                            {"127.0.0.1:11212", 400, 0, 0}};
+    ketama_continuum c = opened(servers, 2);
+    ketama_server server;
+    uint32_t point;
+
+    CHECK_INT(320, ketama_count_points(c));
+    CHECK_INT(2, ketama_count_servers(c));
+    CHECK_INT(1, ketama_generation(c));
+    CHECK_INT(0, ketama_find(c, "test", 4, &point));
+    CHECK_INT(3454255383, point);
+    CHECK_INT(0, ketama_find(c, against_the_edge("test", 4), 4, NULL));
+    CHECK_INT(ketama_find(c, "a\0b", 3, NULL),
+              ketama_find_hash(c, ketama_hash("a\0b", 3), NULL));
+
+    CHECK_INT(KETAMA_OK, ketama_server_at(c, 1, &server));
+    CHECK_TEXT("127.0.0.1:11212", server.address);
+    CHECK_INT(400, server.weight);
+    CHECK_INT(128, server.points);
+    CHECK_INT(KETAMA_ERANGE, ketama_server_at(c, 2, &server));
+    CHECK_TEXT("there is no server 2, the last one is 1", ketama_error());
+    ketama_close(c);
+}
+
+/* The rule itself, point by point. */
+static uint32_t first_at_or_after(const ketama_point *points, uint32_t count,
+                                  uint32_t hash)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (points[i].point >= hash)
+            return i;
+    return 0;
+}
+
+static void check_against_the_rule(ketama_continuum c)
+{
+    uint32_t count = ketama_count_points(c), point;
+    ketama_point *points = calloc(count, sizeof *points);
+
+    CHECK_INT(count, ketama_points(c, 0, UINT32_MAX, points));
+    for (uint32_t i = 0; i < count; i += 1 + count / 500) {
+        for (uint32_t step = 0; step < 3; step++) {
+            uint32_t hash = points[i].point + step - 1;
+            const ketama_point *right = &points[first_at_or_after(points, count, hash)];
+            CHECK_INT(right->server, ketama_find_hash(c, hash, &point));
+            CHECK_INT(right->point, point);
+        }
+    }
+    CHECK_INT(points[0].server, ketama_find_hash(c, 0, &point));
+    CHECK_INT(points[0].point, point);
+    const ketama_point *last = &points[first_at_or_after(points, count, UINT32_MAX)];
+    CHECK_INT(last->server, ketama_find_hash(c, UINT32_MAX, &point));
+    CHECK_INT(last->point, point);
+    free(points);
+}
+
+static void every_point_and_its_neighbours(void)
+{
+    static const uint32_t counts[] = {1, 2, 3, 7, 61, 1000};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        ketama_continuum c = many(counts[i], 5);
+        check_against_the_rule(c);
+        ketama_close(c);
+    }
+}
+
+/* Each point stands there a thousand times, so a bucket is no longer short. */
+static void one_address_a_thousand_times(void)
+{
+    static ketama_server servers[1000];
+    for (int i = 0; i < 1000; i++)
+        servers[i] = (ketama_server){.address = i % 2 ? "odd:1" : "even:1", .weight = 1};
+    ketama_continuum c = opened(servers, 1000);
+    check_against_the_rule(c);
+    CHECK(ketama_find(c, "key", 3, NULL) <= 1);
+    ketama_close(c);
+}
+
+static void shares_are_exact(void)
+{
+    ketama_continuum c = many(100, 7);
+    uint32_t count = ketama_count_points(c);
+    ketama_point *points = calloc(count, sizeof *points);
+    uint64_t sum = 0, owned[100] = {0};
+
+    ketama_points(c, 0, count, points);
+    for (uint32_t i = 0; i < count; i++) /* wraps around for the first one */
+        owned[points[i].server] +=
+            (uint32_t)(points[i].point - points[(i + count - 1) % count].point);
+    for (uint32_t i = 0; i < 100; i++) {
+        ketama_server server;
+        CHECK_INT(KETAMA_OK, ketama_server_at(c, i, &server));
+        CHECK_INT(owned[i], server.share);
+        sum += server.share;
+    }
+    CHECK_INT(UINT64_C(1) << 32, sum);
+    free(points);
+    ketama_close(c);
+}
+
+static void points_in_pieces(void)
+{
+    ketama_continuum c = many(3, 1);
+    ketama_point all[480], piece[7];
+    CHECK_INT(480, ketama_points(c, 0, 480, all));
+    CHECK_INT(7, ketama_points(c, 470, 7, piece));
+    CHECK(memcmp(all + 470, piece, sizeof piece) == 0);
+    CHECK_INT(3, ketama_points(c, 477, 7, piece));
+    CHECK_INT(0, ketama_points(c, 480, 7, piece));
+    CHECK_INT(0, ketama_points(c, UINT32_MAX, UINT32_MAX, piece));
+    CHECK_INT(0, ketama_points(c, 0, 0, NULL));
+    ketama_close(c);
+}
+
+static void sixty_five_thousand_servers(void)
+{
+    ketama_continuum c = many(65535, 3);
+    ketama_server server;
+    char key[16];
+    CHECK_INT(65535, ketama_count_servers(c));
+    for (int i = 0; i < 1000; i++) {
+        snprintf(key, sizeof key, "%d", i);
+        CHECK(ketama_find(c, key, strlen(key), NULL) < 65535);
+    }
+    CHECK_INT(KETAMA_OK, ketama_server_at(c, 65534, &server));
+    CHECK_TEXT("s65534", server.address);
+    ketama_close(c);
+}
+
+static void the_longest_address(void)
+{
+    char longest[256], label[KETAMA_LABEL_MAX];
+    memset(longest, 'x', 255);
+    longest[255] = '\0';
+    const ketama_server servers[] = {{longest, KETAMA_WEIGHT_MAX, 0, 0}};
+    const struct ketama_listed listed = {longest, 1, 255};
+    ketama_server server;
+
+    ketama_continuum c = opened(servers, 1);
+    CHECK_INT(KETAMA_OK, ketama_server_at(c, 0, &server));
+    CHECK_TEXT(longest, server.address);
+    CHECK_INT(160, server.points);
+    CHECK_INT(UINT64_C(1) << 32, server.share);
+    ketama_close(c);
+
+    CHECK_INT(255 + 11, ketama_profile_libketama.label(&listed, UINT32_MAX, label));
+    CHECK(strncmp("xx-4294967295", label + 253, 13) == 0);
+}
+
+/* Whatever an image's indexes say, nothing outside it is read. */
+static void wild_indexes_are_clamped(void)
+{
+    static ketama_point points[] = {{10, 7}, {20, UINT32_MAX}, {UINT32_MAX - 1, 2}};
+    static const uint32_t wild[][3] = {{0, 0, 0},
+                                       {UINT32_MAX, UINT32_MAX, UINT32_MAX},
+                                       {3, 1, 0},
+                                       {UINT32_MAX, 0, 77},
+                                       {0, 1000000, 2}};
+    struct ketama_handle handle = {
+        .view = {.points = points, .point_count = 3, .server_count = 2, .shift = 31}};
+    for (size_t i = 0; i < sizeof wild / sizeof *wild; i++) {
+        handle.view.index = wild[i];
+        for (uint64_t hash = 0; hash <= UINT32_MAX; hash += 0x1fffffff)
+            CHECK(ketama_find_hash(&handle, (uint32_t)hash, NULL) < 2);
+    }
+}
+
+void run_lookup(void)
+{
+    RUN(the_two_servers_of_old);
+    RUN(every_point_and_its_neighbours);
+    RUN(one_address_a_thousand_times);
+    RUN(shares_are_exact);
+    RUN(points_in_pieces);
+    RUN(sixty_five_thousand_servers);
+    RUN(the_longest_address);
+    RUN(wild_indexes_are_clamped);
+}

@@ -1,0 +1,147 @@
+/*
+ * test_points.c - how many points a server gets, and in which order they stand
+ */
+#include <stdlib.h>
+
+#include "../internal.h"
+#include "check.h"
+
+static uint32_t points_each(uint32_t servers)
+{
+    return 4 * ketama_profile_libketama.digests(600, 600 * (uint64_t)servers, servers);
+}
+
+static void rounding_is_part_of_the_answer(void)
+{
+    static const uint32_t bitten[] = {61, 122, 237, 244, 474, 488, 933};
+    for (size_t i = 0; i < sizeof bitten / sizeof *bitten; i++)
+        CHECK_INT(156, points_each(bitten[i]));
+    CHECK_INT(160, points_each(1));
+    CHECK_INT(160, points_each(60));
+    CHECK_INT(160, points_each(1000));
+    CHECK_INT(0, ketama_profile_libketama.digests(1, 150001, 3));
+}
+
+static struct ketama_point_list made(const struct ketama_profile *profile,
+                                     const char *const *addresses, uint32_t count)
+{
+    struct ketama_listed listed[16];
+    struct ketama_server_list servers = {.at = listed, .count = count, .total = count};
+    struct ketama_point_list points;
+    struct ketama_flaw flaw;
+
+    for (uint32_t i = 0; i < count; i++)
+        listed[i] =
+            (struct ketama_listed){addresses[i], 1, (uint32_t)strlen(addresses[i])};
+    CHECK_INT(KETAMA_OK, ketama_points_make(profile, &servers, &points, &flaw));
+    return points;
+}
+
+static void equal_points_keep_the_order_of_the_file(void)
+{
+    static const char *const addresses[] = {"b:1", "a:1", "b:1", "a:1"};
+    struct ketama_point_list points = made(&ketama_profile_libketama, addresses, 4);
+    CHECK_INT(640, points.count);
+    for (uint32_t i = 0; i < points.count; i += 2) {
+        CHECK(points.at[i].point == points.at[i + 1].point);
+        CHECK_INT(points.at[i].server + 2, points.at[i + 1].server);
+        CHECK(i == 0 || points.at[i - 1].point < points.at[i].point);
+    }
+    ketama_points_free(&points);
+}
+
+/* Another dialect is another row: the stages take what it says. */
+static uint32_t two_digests(uint64_t weight, uint64_t total, uint32_t servers)
+{
+    return weight > 0 && total >= weight && servers > 0 ? 2 : 0;
+}
+
+static uint32_t no_digest(uint64_t weight, uint64_t total, uint32_t servers)
+{
+    return two_digests(weight, total, servers) - 2;
+}
+
+static size_t first_letter(const struct ketama_listed *server, uint32_t k,
+                           char label[KETAMA_LABEL_MAX])
+{
+    label[0] = server->address[0];
+    label[1] = (char)('0' + k);
+    return 2;
+}
+
+static void text_itself(const char *label, size_t len, uint32_t points[KETAMA_YIELD_MAX])
+{
+    points[0] = len == 2 ? (uint32_t)(label[0] << 8 | label[1]) : 0;
+}
+
+static void last_in_the_file_first(const struct ketama_server_list *list,
+                                   uint32_t *order)
+{
+    for (uint32_t i = 0; i < list->count; i++)
+        order[i] = list->count - 1 - i;
+}
+
+static void another_profile(void)
+{
+    static const char *const addresses[] = {"xa", "xb", "a"};
+    static const ketama_point expected[] = {{0x6130, 2}, {0x6131, 2}, {0x7830, 1},
+                                            {0x7830, 0}, {0x7831, 1}, {0x7831, 0}};
+    const struct ketama_profile profile = {.id = 99,
+                                           .yield = 1,
+                                           .digests = two_digests,
+                                           .label = first_letter,
+                                           .digest = text_itself,
+                                           .order = last_in_the_file_first,
+                                           .hash = ketama_hash};
+    struct ketama_point_list points = made(&profile, addresses, 3);
+    CHECK_INT(6, points.count);
+    CHECK(memcmp(expected, points.at, sizeof expected) == 0);
+    ketama_points_free(&points);
+}
+
+static void nobody_gets_a_point(void)
+{
+    struct ketama_profile profile = ketama_profile_libketama;
+    struct ketama_listed listed = {"a", 1, 1};
+    struct ketama_server_list servers = {.at = &listed, .count = 1, .total = 1};
+    struct ketama_point_list points;
+    struct ketama_flaw flaw;
+
+    profile.digests = no_digest;
+    CHECK_INT(KETAMA_ENOSERVERS, ketama_points_make(&profile, &servers, &points, &flaw));
+    CHECK_TEXT("no server gets a point", flaw.reason);
+    profile.digests = two_digests;
+    profile.yield = 1u << 31;
+    CHECK_INT(KETAMA_ETOOMANY, ketama_points_make(&profile, &servers, &points, &flaw));
+    CHECK_TEXT("more than 2147483647 points", flaw.reason);
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const ketama_point *left = a, *right = b;
+    return (left->point > right->point) - (left->point < right->point);
+}
+
+static void sorted_as_qsort_would(void)
+{
+    static const char *const addresses[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i"};
+    struct ketama_point_list points = made(&ketama_profile_libketama, addresses, 9);
+    ketama_point *sorted = malloc(points.count * sizeof *sorted);
+    CHECK(sorted != NULL);
+    if (sorted != NULL) {
+        memcpy(sorted, points.at, points.count * sizeof *sorted);
+        qsort(sorted, points.count, sizeof *sorted, ascending);
+        CHECK(memcmp(sorted, points.at, points.count * sizeof *sorted) == 0);
+    }
+    free(sorted);
+    ketama_points_free(&points);
+}
+
+void run_points(void)
+{
+    RUN(rounding_is_part_of_the_answer);
+    RUN(equal_points_keep_the_order_of_the_file);
+    RUN(another_profile);
+    RUN(nobody_gets_a_point);
+    RUN(sorted_as_qsort_would);
+}

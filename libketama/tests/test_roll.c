@@ -1,0 +1,329 @@
+/*
+ * test_roll.c - server files that are there, change, are wrong, or are no files
+ */
+#define _DEFAULT_SOURCE
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../internal.h"
+#include "check.h"
+
+static const char *put(const char *name, const char *text)
+{
+    return write_file(name, text, strlen(text));
+}
+
+static ketama_continuum opened(const char *path)
+{
+    ketama_continuum c = NULL;
+    int status = ketama_open(&c, path);
+    CHECK_INT(KETAMA_OK, status);
+    if (status != KETAMA_OK) {
+        puts(ketama_error());
+        exit(1);
+    }
+    return c;
+}
+
+static const char *first_address(ketama_continuum c)
+{
+    ketama_server server;
+    CHECK_INT(KETAMA_OK, ketama_server_at(c, 0, &server));
+    return server.address;
+}
+
+/* Refreshes, and expects a newer continuum whose first server that is. */
+static void expect_change(ketama_continuum *c, const char *first)
+{
+    ketama_continuum newer = NULL;
+    CHECK_INT(KETAMA_CHANGED, ketama_refresh(*c, &newer));
+    if (newer == NULL)
+        return;
+    CHECK_TEXT(first, first_address(newer));
+    CHECK_INT(ketama_generation(*c) + 1, ketama_generation(newer));
+    ketama_close(*c);
+    *c = newer;
+}
+
+static void expect_none(ketama_continuum c)
+{
+    ketama_continuum newer = c;
+    CHECK_INT(KETAMA_OK, ketama_refresh(c, &newer));
+    CHECK(newer == NULL);
+}
+
+/* Refreshes, and expects the status and the message; c goes on answering. */
+static void expect_failure(ketama_continuum c, int status, const char *path,
+                           const char *reason)
+{
+    ketama_continuum newer = c;
+    char expected[512];
+    CHECK_INT(status, ketama_refresh(c, &newer));
+    CHECK(newer == NULL);
+    snprintf(expected, sizeof expected, "%s%s", path, reason);
+    CHECK_TEXT(expected, ketama_error());
+    CHECK_INT(status, ketama_last_failure()->status);
+    CHECK(strlen(first_address(c)) > 0);
+}
+
+static void a_file_that_changes(void)
+{
+    const char *path = put("changes", "a:1 1\n");
+    ketama_continuum c = opened(path);
+
+    expect_none(c);
+    put("changes", "b:1 1\n"); /* in place, the same size, within the same second */
+    expect_change(&c, "b:1");
+    expect_none(c);
+    put("changes", "c:1 1\nd:1 1\n");
+    expect_change(&c, "c:1");
+    CHECK_INT(0, rename(put("next", "e:1 1\n"), path));
+    expect_change(&c, "e:1");
+
+    put("changes", "");
+    expect_failure(c, KETAMA_ENOSERVERS, path, ": there are no servers in it");
+    put("changes", "e:1 1\nf:1");
+    expect_failure(c, KETAMA_ELINE, path, ":2: address \"f:1\" has no weight after it");
+    CHECK_INT(2, ketama_last_failure()->line);
+    CHECK_TEXT("address \"f:1\" has no weight after it", ketama_last_failure()->reason);
+    CHECK_INT(0, unlink(path));
+    expect_failure(c, KETAMA_ESYSTEM, path, ": No such file or directory");
+    CHECK_INT(ENOENT, ketama_last_failure()->system_errno);
+    CHECK_INT(0, mkdir(path, 0700));
+    expect_failure(c, KETAMA_ESYSTEM, path, ": Is a directory");
+    CHECK_INT(0, rmdir(path));
+    CHECK_TEXT("e:1", first_address(c));
+    put("changes", "g:1 1\n");
+    expect_change(&c, "g:1");
+    ketama_close(c);
+}
+
+static void a_symbolic_link_that_is_swapped(void)
+{
+    char one[256], two[256];
+    const char *link = scratch_path("link"), *swap = scratch_path("swap");
+    strcpy(one, put("one", "a:1 1\n"));
+    strcpy(two, put("two", "b:1 1\n"));
+
+    CHECK_INT(0, symlink(one, link));
+    ketama_continuum c = opened(link);
+    CHECK_INT(0, symlink(two, swap));
+    CHECK_INT(0, rename(swap, link));
+    expect_change(&c, "b:1");
+    expect_none(c);
+    ketama_close(c);
+}
+
+/* While a stamp is too fresh to be relied on the text is compared; after that the
+ * stamp is enough. The handle is made to look as if it had been read that long ago. */
+static void the_racy_rule(void)
+{
+    const char *path = put("racy", "a:1 1\n");
+    ketama_continuum c = opened(path);
+    struct ketama_source *source =
+        (struct ketama_source *)((uintptr_t)c->view.source); /* const, cast on purpose */
+
+    CHECK(!atomic_load(&c->settled));
+    source->md5[0] ^= 1; /* as if another text had had the same stamp */
+    expect_change(&c, "a:1");
+    source = (struct ketama_source *)((uintptr_t)c->view.source);
+
+    atomic_store(&c->settled, true);
+    source->md5[0] ^= 1;
+    expect_none(c);
+    ketama_close(c);
+
+    struct ketama_source made = {.stamp = {.ctime_ns = INT64_C(5000000000)}};
+    made.read_at_ns = made.stamp.ctime_ns;
+    CHECK(!ketama_source_settled(&made));
+    made.read_at_ns = made.stamp.ctime_ns + INT64_C(2000000000);
+    CHECK(!ketama_source_settled(&made));
+    made.read_at_ns++;
+    CHECK(ketama_source_settled(&made));
+    made.read_at_ns =
+        made.stamp.ctime_ns - INT64_C(5000000000); /* the clock went back */
+    CHECK(!ketama_source_settled(&made));
+}
+
+static void each_part_of_the_stamp_counts(void)
+{
+    const struct ketama_stamp a = {1, 2, 3, 4, 5};
+    struct ketama_stamp changed[] = {{9, 2, 3, 4, 5},
+                                     {1, 9, 3, 4, 5},
+                                     {1, 2, 9, 4, 5},
+                                     {1, 2, 3, 9, 5},
+                                     {1, 2, 3, 4, 9}};
+    CHECK(ketama_stamp_equal(&a, &(struct ketama_stamp){1, 2, 3, 4, 5}));
+    for (size_t i = 0; i < sizeof changed / sizeof *changed; i++)
+        CHECK(!ketama_stamp_equal(&a, &changed[i]));
+}
+
+static void no_server_file(void)
+{
+    ketama_continuum c;
+    const char *fifo = scratch_path("fifo");
+
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, ""));
+    CHECK_INT(ENOENT, errno);
+    CHECK(c == NULL);
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/nowhere/ketama.servers"));
+    CHECK_TEXT("/nowhere/ketama.servers: No such file or directory", ketama_error());
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/"));
+    CHECK_TEXT("/: Is a directory", ketama_error());
+    CHECK_INT(0, mkfifo(fifo, 0600));
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, fifo)); /* and is not waited for */
+    CHECK_INT(EINVAL, errno);
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/dev/zero"));
+    const char *huge = put("huge", "a 1\n");
+    CHECK_INT(0, truncate(huge, (512 << 20) + 1));
+    CHECK_INT(KETAMA_ETOOMANY, ketama_open(&c, huge));
+    CHECK_TEXT("the file has 536870913 bytes, more than 536870912",
+               ketama_last_failure()->reason);
+    CHECK_INT(0, unlink(huge));
+}
+
+static void a_relative_path_survives_chdir(void)
+{
+    char before[4096], folder[256];
+    put("here", "a:1 1\n");
+    strcpy(folder, scratch_path(""));
+    CHECK(getcwd(before, sizeof before) != NULL);
+    CHECK_INT(0, chdir(folder));
+    ketama_continuum c = opened("here");
+    CHECK_INT(0, chdir("/"));
+    expect_none(c);
+    put("here", "b:1 1\n");
+    expect_change(&c, "b:1");
+    ketama_close(c);
+    c = opened(scratch_path("here") +
+               1); /* the root folder ends in a slash of its own */
+    ketama_close(c);
+    CHECK_INT(0, chdir(before));
+}
+
+static void a_list_never_changes(void)
+{
+    static const ketama_server servers[] = {{"a", 1, 0, 0}};
+    ketama_continuum c, again;
+    ketama_server server;
+    CHECK_INT(KETAMA_OK, ketama_open_servers(&c, servers, 1));
+    expect_none(c);
+    CHECK_INT(KETAMA_OK, ketama_server_at(c, 0, &server));
+    CHECK_INT(KETAMA_OK, ketama_open_servers(&again, &server, 1));
+    CHECK_TEXT("a", first_address(again));
+    ketama_close(again);
+    ketama_close(c);
+
+    CHECK_INT(KETAMA_ENOSERVERS, ketama_open_servers(&c, servers, 0));
+    CHECK_TEXT("there are no servers in the list", ketama_error());
+    CHECK(c == NULL);
+    CHECK_INT(KETAMA_EWEIGHT,
+              ketama_open_servers(&c, (ketama_server[]){{"a", 0, 0, 0}}, 1));
+    CHECK_TEXT("server 1: weight is 0, not a whole number from 1 to 9223372036854775807",
+               ketama_error());
+}
+
+static void a_handle_works_in_the_child(void)
+{
+    const char *path = put("forked", "a:1 1\n");
+    ketama_continuum c = opened(path);
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        ketama_continuum newer;
+        bool good = strcmp(first_address(c), "a:1") == 0 &&
+                    ketama_refresh(c, &newer) == KETAMA_OK;
+        ketama_close(c);
+        _exit(good ? 0 : 1);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child);
+    CHECK_INT(0, status);
+    CHECK_TEXT("a:1", first_address(c));
+    ketama_close(c);
+}
+
+/* Each allocation in turn fails: the status says so, nothing leaks, what was is good. */
+static void memory_runs_out(void)
+{
+    const char *path = put("memory", "a:1 1\nb:1 2\n");
+    ketama_continuum c = NULL, newer = NULL;
+    int n, status;
+
+    for (n = 1;; n++) {
+        fail_allocation(n);
+        status = ketama_open(&c, path);
+        if (!allocation_failed())
+            break;
+        CHECK_INT(KETAMA_ENOMEM, status);
+        CHECK(c == NULL);
+    }
+    fail_allocation(0);
+    CHECK_INT(KETAMA_OK, status);
+    CHECK(n > 6);
+
+    put("memory", "c:1 1\nd:1 2\n");
+    for (n = 1;; n++) {
+        fail_allocation(n);
+        status = ketama_refresh(c, &newer);
+        if (!allocation_failed())
+            break;
+        CHECK_INT(KETAMA_ENOMEM, status);
+        CHECK(newer == NULL);
+        CHECK_TEXT("a:1", first_address(c));
+    }
+    fail_allocation(0);
+    CHECK_INT(KETAMA_CHANGED, status);
+    CHECK(strstr(ketama_error(), "out of memory") != NULL);
+    ketama_close(newer);
+    ketama_close(c);
+    ketama_close(NULL);
+}
+
+/* A writer that never rests: each answer is a whole file, or an honest refusal. */
+static void a_file_that_is_written_all_the_time(void)
+{
+    char path[256];
+    strcpy(path, put("busy", "a:1 1\nb:1 1\n"));
+    pid_t writer = fork();
+    if (writer == 0)
+        for (;;) {
+            FILE *file = fopen(path, "r+");
+            if (file != NULL) {
+                fputs("a:1 1\nb:1 1\n", file);
+                fclose(file);
+            }
+        }
+    CHECK(writer > 0);
+    for (int i = 0; i < 2000; i++) {
+        ketama_continuum c;
+        int status = ketama_open(&c, path);
+        CHECK(status == KETAMA_OK || status == KETAMA_EUNSTABLE);
+        if (status == KETAMA_OK)
+            CHECK_INT(2, ketama_count_servers(c));
+        else
+            CHECK_TEXT("the file changed each of the 10 times that it was read",
+                       ketama_last_failure()->reason);
+        ketama_close(c);
+    }
+    CHECK_INT(0, kill(writer, SIGKILL));
+    CHECK(waitpid(writer, NULL, 0) == writer);
+}
+
+void run_roll(void)
+{
+    RUN(a_file_that_changes);
+    RUN(a_symbolic_link_that_is_swapped);
+    RUN(the_racy_rule);
+    RUN(each_part_of_the_stamp_counts);
+    RUN(no_server_file);
+    RUN(a_relative_path_survives_chdir);
+    RUN(a_list_never_changes);
+    RUN(a_handle_works_in_the_child);
+    RUN(memory_runs_out);
+    RUN(a_file_that_is_written_all_the_time);
+}

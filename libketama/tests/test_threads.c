@@ -1,0 +1,132 @@
+/*
+ * test_threads.c - eight threads look up while one refreshes between two files
+ *
+ * Run under the thread sanitizer. Done as ketama.h says: "the newest handle" is guarded
+ * by a lock and retained while it is used. What is tested is that nothing behind a
+ * handle is shared and written: not by lookups, not by refreshes on one handle from many
+ * threads, and not by messages of failures.
+ */
+#define _DEFAULT_SOURCE
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../ketama.h"
+
+enum { LOOKERS = 8, KEYS = 100, CHANGES = 200 };
+
+static char path[] = "/tmp/libketama-threads-XXXXXX", next_path[64];
+static const char *const texts[] = {"a:1 1\nb:1 1\nc:1 1\n", "c:1 1\nd:1 3\n"};
+static char answers[2][KEYS];
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static ketama_continuum current;
+static atomic_bool done;
+static atomic_ulong mixed, failed, refused;
+
+static void replace_file(const char *text)
+{
+    FILE *file = fopen(next_path, "w");
+    if (file == NULL || fputs(text, file) < 0 || fclose(file) != 0 ||
+        rename(next_path, path) != 0) {
+        perror(next_path);
+        exit(1);
+    }
+}
+
+/* The first letters of the servers of all keys. */
+static void look_up(ketama_continuum c, char answer[KEYS])
+{
+    for (int i = 0; i < KEYS; i++) {
+        char key[16];
+        ketama_server server;
+        int len = snprintf(key, sizeof key, "key-%d", i);
+        if (ketama_server_at(c, ketama_find(c, key, (size_t)len, NULL), &server) != 0)
+            atomic_fetch_add(&failed, 1);
+        answer[i] = server.address[0];
+    }
+}
+
+static void *look(void *unused)
+{
+    while (!atomic_load(&done)) {
+        char answer[KEYS];
+        ketama_continuum newer = NULL, none;
+
+        pthread_mutex_lock(&lock);
+        ketama_continuum c = ketama_retain(current);
+        pthread_mutex_unlock(&lock);
+        look_up(c, answer);
+        int status = ketama_refresh(c, &newer);
+        ketama_close(c);
+
+        if (memcmp(answer, answers[0], KEYS) != 0 &&
+            memcmp(answer, answers[1], KEYS) != 0)
+            atomic_fetch_add(&mixed, 1);
+        if (status < 0)
+            atomic_fetch_add(&failed, 1);
+        ketama_close(newer);
+        if (ketama_open(&none, "/nowhere/at/all") == KETAMA_ESYSTEM &&
+            strcmp(ketama_error(), "/nowhere/at/all: No such file or directory") == 0)
+            atomic_fetch_add(&refused, 1);
+    }
+    return unused;
+}
+
+int main(void)
+{
+    pthread_t threads[LOOKERS];
+    unsigned long changes = 0;
+
+    int fd = mkstemp(path);
+    if (fd < 0 || close(fd) != 0) {
+        perror(path);
+        return 1;
+    }
+    snprintf(next_path, sizeof next_path, "%s.next", path);
+    for (int i = 0; i < 2; i++) {
+        replace_file(texts[i]);
+        if (ketama_open(&current, path) != KETAMA_OK) {
+            puts(ketama_error());
+            return 1;
+        }
+        look_up(current, answers[i]);
+        if (i == 0)
+            ketama_close(current);
+    }
+
+    for (int i = 0; i < LOOKERS; i++)
+        if (pthread_create(&threads[i], NULL, look, NULL) != 0)
+            return 1;
+    for (int i = 0; i < CHANGES; i++) {
+        ketama_continuum newer, old;
+        replace_file(texts[i % 2]);
+        if (ketama_refresh(current, &newer) != KETAMA_CHANGED)
+            continue;
+        changes++;
+        pthread_mutex_lock(&lock);
+        old = current;
+        current = newer;
+        pthread_mutex_unlock(&lock);
+        ketama_close(old);
+    }
+    atomic_store(&done, true);
+    for (int i = 0; i < LOOKERS; i++)
+        if (pthread_join(threads[i], NULL) != 0)
+            return 1;
+    ketama_close(current);
+    unlink(path);
+
+    int good = memcmp(answers[0], answers[1], KEYS) != 0 && changes == CHANGES &&
+               mixed == 0 && failed == 0 && refused > 0;
+    if (!good)
+        printf("changes %lu, mixed %lu, failed %lu, refused %lu\n", changes, mixed,
+               failed, refused);
+    printf("threads: %d passed, %d failed\n", good, !good);
+    return !good;
+}
