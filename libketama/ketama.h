@@ -136,8 +136,8 @@ int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_
  * KETAMA_OK: no; *newer is NULL. This costs one stat(2), except within two seconds
  *     after a change, when the file is read again and compared, because its time
  *     stamps could hide a second change.
- * KETAMA_CHANGED: yes, its text, its time or its place; *newer is another handle, of the next generation, that the
- *     caller closes; c still is what it was.
+ * KETAMA_CHANGED: yes, its text, its times or its inode; *newer is another handle, of
+ *     the next generation, that the caller closes; c still is what it was.
  * A negative status: the file is missing or wrong; *newer is NULL, and c is good.
  * A continuum made by ketama_open_servers() never changes. Errors: as ketama_open.
  */

@@ -1,0 +1,71 @@
+# Everything that can be done here. CI runs these targets and nothing else.
+PYTHON   ?= python3
+VENV     := .venv
+BIN      := $(VENV)/bin
+COMPILED := $(wildcard libketama/*.c libketama/*.h) ketama/_build.py setup.py pyproject.toml
+C_FILES  := $(wildcard libketama/*.[ch] libketama/tests/*.[ch])
+VERSIONS ?= 3.10 3.11 3.12 3.13
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
+
+run: $(VENV)/run ## build in a private environment, and show what it does with a sample file
+	$(BIN)/python examples/tour.py examples/ketama.servers
+
+test: test-c $(VENV)/test ## all tests: C under sanitizers, Python, doctests, coverage
+	$(BIN)/pytest --cov
+
+test-c: ## the C library's tests, under sanitizers
+	$(MAKE) -C libketama test
+
+test-versions: dist $(VENV)/test ## the Python tests on each CPython, with the wheel
+	BIN=$(CURDIR)/$(BIN) sh tests/versions.sh $(VERSIONS)
+
+lint: $(VENV)/dev ## ruff, and clang-format for C
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+
+typecheck: $(VENV)/dev ## mypy, strict
+	$(BIN)/mypy
+
+dist: $(VENV)/dev ## sdist and wheel in dist/, tried in a fresh environment
+	rm -rf dist build
+	$(BIN)/python -m build --quiet
+	sh tests/fresh_install.sh "$(PYTHON)" dist/*.whl
+	sh tests/fresh_install.sh "$(PYTHON)" dist/*.tar.gz
+
+bench: $(VENV)/bench ## measure, side by side with others
+	$(BIN)/python benchmarks/get_server.py --quiet
+
+clean: ## remove all that was built
+	rm -rf $(VENV) build dist *.egg-info ketama/*.so ketama/_ketama.c .coverage
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	$(MAKE) -C libketama clean
+
+# Each environment is the one before with more in it; all are rebuilt when C changes.
+$(VENV)/made:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/run: $(VENV)/made $(COMPILED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/test: $(VENV)/run
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/dev: $(VENV)/test
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# PyPI's ketama has our import name, so it gets a folder of its own.
+$(VENV)/bench: $(VENV)/run
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps \
+	    --target $(VENV)/peers 'ketama==0.1.1'
+	@touch $@
+
+.PHONY: help run test test-c test-versions lint typecheck dist bench clean

@@ -1,0 +1,60 @@
+"""Compiles libketama and its Python face into one extension module, ketama._ketama."""
+
+from pathlib import Path
+
+from cffi import FFI
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "/* cffi: begin */", "/* cffi: end */"
+
+# What would take Python two calls, or a result that cffi has to allocate.
+GLUE = """
+    #include <string.h>
+    #include "ketama.h"
+
+    #define NUL_IN_KEY UINT64_MAX
+
+    /* The server's index in the high half, the point in the low one. */
+    static uint64_t find(ketama_continuum c, const void *key, size_t len)
+    {
+        uint32_t point, server = ketama_find(c, key, len, &point);
+        return (uint64_t)server << 32 | point;
+    }
+
+    /* The same for keys as libketama takes them, which end at a NUL. */
+    static uint64_t find_text(ketama_continuum c, const void *key, size_t len)
+    {
+        return memchr(key, 0, len) != NULL ? NUL_IN_KEY : find(c, key, len);
+    }
+
+    static uint32_t find_index(ketama_continuum c, const void *key, size_t len)
+    {
+        return ketama_find(c, key, len, NULL);
+    }
+"""
+
+GLUE_CDEF = """
+    #define NUL_IN_KEY ...
+    uint64_t find(ketama_continuum c, const void *key, size_t len);
+    uint64_t find_text(ketama_continuum c, const void *key, size_t len);
+    uint32_t find_index(ketama_continuum c, const void *key, size_t len);
+"""
+
+
+def declarations() -> str:
+    """Give the marked part of ketama.h, which cffi can read as it stands."""
+    header = (ROOT / "libketama" / "ketama.h").read_text(encoding="utf-8")
+    return header[header.index(BEGIN) + len(BEGIN) : header.index(END)]
+
+
+ffibuilder = FFI()
+ffibuilder.cdef(declarations() + GLUE_CDEF)
+ffibuilder.set_source(
+    "ketama._ketama",
+    GLUE,
+    # Relative, as setuptools wants them: the build runs in the project's root.
+    sources=sorted(str(path.relative_to(ROOT)) for path in (ROOT / "libketama").glob("*.c")),
+    depends=["libketama/ketama.h", "libketama/internal.h"],
+    include_dirs=["libketama"],
+    extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
+)

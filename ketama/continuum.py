@@ -1,0 +1,253 @@
+"""The continuum: which server a key belongs to."""
+
+from __future__ import annotations
+
+import os
+from _thread import RLock
+
+from ketama._ketama import ffi, lib
+from ketama.errors import failure
+from ketama.keys import NUL_MESSAGE, key_bytes
+from ketama.servers import Server, from_c, to_c
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, ClassVar, TypeAlias, TypeVar
+
+    from ketama.keys import Key
+    from ketama.servers import Servers
+
+    Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+    Version: TypeAlias = tuple[Any, tuple[str, ...]]
+    Self = TypeVar("Self", bound="Continuum")
+
+KEY_SPACE = 2**32
+NUL_IN_KEY = lib.NUL_IN_KEY
+# Looked up once, as each dot on the way to an answer costs as much as finding the point.
+_find_index: Callable[[Any, bytes, int], int] = lib.find_index
+_find_text: Callable[[Any, bytes, int], int] = lib.find_text
+
+# Taken only to put a newer version in an older one's place, so nobody waits for a build.
+# Reentrant, for a signal handler that rolls; renewed in a forked child, for the thread that
+# held it does not exist there.
+_turn = RLock()
+
+
+def _renew_turn() -> None:
+    global _turn
+    _turn = RLock()
+
+
+os.register_at_fork(after_in_child=_renew_turn)
+
+
+def _version(handle: Any) -> Version:
+    """Take over a C handle: it with its addresses, which are made into str here and once."""
+    owned = ffi.gc(handle, lib.ketama_close)
+    return owned, tuple(ffi.string(row.address).decode() for row in from_c(owned))
+
+
+def _absolute(path: Path) -> bytes:
+    """Make a path independent of the working folder, and no more than that.
+
+    Symbolic links and ".." stay as they are: where they lead may change.
+    """
+    name = os.fsencode(path)
+    if b"\0" in name:
+        raise ValueError("path has a NUL byte in it")
+    return os.path.join(os.getcwdb(), name) if name and not os.path.isabs(name) else name
+
+
+class Continuum:
+    """The servers on their circle, as of now, until `roll` is called.
+
+    source: the path of a server file (str, bytes or os.PathLike), or the servers themselves:
+        an iterable of "address" or ("address", weight), or a mapping of address to weight.
+        The weight is 100 where none is given.
+
+    Raises ServersError where the file or the list is wrong, KetamaOSError where the file
+    can't be read, TypeError for a source, an address or a weight of a wrong type.
+
+    One Continuum may be used by any number of threads, also while one of them rolls it, and
+    in children that are forked off. Each call is answered from one version, never a mix.
+    It takes the place of python_ketama's class of the same name, and of pyketama's.
+
+    >>> c = Continuum([("127.0.0.1:11211", 600), ("127.0.0.1:11212", 400)])
+    >>> c.get_server("test")
+    (3454255383, '127.0.0.1:11211')
+    >>> c["test"]
+    '127.0.0.1:11211'
+    """
+
+    __slots__ = ("__weakref__", "_filename", "_last_error", "_now", "_path")
+
+    _filename: str | bytes | None
+    _path: bytes | None
+    _last_error: Exception | None
+    _now: Version
+
+    def __init__(self, source: Path | Servers) -> None:
+        out = ffi.new("ketama_continuum *")
+        if isinstance(source, (str, bytes, os.PathLike)):
+            self._filename = os.fspath(source)
+            self._path = _absolute(source)
+            status = lib.ketama_open(out, self._path)
+        else:
+            self._filename = self._path = None
+            if not hasattr(source, "__iter__"):
+                raise TypeError(
+                    "source must be a path, an iterable of servers or a mapping of address to "
+                    f"weight, not {type(source).__name__}"
+                )
+            array, count, _kept_alive = to_c(source)
+            status = lib.ketama_open_servers(out, array, count)
+        if status < 0:
+            raise failure(status, self._filename)
+        self._last_error = None
+        self._now = _version(out[0])
+
+    def lookup(self, key: Key) -> str:
+        """Give the address of the server that a key belongs to.
+
+        key: str (its UTF-8 is hashed), bytes, bytearray or memoryview; any bytes, any length.
+        Raises TypeError for any other type.
+        """
+        handle, addresses = self._now
+        data = key.encode() if type(key) is str else key_bytes(key)
+        return addresses[_find_index(handle, data, len(data))]
+
+    __getitem__ = lookup
+    # Without these two, Python would take what has __getitem__ for a sequence.
+    __iter__: ClassVar[None] = None
+    __contains__: ClassVar[None] = None
+
+    def get_server(self, key: Key) -> tuple[int, str]:
+        """Give the point that a key meets, 0 to 2**32 - 1, and its server's address.
+
+        As in python_ketama, a key with a NUL byte is a TypeError: libketama would end it
+        there and, maybe, give another server. `lookup` takes any bytes.
+        """
+        handle, addresses = self._now
+        data = key.encode() if type(key) is str else key_bytes(key)
+        found = _find_text(handle, data, len(data))
+        if found == NUL_IN_KEY:
+            raise TypeError(NUL_MESSAGE)
+        return found & 0xFFFFFFFF, addresses[found >> 32]
+
+    def get_points(self) -> list[tuple[int, str]]:
+        """Give all points, ascending, each with its server's address."""
+        handle, addresses = self._now
+        count = lib.ketama_count_points(handle)
+        pairs = bytearray(count * ffi.sizeof("ketama_point"))
+        lib.ketama_points(handle, 0, count, ffi.from_buffer("ketama_point[]", pairs))
+        numbers = iter(memoryview(pairs).cast("I"))
+        # zip takes from the one iterator in turn: a point, its server, a point ...
+        return [
+            (point, addresses[server]) for point, server in zip(numbers, numbers, strict=True)
+        ]
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """The servers in the order of the file, with weight, number of points, exact share."""
+        handle, addresses = self._now
+        return tuple(
+            Server(address, row.weight, row.points, row.share / KEY_SPACE)
+            for address, row in zip(addresses, from_c(handle), strict=True)
+        )
+
+    def roll(self) -> bool:
+        """Take up the server file again if it has changed, and say whether it had.
+
+        It costs one stat(2) when nothing changed (and, within two seconds of a change, the
+        reading of the file). False for a continuum that was made of servers.
+
+        Raises ServersError or KetamaOSError where the file is wrong or gone. That is also
+        kept in `last_error`; lookups go on with the last good version, and the next roll
+        looks again.
+        """
+        changed = False
+        while True:
+            now = self._now
+            out = ffi.new("ketama_continuum *")
+            status = lib.ketama_refresh(now[0], out)
+            if status < 0:
+                self._last_error = failure(status, self._filename)
+                raise failure(status, self._filename)
+            if status == lib.KETAMA_OK:
+                self._last_error = None
+                return changed
+            newer = _version(out[0])
+            with _turn:
+                if self._now is now:
+                    self._now = newer
+                    self._last_error = None
+                    return True
+            # Another thread was faster. What it saw may be older than what is there now.
+            changed = True
+
+    @property
+    def filename(self) -> str | bytes | None:
+        """The server file's path as it was given; None where servers were given."""
+        return self._filename
+
+    @property
+    def generation(self) -> int:
+        """Which version this is, counted from 1; each `roll` that returns True adds 1."""
+        return int(lib.ketama_generation(self._now[0]))
+
+    @property
+    def last_error(self) -> Exception | None:
+        """What the latest `roll` raised; None where it was good."""
+        return self._last_error
+
+    def __repr__(self) -> str:
+        name = f"ketama.{type(self).__name__}"
+        if self._filename is None:
+            return f"<{name} of {len(self._now[1])} servers>"
+        return f"<{name} from {os.fsdecode(self._filename)!r}>"
+
+    def __reduce__(self) -> tuple[type[Continuum], tuple[object]]:
+        """Pickle as the file's absolute path, to be read there and then, or as the servers."""
+        if self._path is not None:
+            return type(self), (os.fsdecode(self._path),)
+        return type(self), ([(server.address, server.weight) for server in self.servers],)
+
+    def __copy__(self: Self) -> Self:
+        """Give another Continuum of the same version, which rolls by itself."""
+        other = object.__new__(type(self))
+        other._filename = self._filename
+        other._path = self._path
+        other._last_error = self._last_error
+        other._now = self._now
+        return other
+
+    def __deepcopy__(self: Self, memo: dict[int, object]) -> Self:
+        """Versions are immutable, so there is nothing deeper to copy."""
+        return self.__copy__()
+
+
+_rolled: dict[bytes, Continuum] = {}
+
+
+def roll(path: Path) -> Continuum:
+    """Give the process's one Continuum for a path, rolled now.
+
+    Raises what `Continuum` raises when the path is new, and what `Continuum.roll` raises
+    when it is known. To go on with the last good version of a file that has become wrong,
+    keep the Continuum and call its `roll`.
+    """
+    name = _absolute(path)
+    continuum = _rolled.get(name)
+    if continuum is None:
+        made = Continuum(path)
+        continuum = _rolled.setdefault(name, made)
+        if continuum is made:
+            return made
+    continuum.roll()
+    return continuum
+
+
+def get_server(key: Key, continuum: Continuum) -> tuple[int, str]:
+    """Give a key's point and server, as `Continuum.get_server`: libketama's order of words."""
+    return continuum.get_server(key)

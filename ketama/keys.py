@@ -1,0 +1,53 @@
+"""Keys, and where they are on the circle."""
+
+from __future__ import annotations
+
+from ketama._ketama import ffi, lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Key: TypeAlias = str | bytes | bytearray | memoryview
+
+NUL_MESSAGE = "key has a NUL byte, where libketama would end it; lookup() takes any bytes"
+
+
+def key_bytes(key: object) -> bytes:
+    """Give a key's bytes: str is UTF-8, bytes-like passes through, the rest is a TypeError."""
+    if isinstance(key, str):
+        return str.encode(key)
+    if isinstance(key, (bytes, bytearray, memoryview)):
+        return bytes(key)
+    raise TypeError(
+        f"key must be str, bytes, bytearray or memoryview, not {type(key).__name__}"
+    )
+
+
+def hashi(key: Key) -> int:
+    """Give a key's place on the circle, 0 to 2**32 - 1, as libketama's ketama_hashi.
+
+    It is the first four bytes of the key's MD5, little-endian.
+
+    Raises TypeError for a key that is neither text nor bytes, or has a NUL byte in it:
+    libketama would end the key there.
+
+    >>> hashi("test")
+    3446378249
+    """
+    data = key_bytes(key)
+    if b"\0" in data:
+        raise TypeError(NUL_MESSAGE)
+    return int(lib.ketama_hash(data, len(data)))
+
+
+def md5_digest(key: Key) -> bytes:
+    """Give the MD5 of a key of any bytes: 16 bytes.
+
+    >>> md5_digest("test").hex()
+    '098f6bcd4621d373cade4e832627b4f6'
+    """
+    data = key_bytes(key)
+    digest = bytearray(16)
+    lib.ketama_md5(data, len(data), ffi.from_buffer("unsigned char[]", digest))
+    return bytes(digest)

@@ -1,0 +1,190 @@
+"""What a Continuum offers besides lookups, and the package's face."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ketama
+
+
+def test_servers(two: Path) -> None:
+    """Servers come in the order of the file with address, weight, points and exact share."""
+    first, second = ketama.Continuum(two).servers
+    assert first == ("127.0.0.1:11211", 600, 192, first.share)
+    assert second == ("127.0.0.1:11212", 400, 128, second.share)
+    assert first._fields == ("address", "weight", "points", "share")
+    assert first.share + second.share == 1.0
+    assert 0.5 < first.share < 0.7
+
+
+def test_a_starved_server() -> None:
+    """A server whose weight is too small gets no point, and no share."""
+    tiny, _, _ = ketama.Continuum({"a:1": 1, "b:1": 100000, "c:1": 50000}).servers
+    assert (tiny.points, tiny.share) == (0, 0.0)
+
+
+def test_sources(two: Path) -> None:
+    """A path of any kind, pairs, a mapping, a generator and servers make the same continuum."""
+    pairs = [("127.0.0.1:11211", 600), ("127.0.0.1:11212", 400)]
+    expected = ketama.Continuum(two).get_points()
+    for source in (
+        str(two),
+        os.fsencode(two),
+        pairs,
+        tuple(pairs),
+        dict(pairs),
+        (pair for pair in pairs),
+        [list(pair) for pair in pairs],
+        ketama.Continuum(two).servers,
+    ):
+        assert expected == ketama.Continuum(source).get_points()  # type: ignore[arg-type]
+
+
+def test_weights_that_are_integers_by_another_name() -> None:
+    """What has __index__, such as NumPy's integers, is a weight."""
+
+    class Index:
+        def __index__(self) -> int:
+            return 7
+
+    assert ketama.Continuum({"a": Index()}).servers[0].weight == 7
+
+
+def test_subclasses_of_str_and_bytes() -> None:
+    """A key of a subclass of str or bytes is the text or bytes that it is."""
+
+    class Text(str):
+        def encode(self, *_: object) -> bytes:
+            return b"something else"
+
+    class Bytes(bytes):
+        pass
+
+    continuum = ketama.Continuum([f"s{i}" for i in range(50)])
+    assert continuum.lookup("key") == continuum.lookup(Text("key"))
+    assert continuum.lookup("key") == continuum.lookup(Bytes(b"key"))
+    assert continuum.lookup(b"ky") == continuum.lookup(memoryview(b"k-y-")[::2])
+
+
+def test_it_is_no_sequence(two: Path) -> None:
+    """It has [key], but no keys to go through."""
+    continuum = ketama.Continuum(two)
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(continuum)  # type: ignore[call-overload]
+    with pytest.raises(TypeError):
+        assert "key" in continuum  # type: ignore[misc]
+
+
+def test_repr(two: Path) -> None:
+    """The repr names the file, or how many servers there are."""
+    assert repr(ketama.Continuum(two)) == f"<ketama.Continuum from '{two}'>"
+    assert repr(ketama.Continuum(os.fsencode(two))) == f"<ketama.Continuum from '{two}'>"
+    assert repr(ketama.Ketama(str(two))) == f"<ketama.Ketama from '{two}'>"
+    assert repr(ketama.Continuum(["a", "b"])) == "<ketama.Continuum of 2 servers>"
+
+
+def test_pickle(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pickled by path it reads the file again, pickled as servers it has them."""
+    monkeypatch.chdir(two.parent)
+    by_path = pickle.dumps(ketama.Continuum(two.name))
+    by_servers = pickle.dumps(ketama.Continuum({"a:1": 5, "b:1": 6}))
+    monkeypatch.chdir("/")
+    two.write_text("c:1 1\n")
+    assert pickle.loads(by_path).lookup("key") == "c:1"
+    assert isinstance(pickle.loads(pickle.dumps(ketama.Ketama(str(two)))), ketama.Ketama)
+    servers = pickle.loads(by_servers).servers
+    assert [("a:1", 5), ("b:1", 6)] == [(s.address, s.weight) for s in servers]
+
+
+@pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy])
+def test_copy(copier: object, two: Path) -> None:
+    """A copy has the same version, works without the file, and rolls by itself."""
+    continuum = ketama.Continuum(two)
+    two.unlink()
+    twin = copier(continuum)  # type: ignore[operator]
+    assert twin.get_points() == continuum.get_points()
+    assert twin.filename == continuum.filename
+    two.write_text("c:1 1\n")
+    assert twin.roll()
+    assert (twin.lookup("key"), twin.generation) == ("c:1", 2)
+    assert continuum.lookup("test") == "127.0.0.1:11211"
+    assert continuum.generation == 1
+
+
+def test_the_public_names() -> None:
+    """The package offers these names, sorted, with these signatures, and no others."""
+    assert ketama.__all__ == sorted(ketama.__all__)
+    face = {
+        name: str(inspect.signature(getattr(ketama, name)))
+        for name in ketama.__all__
+        if inspect.isfunction(getattr(ketama, name))
+    }
+    assert face == {
+        "get_server": "(key: 'Key', continuum: 'Continuum') -> 'tuple[int, str]'",
+        "hashi": "(key: 'Key') -> 'int'",
+        "md5_digest": "(key: 'Key') -> 'bytes'",
+        "roll": "(path: 'Path') -> 'Continuum'",
+    }
+    assert set(ketama.__all__) - set(face) == {
+        "Continuum",
+        "Ketama",
+        "KetamaError",
+        "KetamaOSError",
+        "Server",
+        "ServersError",
+    }
+    methods = {
+        name: str(inspect.signature(member))
+        for name, member in vars(ketama.Continuum).items()
+        if inspect.isfunction(member) and not name.startswith("_")
+    }
+    assert methods == {
+        "get_points": "(self) -> 'list[tuple[int, str]]'",
+        "get_server": "(self, key: 'Key') -> 'tuple[int, str]'",
+        "lookup": "(self, key: 'Key') -> 'str'",
+        "roll": "(self) -> 'bool'",
+    }
+    properties = {n for n, m in vars(ketama.Continuum).items() if isinstance(m, property)}
+    assert properties == {"filename", "generation", "last_error", "servers"}
+    assert ketama.Continuum.__init__.__annotations__ == {
+        "source": "Path | Servers",
+        "return": "None",
+    }
+
+
+def test_what_an_import_costs() -> None:
+    """Beside what is cheap, an import loads cffi's backend and ketama's own modules only."""
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        "import __future__, collections, collections.abc, errno, os\n"
+        "before = set(sys.modules)\n"
+        "import ketama\n"
+        "print(*sorted(set(sys.modules) - before))\n"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-S", "-c", program], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "ketama._ketama" in loaded
+    assert {"_cffi_backend"} == {name for name in loaded if name.split(".")[0] != "ketama"}
+
+
+def test_version() -> None:
+    """The version is the C library's, and that of the distribution."""
+    header = Path(__file__).parents[1] / "libketama" / "ketama.h"
+    assert f'#define KETAMA_VERSION "{ketama.__version__}"' in header.read_text()
+
+
+def test_memory_of_a_worker() -> None:
+    """What Python keeps is the servers' names: under 200 bytes a server."""
+    servers = [f"10.20.{i // 256}.{i % 256}:11211" for i in range(5000)]
+    _, addresses = ketama.Continuum(servers)._now
+    kept = sys.getsizeof(addresses) + sum(map(sys.getsizeof, addresses))
+    assert kept < 200 * len(servers)

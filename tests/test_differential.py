@@ -1,0 +1,132 @@
+"""Random continua against the model, and what must hold for every continuum."""
+
+from __future__ import annotations
+
+from hashlib import md5
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from model import Ring, digests, float32, hash_of
+
+import ketama
+from ketama._ketama import ffi, lib
+
+NAMES = st.text(
+    st.characters(exclude_characters=" \t\r\n\0", exclude_categories=["Cs"]),
+    min_size=1,
+    max_size=30,
+).filter(lambda name: not name.startswith("#"))
+FEW_NAMES = st.sampled_from(["a:1", "b:1", "c:1"])  # duplicates: all their points collide
+WEIGHTS = st.one_of(st.integers(1, 10), st.integers(1, 2**40))
+LISTS = st.lists(st.tuples(st.one_of(NAMES, FEW_NAMES), WEIGHTS), min_size=1, max_size=12)
+KEYS = st.one_of(st.binary(max_size=300), st.text(st.characters(exclude_categories=["Cs"])))
+
+
+def by_hash(continuum: ketama.Continuum, h: int) -> tuple[int, int]:
+    """Look up a hash itself, through the C interface: the point and the server's index."""
+    point = ffi.new("uint32_t *")
+    server = lib.ketama_find_hash(continuum._now[0], h, point)
+    return point[0], server
+
+
+@given(LISTS, st.lists(KEYS, max_size=20))
+def test_lists_and_keys(servers: list[tuple[str, int]], keys: list[bytes | str]) -> None:
+    """Points, answers, numbers of points and shares are the model's."""
+    ring = Ring(servers)
+    continuum = ketama.Continuum(servers)
+    addresses = [address for address, _ in servers]
+
+    assert [(point, addresses[i]) for point, i in ring.points] == continuum.get_points()
+    for key in keys:
+        data = key.encode() if isinstance(key, str) else key
+        assert hash_of(data) == int.from_bytes(ketama.md5_digest(key)[:4], "little")
+        point, server = ring.find(hash_of(data))
+        assert addresses[server] == continuum.lookup(key) == continuum[key]
+        if b"\0" not in data:
+            assert (point, addresses[server]) == continuum.get_server(key)
+
+    counted = [sum(1 for _, i in ring.points if i == at) for at in range(len(servers))]
+    arcs = [arc / 2**32 for arc in ring.arcs(len(servers))]
+    assert [(a, w, c, s) for (a, w), c, s in zip(servers, counted, arcs, strict=True)] == list(
+        continuum.servers
+    )
+
+
+@given(LISTS, st.integers(0, 2**32 - 1), st.randoms())
+def test_hashes_at_points(servers: list[tuple[str, int]], h: int, random: object) -> None:
+    """A hash equal to a point, one less, one more, 0 and 2**32 - 1 go where the rule says."""
+    ring = Ring(servers)
+    continuum = ketama.Continuum(servers)
+    step = max(1, len(ring.points) // 50)
+    hashes = {0, 2**32 - 1, h}
+    for point, _ in [ring.points[0], ring.points[-1], *ring.points[::step]]:
+        hashes |= {(point + delta) % 2**32 for delta in (-1, 0, 1)}
+    for tried in hashes:
+        assert ring.find(tried) == by_hash(continuum, tried)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 1000), st.integers(1, 2**40))
+@example(61, 600)
+@example(122, 600)
+@example(237, 1)
+@example(244, 600)
+@example(474, 600)
+@example(488, 600)
+@example(933, 600)
+def test_equal_weights(count: int, weight: int) -> None:
+    """Equal servers get the number of points that the float steps give, such as 156."""
+    continuum = ketama.Continuum({f"10.0.{i // 256}.{i % 256}": weight for i in range(count)})
+    expected = 4 * digests(weight, weight * count, count)
+    assert {expected} == {server.points for server in continuum.servers}
+
+
+@pytest.mark.parametrize("count", [61, 122, 237, 244, 474, 488, 933])
+def test_rounding_that_bites(count: int) -> None:
+    """These numbers of equal servers are known to get 156 points each, not 160."""
+    assert digests(600, 600 * count, count) * 4 == 156
+    continuum = ketama.Continuum([(f"s{i}", 600) for i in range(count)])
+    assert {156} == {server.points for server in continuum.servers}
+
+
+@given(st.integers(0, 2**70))
+def test_the_models_rounding(number: int) -> None:
+    """The model's own float32 is right wherever numbers small enough can tell."""
+    rounded = float32(number)
+    assert abs(rounded - number) * 2**24 <= number
+    assert rounded == float32(rounded)
+    assert float32(number % 2**24) == number % 2**24
+
+
+@given(st.lists(NAMES, min_size=2, max_size=12, unique=True), st.data())
+def test_a_server_that_leaves(names: list[str], data: st.DataObject) -> None:
+    """With equal weights a server that leaves takes only its own keys with it."""
+    gone = data.draw(st.sampled_from(names))
+    before = ketama.Continuum(names)
+    after = ketama.Continuum([name for name in names if name != gone])
+    for number in range(300):
+        was, now = before.lookup(str(number)), after.lookup(str(number))
+        assert now == was or was == gone
+        assert now != gone
+
+
+@given(LISTS)
+def test_shares(servers: list[tuple[str, int]]) -> None:
+    """The shares of a continuum sum to 1, exactly."""
+    shares = [server.share for server in ketama.Continuum(servers).servers]
+    assert sum(shares) == 1.0
+    assert all(share >= 0 for share in shares)
+
+
+@given(st.binary(max_size=1000))
+def test_md5(message: bytes) -> None:
+    """Our MD5 is hashlib's."""
+    assert md5(message).digest() == ketama.md5_digest(message)
+
+
+def test_md5_of_all_lengths() -> None:
+    """Our MD5 is hashlib's for each length around the limits of its blocks."""
+    for length in range(300):
+        message = bytes(i % 251 for i in range(length))
+        assert md5(message).digest() == ketama.md5_digest(message)

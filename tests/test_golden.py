@@ -1,0 +1,95 @@
+"""The answers of the original libketama, which tests/vectors/README.md describes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from hashlib import md5
+from pathlib import Path
+
+import pytest
+
+import ketama
+
+VECTORS = Path(__file__).with_name("vectors")
+FOLDERS = sorted(path.name for path in VECTORS.iterdir() if path.is_dir())
+WITH_POINTS = [name for name in FOLDERS if (VECTORS / name / "points.tsv").exists()]
+
+Lookup = Callable[[ketama.Continuum, str], tuple[int, str]]
+WAYS: dict[str, Lookup] = {
+    "get_server": lambda c, key: c.get_server(key),
+    "get_server of bytes": lambda c, key: c.get_server(key.encode()),
+    "get_server of a bytearray": lambda c, key: c.get_server(bytearray(key.encode())),
+    "get_server of a memoryview": lambda c, key: c.get_server(memoryview(key.encode())),
+    "ketama.get_server": lambda c, key: ketama.get_server(key, c),
+    "lookup": lambda c, key: (c.get_server(key)[0], c.lookup(key)),
+    "[key]": lambda c, key: (c.get_server(key)[0], c[key]),
+}
+
+
+def rows(name: str, file: str) -> Iterator[list[str]]:
+    text = (VECTORS / name / file).read_text(encoding="utf-8")
+    return (line.split("\t") for line in text.splitlines())
+
+
+def test_all_folders_are_here() -> None:
+    """The vectors are whole: eight folders, one of them too large to list its points."""
+    assert len(FOLDERS) == 8
+    assert set(FOLDERS) - set(WITH_POINTS) == {"equal1000"}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("way", WAYS)
+def test_lookups(name: str, way: str) -> None:
+    """Each way of asking gives each key the point and server that libketama gave it."""
+    continuum = ketama.Continuum(VECTORS / name / "ketama.servers")
+    expected = [
+        (key, int(point), address) for key, _, point, address in rows(name, "lookups.tsv")
+    ]
+    assert len(expected) >= 200
+    assert expected == [(key, *WAYS[way](continuum, key)) for key, _, _ in expected]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_lookups_with_the_drop_in(name: str) -> None:
+    """PyPI's class gives the same answers."""
+    continuum = ketama.Ketama(str(VECTORS / name / "ketama.servers"))
+    for key, _, point, address in rows(name, "lookups.tsv"):
+        assert (int(point), address) == continuum.get_server(key)
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_hashes(name: str) -> None:
+    """Each key has the hash that libketama gave it."""
+    for key, hashed, _, _ in rows(name, "lookups.tsv"):
+        assert int(hashed) == ketama.hashi(key)
+
+
+@pytest.mark.parametrize("name", WITH_POINTS)
+def test_points(name: str) -> None:
+    """The continuum is libketama's, point by point, ties included."""
+    continuum = ketama.Continuum(VECTORS / name / "ketama.servers")
+    expected = [(int(point), address) for point, address in rows(name, "points.tsv")]
+    assert expected == continuum.get_points()
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_servers_in_memory(name: str) -> None:
+    """A list of the same servers makes the same continuum as the file."""
+    from_file = ketama.Continuum(VECTORS / name / "ketama.servers")
+    listed = ketama.Continuum([(s.address, s.weight) for s in from_file.servers])
+    assert from_file.get_points() == listed.get_points()
+    assert from_file.servers == listed.servers
+
+
+def test_a_million_keys() -> None:
+    """The MD5 over a million answers is that of the original's."""
+    continuum = ketama.Continuum(VECTORS / "classic8" / "ketama.servers")
+    output = md5(b"\n")
+    for number in range(1_000_000):
+        key = str(number)
+        output.update(b"%d %d %b\n" % (ketama.hashi(key), *_encoded(continuum.get_server(key))))
+    assert output.hexdigest() == "5672b131391f5aa2b280936aec1eea74"
+
+
+def _encoded(found: tuple[int, str]) -> tuple[int, bytes]:
+    return found[0], found[1].encode()

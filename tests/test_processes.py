@@ -1,0 +1,189 @@
+"""Threads, forks and signals."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import ketama
+
+TEXTS = ["a:1 1\nb:1 1\nc:1 1\n", "d:1 1\ne:1 3\n"]
+
+
+NUMBERS = itertools.count()
+
+
+def replace(path: Path, text: str) -> None:
+    new = path.with_suffix(f".{next(NUMBERS)}")
+    new.write_text(text)
+    new.replace(path)
+
+
+@pytest.mark.parametrize("rollers", [1, 4])
+def test_eight_threads_look_up_while_others_roll(rollers: int, tmp_path: Path) -> None:
+    """Each answer belongs to one of the two files, and each call to one version."""
+    path = tmp_path / "ketama.servers"
+    path.write_text(TEXTS[0])
+    keys = [f"key-{i}" for i in range(100)]
+    right, points = [], []
+    for text in TEXTS:
+        listed = ketama.Continuum(
+            [(a, int(w)) for a, w in (line.split() for line in text.splitlines())]
+        )
+        right.append([listed.get_server(key) for key in keys])
+        points.append(listed.get_points())
+
+    continuum = ketama.Continuum(path)
+    done = threading.Event()
+    faults: list[object] = []
+    asked = [0] * 8
+
+    def look(me: int) -> None:
+        while not done.is_set():
+            for at, key in enumerate(keys):
+                found = continuum.get_server(key)
+                if found not in (right[0][at], right[1][at]):
+                    faults.append((key, found))
+                if continuum.lookup(key) not in (right[0][at][1], right[1][at][1]):
+                    faults.append(key)
+            if continuum.get_points() not in points:
+                faults.append("points")
+            if len(continuum.servers) not in (2, 3):
+                faults.append("servers")
+            asked[me] += 1
+
+    def roll() -> None:
+        while not done.is_set():
+            continuum.roll()
+
+    threads = [threading.Thread(target=look, args=(me,)) for me in range(8)]
+    threads += [threading.Thread(target=roll) for _ in range(rollers - 1)]
+    for thread in threads:
+        thread.start()
+    generation = continuum.generation
+    changes = 0
+    while changes < 200 or min(asked) == 0:
+        changes += 1
+        replace(path, TEXTS[changes % 2])
+        continuum.roll()
+        assert continuum.get_points() == points[changes % 2]
+        assert continuum.generation > generation
+        generation = continuum.generation
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
+def test_a_fork(tmp_path: Path) -> None:
+    """A Continuum made before a fork looks up and rolls in the child, harming nobody."""
+    path = tmp_path / "ketama.servers"
+    path.write_text("a:1 1\n")
+    continuum = ketama.Continuum(path)
+    for _ in range(5):
+        child = os.fork()
+        if child == 0:
+            good = continuum.lookup("key") == "a:1"
+            replace(path, "b:1 1\n")
+            good = good and continuum.roll() and continuum.lookup("key") == "b:1"
+            os._exit(0 if good else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert continuum.lookup("key") == "a:1"
+        replace(path, "a:1 1\n")
+        assert continuum.roll()
+
+
+def test_a_fork_in_the_middle_of_a_roll(tmp_path: Path) -> None:
+    """A child can roll although a thread of the parent was just rolling when it was forked."""
+    program = f"""
+import os, sys, threading, ketama
+path, = sys.argv[1:]
+texts = {TEXTS!r}
+def replace(text):
+    with open(path + ".new", "w") as file: file.write(text)
+    os.replace(path + ".new", path)
+replace(texts[0])
+continuum = ketama.Continuum(path)
+done = False
+def roll():
+    i = 0
+    while not done:
+        replace(texts[i % 2]); continuum.roll(); i += 1
+thread = threading.Thread(target=roll); thread.start()
+for _ in range(200):
+    child = os.fork()
+    if child == 0:
+        continuum.roll(); continuum.lookup("key"); os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+done = True; thread.join(); print("good")
+"""
+    output = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(tmp_path / "ketama.servers")],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert output.stdout == "good\n"
+
+
+def test_the_lock_is_new_in_a_child(tmp_path: Path) -> None:
+    """A child does not wait for a lock that a thread of its parent held at the fork."""
+    path = tmp_path / "ketama.servers"
+    path.write_text(TEXTS[0])
+    continuum = ketama.Continuum(path)
+    held, release = threading.Event(), threading.Event()
+    module = sys.modules["ketama.continuum"]
+
+    def hold() -> None:
+        with module._turn:
+            held.set()
+            release.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    replace(path, TEXTS[1])
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        os._exit(0 if continuum.roll() else 1)
+    status = os.waitpid(child, 0)[1]
+    release.set()
+    thread.join()
+    assert status == 0
+
+
+def test_a_signal_handler_that_rolls(tmp_path: Path) -> None:
+    """SIGHUP may roll the Continuum in the middle of a roll."""
+    path = tmp_path / "ketama.servers"
+    path.write_text(TEXTS[0])
+    continuum = ketama.Continuum(path)
+    handled = 0
+
+    def handler(*_: object) -> None:
+        nonlocal handled
+        handled += 1
+        replace(path, TEXTS[handled % 2])
+        continuum.roll()
+
+    old = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        deadline = time.monotonic() + 30
+        while handled < 300 and time.monotonic() < deadline:
+            continuum.roll()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert handled >= 300
+    continuum.roll()
+    assert len(continuum.servers) == (3 if handled % 2 == 0 else 2)

@@ -1,0 +1,244 @@
+"""A server file that changes, and one that becomes wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from needs import need
+
+import ketama
+
+A, B = "a:1 100\n", "b:1 100\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "ketama.servers"
+    path.write_text(A)
+    return path
+
+
+def by_rename(path: Path, text: str) -> None:
+    path.with_suffix(".new").write_text(text)
+    path.with_suffix(".new").replace(path)
+
+
+def in_place(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def in_place_without_cutting(path: Path, text: str) -> None:
+    with path.open("r+") as file:
+        file.write(text)
+
+
+def by_removing_first(path: Path, text: str) -> None:
+    path.unlink()
+    path.write_text(text)
+
+
+def by_symbolic_link(path: Path, text: str) -> None:
+    target = path.with_name(f"target-{time.monotonic_ns()}")
+    target.write_text(text)
+    path.with_suffix(".link").symlink_to(target)
+    path.with_suffix(".link").replace(path)
+
+
+def with_the_old_mtime(path: Path, text: str) -> None:
+    status = path.stat()
+    path.write_text(text)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+WAYS = [
+    by_rename,
+    in_place,
+    in_place_without_cutting,
+    by_removing_first,
+    by_symbolic_link,
+    with_the_old_mtime,
+]
+
+
+@pytest.mark.parametrize("change", WAYS)
+def test_changes(change: Callable[[Path, str], None], path: Path) -> None:
+    """Every way to change a file is seen, also many times a second at the same size."""
+    continuum = ketama.Continuum(path)
+    assert not continuum.roll()
+    for generation, text in enumerate([B, A, B, A, B], 2):
+        before = continuum.lookup("key")
+        change(path, text)
+        assert before == continuum.lookup("key")
+        assert continuum.roll()
+        assert text.startswith(continuum.lookup("key"))
+        assert generation == continuum.generation
+        assert not continuum.roll()
+    assert continuum.generation == 6
+
+
+def test_a_settled_file(path: Path) -> None:
+    """A change is seen also where the file was left alone until its stamp is relied on."""
+    continuum = ketama.Continuum(path)
+    settled = path.stat().st_ctime_ns + 2 * 10**9
+    while time.time_ns() <= settled + 10**8:
+        time.sleep(0.1)
+    assert not continuum.roll()  # reads the file once more, and can rely on the stamp now
+    for text in (B, A):
+        assert not continuum.roll()
+        in_place_without_cutting(path, text)
+        assert continuum.roll()
+        assert text.startswith(continuum.lookup("key"))
+
+
+def put_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+WRONG: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
+    "removed": (Path.unlink, ketama.KetamaOSError, "No such file or directory"),
+    "empty": (lambda path: path.write_text(""), ketama.ServersError, "no servers"),
+    "half written": (lambda path: path.write_text("a:1 1\nb:1"), ketama.ServersError, ":2: "),
+    "wrong": (lambda path: path.write_text("a:1 -1\n"), ketama.ServersError, ":1: weight"),
+    "a folder": (put_a_folder, ketama.KetamaOSError, "Is a directory"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_file_that_becomes_wrong(name: str, path: Path) -> None:
+    """Each roll raises and says why, the lookups go on, and a mended file is taken up."""
+    spoil, kind, message = WRONG[name]
+    continuum = ketama.Continuum(path)
+    points = continuum.get_points()
+    spoil(path)
+    for _ in range(3):
+        with pytest.raises(kind, match=message) as caught:
+            continuum.roll()
+        assert str(caught.value) == str(continuum.last_error)
+        assert isinstance(continuum.last_error, kind)
+        assert os.fspath(path) == caught.value.filename  # type: ignore[attr-defined]
+        assert continuum.lookup("key") == "a:1"
+        assert points == continuum.get_points()
+        assert continuum.generation == 1
+    if path.is_dir():
+        path.rmdir()
+    path.write_text(B)
+    assert continuum.roll()
+    assert continuum.last_error is None
+    assert (continuum.lookup("key"), continuum.generation) == ("b:1", 2)
+
+
+def test_an_error_that_heals_without_a_change(path: Path) -> None:
+    """A file that comes back as it was is no change, and no error any more."""
+    away = path.with_suffix(".away")
+    continuum = ketama.Continuum(path)
+    shutil.copy2(path, away)
+    os.link(path, path.with_suffix(".kept"))
+    path.unlink()
+    with pytest.raises(ketama.KetamaOSError):
+        continuum.roll()
+    os.link(path.with_suffix(".kept"), path)
+    continuum.roll()
+    assert continuum.last_error is None
+    assert continuum.lookup("key") == "a:1"
+
+
+def test_last_error_keeps_nothing_alive(path: Path) -> None:
+    """The error that is kept has no traceback, so no frame with its variables."""
+    continuum = ketama.Continuum(path)
+    path.unlink()
+    with pytest.raises(ketama.KetamaOSError):
+        continuum.roll()
+    assert continuum.last_error is not None
+    assert continuum.last_error.__traceback__ is None
+
+
+def test_servers_in_memory_never_change() -> None:
+    """A continuum made of servers has no file to follow."""
+    continuum = ketama.Continuum(["a:1"])
+    assert not continuum.roll()
+    assert (continuum.filename, continuum.generation) == (None, 1)
+
+
+def test_a_relative_path(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path is followed from the folder that was current when it was opened."""
+    monkeypatch.chdir(path.parent)
+    continuum = ketama.Continuum(path.name)
+    rolled = ketama.roll(path.name)
+    monkeypatch.chdir("/")
+    in_place(path, B)
+    assert continuum.roll()
+    assert continuum.filename == path.name
+    assert ketama.roll(path) is rolled
+    assert rolled.lookup("key") == "b:1"
+    with pytest.raises(ketama.KetamaOSError):
+        ketama.roll(path.name)
+
+
+def test_the_process_has_one(path: Path) -> None:
+    """ketama.roll gives the same Continuum for the same path each time, rolled."""
+    first = ketama.roll(path)
+    assert first is ketama.roll(str(path)) is ketama.roll(os.fsencode(path))
+    by_rename(path, B)
+    assert ketama.roll(path).lookup("key") == "b:1"
+    assert first.generation == 2
+    in_place(path, "")
+    with pytest.raises(ketama.ServersError, match="there are no servers in it"):
+        ketama.roll(path)
+    assert first.lookup("key") == "b:1"
+    with pytest.raises(TypeError):
+        ketama.roll(["a:1"])  # type: ignore[arg-type]
+
+
+def test_a_first_roll_that_fails(tmp_path: Path) -> None:
+    """A path that could not be opened is tried anew by the next roll."""
+    path = tmp_path / "late"
+    with pytest.raises(ketama.KetamaOSError):
+        ketama.roll(path)
+    path.write_text(A)
+    assert ketama.roll(path).lookup("key") == "a:1"
+
+
+def system_calls(program: str, *args: object) -> list[str]:
+    """The system calls that a Python program makes between two marks that it sets."""
+    source = f"import os, sys, ketama\nmark = lambda: os.access('/mark', os.F_OK)\n{program}"
+    trace = subprocess.run(
+        ["strace", "-qq", "-o", "/dev/stdout", sys.executable, "-c", source, *map(str, args)],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    marks = [at for at, line in enumerate(trace) if '"/mark"' in line]
+    assert len(marks) == 2
+    return trace[marks[0] + 1 : marks[1]]
+
+
+def test_a_roll_is_one_stat(path: Path) -> None:
+    """When nothing changed, a roll is one stat(2) and nothing else."""
+    need("strace")
+    program = (
+        "import time; c = ketama.Continuum(sys.argv[1])\n"
+        "while time.time_ns() < os.stat(sys.argv[1]).st_ctime_ns + 2.1e9: time.sleep(0.1)\n"
+        "c.roll()\n"
+        "mark(); c.roll(); c.lookup('x'); mark()\n"
+    )
+    (call,) = system_calls(program, path)
+    assert "stat" in call
+    assert str(path) in call
+
+
+def test_a_gone_error_number(path: Path) -> None:
+    """A roll's OSError has the errno of the system's refusal."""
+    continuum = ketama.Continuum(path)
+    path.unlink()
+    with pytest.raises(ketama.KetamaOSError) as caught:
+        continuum.roll()
+    assert caught.value.errno == errno.ENOENT

@@ -1,0 +1,243 @@
+"""Wrong files, wrong lists, wrong types: what is said, and that it says where."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import tempfile
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ketama
+
+SOURCE = "source must be a path, an iterable of servers or a mapping of address to weight"
+WEIGHT = "not a whole number from 1 to 9223372036854775807"
+
+GOOD_FILES = {
+    "no newline at the end": (b"a:1 900", [("a:1", 900)]),
+    "a blank behind the weight": (b"a:1 900 \nb:1 5\t\n", [("a:1", 900), ("b:1", 5)]),
+    "\\r\\n": (b"a:1 900\r\n\r\nb:1 5\r\n", [("a:1", 900), ("b:1", 5)]),
+    "comments and empty lines": (b"# x\n\na:1 9\n#b:1 5\n", [("a:1", 9)]),
+    "tabs and more blanks": (b"a:1 \t 9\n", [("a:1", 9)]),
+    "255 bytes of address": (b"a" * 255 + b" 9\n", [("a" * 255, 9)]),
+    "the same address twice": (b"a:1 9\na:1 9\n", [("a:1", 9), ("a:1", 9)]),
+    "a long comment": (b"#" + b"x" * 10000 + b"\na:1 9\n", [("a:1", 9)]),
+    "not ASCII": ("höst:1 9\n".encode(), [("höst:1", 9)]),
+}
+
+WRONG_FILES = {
+    "letters in the weight": (b"a:1 5\nb:1 600abc\n", 2, f'weight is "600abc", {WEIGHT}'),
+    "a negative weight": (b"a:1 -5\n", 1, f'weight is "-5", {WEIGHT}'),
+    "a weight of 0": (b"a:1 0\n", 1, f'weight is "0", {WEIGHT}'),
+    "a weight over 2**63": (
+        b"a:1 9223372036854775808\n",
+        1,
+        f'weight is "9223372036854775808", {WEIGHT}',
+    ),
+    "no weight": (b"# x\n\na:1\n", 3, 'address "a:1" has no weight after it'),
+    "more than a weight": (b"a:1 5 b:1 5\n", 1, '"b:1 5" stands behind the weight'),
+    "256 bytes of address": (
+        b"a" * 256 + b" 9\n",
+        1,
+        f'address "{"a" * 40}"... has 256 bytes, more than 255',
+    ),
+    "a NUL byte": (b"a:1 5\nb\0:1 5\n", 2, "there is a NUL byte"),
+    "invalid UTF-8": (b"h\xf6st:1 5\n", 1, 'address "h\\xf6st:1" is not UTF-8'),
+    "UTF-16": ("a:1 5\n".encode("utf-16"), 1, "there is a NUL byte"),
+    "a byte order mark": (
+        "\ufeffa:1 5\n".encode(),
+        1,
+        "the file begins with a byte order mark; save it without",
+    ),
+    "an indented comment": (
+        b"a:1 5\n  # x\n",
+        2,
+        'address "#" begins with #; a comment has it in the line\'s first column',
+    ),
+    "an empty file": (b"", None, "there are no servers in it"),
+    "only comments": (b"# a:1 5\n\n", None, "there are no servers in it"),
+}
+
+
+@pytest.mark.parametrize("name", GOOD_FILES)
+def test_good_files(name: str, tmp_path: Path) -> None:
+    """What libketama misread, or took by luck, is read as it was meant."""
+    text, expected = GOOD_FILES[name]
+    path = tmp_path / "ketama.servers"
+    path.write_bytes(text)
+    assert expected == [(s.address, s.weight) for s in ketama.Continuum(path).servers]
+
+
+@pytest.mark.parametrize("name", WRONG_FILES)
+def test_wrong_files(name: str, tmp_path: Path) -> None:
+    """The error names file, line and reason, and is a KetamaError and a ValueError."""
+    text, lineno, reason = WRONG_FILES[name]
+    path = tmp_path / "ketama.servers"
+    path.write_bytes(text)
+    with pytest.raises(ketama.ServersError) as caught:
+        ketama.Continuum(path)
+    error = caught.value
+    assert (str(path), lineno, reason) == (error.filename, error.lineno, error.reason)
+    assert str(error) == f"{path}{f':{lineno}' if lineno else ''}: {reason}"
+    assert isinstance(error, ketama.KetamaError)
+    assert isinstance(error, ValueError)
+    assert str(error) == str(pickle.loads(pickle.dumps(error)))
+
+
+@pytest.mark.parametrize("kind", [str, os.fsencode, Path])
+def test_a_missing_file(kind: Any, tmp_path: Path) -> None:
+    """A missing file is a KetamaError and an OSError, with errno and the name as given."""
+    name = kind(str(tmp_path / "missing"))
+    with pytest.raises(ketama.KetamaOSError) as caught:
+        ketama.Continuum(name)
+    error = caught.value
+    assert isinstance(error, ketama.KetamaError)
+    assert isinstance(error, OSError)
+    assert errno.ENOENT == error.errno
+    assert os.fspath(name) == error.filename
+    assert str(error) == f"[Errno 2] No such file or directory: {os.fspath(name)!r}"
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A directory, a FIFO, a device, a loop of links and an empty name are refused at once."""
+    fifo, loop = tmp_path / "fifo", tmp_path / "loop"
+    os.mkfifo(fifo)
+    loop.symlink_to(loop)
+    refused: list[tuple[Any, int]] = [
+        (tmp_path, errno.EISDIR),
+        (fifo, errno.EINVAL),
+        ("/dev/zero", errno.EINVAL),
+        (loop, errno.ELOOP),
+        ("", errno.ENOENT),
+        (b"", errno.ENOENT),
+        ("x" * 5000, errno.ENAMETOOLONG),
+    ]
+    for path, number in refused:
+        with pytest.raises(ketama.KetamaOSError) as caught:
+            ketama.Continuum(path)
+        assert number == caught.value.errno
+
+
+def test_an_unreadable_file() -> None:
+    """A file without permission to read it is an OSError that says so."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "ketama.servers")
+        path.write_text("a:1 1\n")
+        path.chmod(0)
+        path.parent.chmod(0o755)
+        child = os.fork()
+        if child == 0:
+            if os.getuid() == 0:
+                os.setresuid(65534, 65534, 65534)
+            try:
+                ketama.Continuum(path)
+            except ketama.KetamaOSError as error:
+                os._exit(0 if error.errno == errno.EACCES and path.exists() else 2)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_nul_in_the_path() -> None:
+    """A path with a NUL byte is a ValueError, as it is for open()."""
+    with pytest.raises(ValueError, match="path has a NUL byte in it"):
+        ketama.Continuum("/etc/ketama.servers\0.old")
+    with pytest.raises(ValueError, match="path has a NUL byte in it"):
+        ketama.roll(b"a\0b")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, f"{SOURCE}, not NoneType"),
+        (3, f"{SOURCE}, not int"),
+        (object(), f"{SOURCE}, not object"),
+        ([3], "server 1 must be an address or (address, weight), not 3"),
+        (["a", ("b",)], "server 2 must be an address or (address, weight), not ('b',)"),
+        ([("b", 1, 2)], "server 1 must be an address or (address, weight), not ('b', 1, 2)"),
+        (["a", b"b"], "server 2 must be an address or (address, weight), not b'b'"),
+        ([(b"b", 1)], "server 1: address must be str, not bytes"),
+        ({3: 1}, "server 1: address must be str, not int"),
+        ({"a": 1, "b": 1.0}, "server 2: weight must be int, not float"),
+        ({"a": True}, "server 1: weight must be int, not bool"),
+        ({"a": "1"}, "server 1: weight must be int, not str"),
+        ({"a": None}, "server 1: weight must be int, not NoneType"),
+        ({"a": Decimal(1)}, "server 1: weight must be int, not Decimal"),
+    ],
+)
+def test_wrong_types(source: Any, message: str) -> None:
+    """A source, address or weight of a wrong type is a TypeError that says where."""
+    with pytest.raises(TypeError) as caught:
+        ketama.Continuum(source)
+    assert str(caught.value).endswith(message)
+
+
+@pytest.mark.parametrize(
+    ("source", "lineno", "reason"),
+    [
+        ([], None, "there are no servers in the list"),
+        ({}, None, "there are no servers in the list"),
+        (iter(()), None, "there are no servers in the list"),
+        ({"a": 0}, 1, f"weight is 0, {WEIGHT}"),
+        ({"a": 1, "b": -1}, 2, f"weight is -1, {WEIGHT}"),
+        ({"a": 2**63}, 1, f"weight is 9223372036854775808, {WEIGHT}"),
+        ({"a": 2**200}, 1, f"weight is {2**200}, {WEIGHT}"),
+        ([""], 1, "address is empty"),
+        (["a b"], 1, 'address "a b" has a blank or a line break in it'),
+        (["a", "b\n"], 2, 'address "b\\x0a" has a blank or a line break in it'),
+        (["a\0"], 1, r"address 'a\x00' has a NUL byte in it"),
+        (["\udcff"], 1, r"address '\udcff' has a lone surrogate in it, which is not UTF-8"),
+        (
+            ["#a"],
+            1,
+            'address "#a" begins with #; a comment has it in the line\'s first column',
+        ),
+        (["ö" * 128], 1, f'address "{chr(92)}xc3{chr(92)}xb6'),
+        (
+            [("a", 2**63 - 1), ("b", 2**63 - 1), ("c", 2)],
+            3,
+            "the weights add up to more than 18446744073709551615",
+        ),
+    ],
+)
+def test_wrong_lists(source: Any, lineno: int | None, reason: str) -> None:
+    """A list that is wrong is a ServersError with the server's place and the reason."""
+    with pytest.raises(ketama.ServersError) as caught:
+        ketama.Continuum(source)
+    error = caught.value
+    assert (None, lineno) == (error.filename, error.lineno)
+    assert error.reason.startswith(reason)
+    assert str(error) == (f"server {lineno}: " if lineno else "") + error.reason
+
+
+def test_too_many_servers() -> None:
+    """More than 2**20 servers are refused by name of the limit."""
+    with pytest.raises(ketama.ServersError, match="server 1048577: more than 1048576 servers"):
+        ketama.Continuum("a" for _ in range(2**20 + 1))
+
+
+@pytest.mark.parametrize("key", [None, 3, 3.0, ["a"], ("a",), object(), True])
+def test_wrong_keys(key: Any, two: Path) -> None:
+    """A key that is neither text nor bytes is a TypeError wherever a key is taken."""
+    continuum, drop_in = ketama.Continuum(two), ketama.Ketama(str(two))
+    message = f"^key must be str, bytes, bytearray or memoryview, not {type(key).__name__}$"
+    for ask in (
+        continuum.lookup,
+        continuum.get_server,
+        continuum.__getitem__,
+        drop_in.get_server,
+        ketama.hashi,
+        ketama.md5_digest,
+        lambda key: ketama.get_server(key, continuum),
+    ):
+        with pytest.raises(TypeError, match=message):
+            ask(key)
+
+
+def test_a_lone_surrogate_in_a_key(two: Path) -> None:
+    """Text that has no UTF-8 is a UnicodeEncodeError, which is a ValueError."""
+    with pytest.raises(UnicodeEncodeError):
+        ketama.Continuum(two).lookup("\ud800")

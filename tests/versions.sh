@@ -1,0 +1,39 @@
+#!/bin/sh
+# Runs the Python tests on each version of CPython, with the one wheel in dist/.
+# Usage: versions.sh VERSION ...
+# A version that is missing is passed over with a message; in CI that is an error.
+set -eu
+
+find_python() {
+    for candidate in "python$1" "$HOME/.pyenv/versions/$1".*/bin/python; do
+        if "$candidate" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" \
+            2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+}
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+wheel=$(echo "$root"/dist/*.whl)
+tests="$root/tests $root/README.md"
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+for version in "$@"; do
+    python=$(find_python "$version")
+    if [ -z "$python" ]; then
+        echo "CPython $version: not found, not tested" >&2
+        [ -z "${CI:-}" ] || exit 1
+        continue
+    fi
+    "$python" -m venv "$folder/$version"
+    "$folder/$version/bin/pip" install --quiet --disable-pip-version-check "$wheel[test]"
+    echo "CPython $version"
+    # Not from the project's root, whose ketama/ is not the wheel's; README.md's file is there.
+    mkdir "$folder/$version/here"
+    ln -s "$root/examples" "$folder/$version/here/examples"
+    (cd "$folder/$version/here" &&
+        ../bin/pytest --quiet --config-file "$root/pyproject.toml" \
+            -p no:cacheprovider --confcutdir "$root/tests" $tests)
+done
