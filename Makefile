@@ -37,6 +37,7 @@ dist: $(VENV)/dev ## sdist and wheel in dist/, tried in a fresh environment
 
 bench: $(VENV)/bench ## measure, side by side with others
 	$(BIN)/python benchmarks/get_server.py --quiet
+	$(BIN)/python benchmarks/import_time.py --quiet
 
 clean: ## remove all that was built
 	rm -rf $(VENV) build dist *.egg-info ketama/*.so ketama/_ketama.c .coverage

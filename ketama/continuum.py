@@ -166,8 +166,7 @@ class Continuum:
         kept in `last_error`; lookups go on with the last good version, and the next roll
         looks again.
         """
-        changed = False
-        while True:
+        for changed in (False, True):
             now = self._now
             out = ffi.new("ketama_continuum *")
             status = lib.ketama_refresh(now[0], out)
@@ -183,8 +182,10 @@ class Continuum:
                     self._now = newer
                     self._last_error = None
                     return True
-            # Another thread was faster. What it saw may be older than what is there now.
-            changed = True
+            # Another thread was faster. What it saw may be older than this call: look again.
+        # Twice another was faster. The second one set out from the first one's version, so
+        # it looked at the file after this call had begun.
+        return True
 
     @property
     def filename(self) -> str | bytes | None:

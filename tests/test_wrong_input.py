@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import resource
+import signal
 import tempfile
 from decimal import Decimal
 from pathlib import Path
@@ -139,6 +141,42 @@ def test_an_unreadable_file() -> None:
                 os._exit(0 if error.errno == errno.EACCES and path.exists() else 2)
             os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_file_that_never_rests(two: Path) -> None:
+    """A file that grows while it is read, such as a log, is refused with EAGAIN."""
+    child = os.fork()
+    if child == 0:
+        with two.open("ab", buffering=0) as file:
+            for _ in range(10**7):
+                file.write(b"# and so on\n")
+        os._exit(0)
+    try:
+        with pytest.raises(ketama.KetamaOSError) as caught:  # noqa: PT012
+            while True:
+                ketama.Continuum(two)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert caught.value.errno == errno.EAGAIN
+    assert caught.value.strerror == "the file changed each of the 10 times that it was read"
+
+
+def test_no_memory() -> None:
+    """Where the system has no more memory, it is a MemoryError, and nothing was lost."""
+    servers = [f"s{i}" for i in range(50_000)]
+    child = os.fork()
+    if child == 0:
+        continuum = ketama.Continuum(["a"])
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        limit = used + 100 * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        try:
+            ketama.Continuum(servers)
+        except MemoryError:
+            os._exit(0 if continuum.lookup("key") == "a" else 2)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_nul_in_the_path() -> None:

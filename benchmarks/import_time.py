@@ -1,0 +1,30 @@
+"""What `import ketama` adds to a bare interpreter, in one run: make bench."""
+
+from __future__ import annotations
+
+import sys
+
+import pyperf
+
+
+def main() -> None:
+    """Measure whole interpreters, each started anew."""
+    runner = pyperf.Runner()
+    results = [
+        (name, runner.bench_command(name, [sys.executable, "-c", program]))
+        for name, program in (
+            ("python -c pass", "pass"),
+            ("python -c 'import ketama'", "import ketama"),
+            ("python -c 'import typing'", "import typing"),
+        )
+    ]
+    if runner.args.worker:
+        return
+    base = results[0][1].mean()
+    print(f"\n{'':<34}{'ms':>6}{'beyond a bare one':>20}")
+    for name, result in results:
+        print(f"{name:<34}{1e3 * result.mean():>6.1f}{1e3 * (result.mean() - base):>20.1f}")
+
+
+if __name__ == "__main__":
+    main()
