@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import resource
 import signal
+import subprocess
+import sys
 import tempfile
 from decimal import Decimal
 from pathlib import Path
@@ -164,19 +165,19 @@ def test_a_file_that_never_rests(two: Path) -> None:
 
 def test_no_memory() -> None:
     """Where the system has no more memory, it is a MemoryError, and nothing was lost."""
-    servers = [f"s{i}" for i in range(50_000)]
-    child = os.fork()
-    if child == 0:
-        continuum = ketama.Continuum(["a"])
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        limit = used + 100 * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        try:
-            ketama.Continuum(servers)
-        except MemoryError:
-            os._exit(0 if continuum.lookup("key") == "a" else 2)
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    program = f"""
+import resource, sys; sys.path[:0] = {sys.path!r}
+import ketama
+continuum, servers = ketama.Continuum(["a"]), [f"s{{i}}" for i in range(50_000)]
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20,) * 2)
+try:
+    ketama.Continuum(servers)
+except MemoryError:
+    print("MemoryError", continuum.lookup("key"))
+"""
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ("MemoryError a\n", "") == (output.stdout, output.stderr)
 
 
 def test_a_nul_in_the_path() -> None:
