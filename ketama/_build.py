@@ -7,18 +7,26 @@ from cffi import FFI
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "/* cffi: begin */", "/* cffi: end */"
 
-# What would take Python two calls, or a result that cffi has to allocate.
+# What would take Python two calls, or a result that cffi has to allocate. Where there is
+# no server to give there is an index that no server has, so that Python's own check of the
+# index is the only one on the way.
 GLUE = """
     #include <string.h>
     #include "ketama.h"
 
-    #define NUL_IN_KEY UINT64_MAX
+    #define DUE UINT64_MAX              /* ketama_due: roll first */
+    #define NUL_IN_KEY (UINT64_MAX - 1)
 
     /* The server's index in the high half, the point in the low one. */
-    static uint64_t find(ketama_continuum c, const void *key, size_t len)
+    static uint64_t find_now(ketama_continuum c, const void *key, size_t len)
     {
         uint32_t point, server = ketama_find(c, key, len, &point);
         return (uint64_t)server << 32 | point;
+    }
+
+    static uint64_t find(ketama_continuum c, const void *key, size_t len)
+    {
+        return ketama_due(c) ? DUE : find_now(c, key, len);
     }
 
     /* The same for keys as libketama takes them, which end at a NUL. */
@@ -29,12 +37,14 @@ GLUE = """
 
     static uint32_t find_index(ketama_continuum c, const void *key, size_t len)
     {
-        return ketama_find(c, key, len, NULL);
+        return ketama_due(c) ? UINT32_MAX : ketama_find(c, key, len, NULL);
     }
 """
 
 GLUE_CDEF = """
+    #define DUE ...
     #define NUL_IN_KEY ...
+    uint64_t find_now(ketama_continuum c, const void *key, size_t len);
     uint64_t find(ketama_continuum c, const void *key, size_t len);
     uint64_t find_text(ketama_continuum c, const void *key, size_t len);
     uint32_t find_index(ketama_continuum c, const void *key, size_t len);

@@ -32,4 +32,7 @@ class Ketama(Continuum):
         handle, addresses = self._now
         data = key.encode() if type(key) is str else key_bytes(key)
         found = lib.find(handle, data, len(data))
-        return found & 0xFFFFFFFF, addresses[found >> 32]
+        try:
+            return found & 0xFFFFFFFF, addresses[found >> 32]
+        except IndexError:
+            return self._follow_and_find(data)

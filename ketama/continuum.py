@@ -6,7 +6,7 @@ import os
 from _thread import RLock
 
 from ketama._ketama import ffi, lib
-from ketama.errors import failure
+from ketama.errors import KetamaError, failure
 from ketama.keys import NUL_MESSAGE, key_bytes
 from ketama.servers import Server, from_c, to_c
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Self = TypeVar("Self", bound="Continuum")
 
 KEY_SPACE = 2**32
-NUL_IN_KEY = lib.NUL_IN_KEY
+LONGEST = 10**9  # seconds of auto_roll
 # Looked up once, as each dot on the way to an answer costs as much as finding the point.
 _find_index: Callable[[Any, bytes, int], int] = lib.find_index
 _find_text: Callable[[Any, bytes, int], int] = lib.find_text
@@ -65,9 +65,15 @@ class Continuum:
     source: the path of a server file (str, bytes or os.PathLike), or the servers themselves:
         an iterable of "address" or ("address", weight), or a mapping of address to weight.
         The weight is 100 where none is given.
+    shared: whether to attach to the image of the file that another process has published
+        for all of this user's processes, or to publish one. False: build one's own.
+    auto_roll: None, or seconds: lookups then follow the file by themselves. They take up a
+        version that another process has published at once, and look at the file at most
+        once in that time. An error leaves the last good version and is kept in `last_error`.
 
     Raises ServersError where the file or the list is wrong, KetamaOSError where the file
-    can't be read, TypeError for a source, an address or a weight of a wrong type.
+    can't be read, TypeError for a source, an address or a weight of a wrong type, ValueError
+    for an auto_roll that is not above 0, or has no file to follow.
 
     One Continuum may be used by any number of threads, also while one of them rolls it, and
     in children that are forked off. Each call is answered from one version, never a mix.
@@ -80,19 +86,27 @@ class Continuum:
     '127.0.0.1:11211'
     """
 
-    __slots__ = ("__weakref__", "_filename", "_last_error", "_now", "_path")
+    __slots__ = ("__weakref__", "_filename", "_last_error", "_now", "_options", "_path")
 
     _filename: str | bytes | None
     _path: bytes | None
     _last_error: Exception | None
     _now: Version
+    _options: tuple[bool, float | None]
 
-    def __init__(self, source: Path | Servers) -> None:
+    def __init__(
+        self, source: Path | Servers, *, shared: bool = True, auto_roll: float | None = None
+    ) -> None:
+        if auto_roll is not None and not 0 < auto_roll <= LONGEST:
+            raise ValueError(
+                f"auto_roll must be from above 0 to {LONGEST} seconds, not {auto_roll!r}"
+            )
+        self._options = shared, auto_roll
         out = ffi.new("ketama_continuum *")
         if isinstance(source, (str, bytes, os.PathLike)):
             self._filename = os.fspath(source)
             self._path = _absolute(source)
-            status = lib.ketama_open(out, self._path)
+            status = lib.ketama_open(out, self._path, 0 if shared else lib.KETAMA_PRIVATE)
         else:
             self._filename = self._path = None
             if not hasattr(source, "__iter__"):
@@ -100,12 +114,16 @@ class Continuum:
                     "source must be a path, an iterable of servers or a mapping of address to "
                     f"weight, not {type(source).__name__}"
                 )
+            if auto_roll is not None:
+                raise ValueError("auto_roll needs a server file to follow, not servers")
             array, count, _kept_alive = to_c(source)
             status = lib.ketama_open_servers(out, array, count)
         if status < 0:
             raise failure(status, self._filename)
         self._last_error = None
         self._now = _version(out[0])
+        if auto_roll is not None:
+            lib.ketama_follow(self._now[0], int(auto_roll * 1e9))
 
     def lookup(self, key: Key) -> str:
         """Give the address of the server that a key belongs to.
@@ -115,7 +133,10 @@ class Continuum:
         """
         handle, addresses = self._now
         data = key.encode() if type(key) is str else key_bytes(key)
-        return addresses[_find_index(handle, data, len(data))]
+        try:
+            return addresses[_find_index(handle, data, len(data))]
+        except IndexError:
+            return self._follow_and_find(data)[1]
 
     __getitem__ = lookup
     # Without these two, Python would take what has __getitem__ for a sequence.
@@ -131,13 +152,35 @@ class Continuum:
         handle, addresses = self._now
         data = key.encode() if type(key) is str else key_bytes(key)
         found = _find_text(handle, data, len(data))
-        if found == NUL_IN_KEY:
-            raise TypeError(NUL_MESSAGE)
+        try:
+            return found & 0xFFFFFFFF, addresses[found >> 32]
+        except IndexError:
+            if found == lib.NUL_IN_KEY:
+                raise TypeError(NUL_MESSAGE) from None
+            return self._follow_and_find(data)
+
+    def _follow(self) -> Version:
+        """Roll where it is due, and give the version that is then the newest."""
+        if lib.ketama_due(self._now[0]):
+            self._roll_quietly()
+        return self._now
+
+    def _roll_quietly(self) -> None:
+        try:
+            self.roll()
+        except (KetamaError, MemoryError):
+            return  # it is in last_error, and the last good version goes on
+
+    def _follow_and_find(self, data: bytes) -> tuple[int, str]:
+        """Answer a lookup that was told to roll first."""
+        self._roll_quietly()
+        handle, addresses = self._now
+        found = lib.find_now(handle, data, len(data))
         return found & 0xFFFFFFFF, addresses[found >> 32]
 
     def get_points(self) -> list[tuple[int, str]]:
         """Give all points, ascending, each with its server's address."""
-        handle, addresses = self._now
+        handle, addresses = self._follow()
         count = lib.ketama_count_points(handle)
         pairs = bytearray(count * ffi.sizeof("ketama_point"))
         lib.ketama_points(handle, 0, count, ffi.from_buffer("ketama_point[]", pairs))
@@ -150,7 +193,7 @@ class Continuum:
     @property
     def servers(self) -> tuple[Server, ...]:
         """The servers in the order of the file, with weight, number of points, exact share."""
-        handle, addresses = self._now
+        handle, addresses = self._follow()
         return tuple(
             Server(address, row.weight, row.points, row.share / KEY_SPACE)
             for address, row in zip(addresses, from_c(handle), strict=True)
@@ -188,6 +231,11 @@ class Continuum:
         return True
 
     @property
+    def shared(self) -> bool:
+        """Whether the version in use is mapped from memory that processes share."""
+        return bool(lib.ketama_is_shared(self._now[0]))
+
+    @property
     def filename(self) -> str | bytes | None:
         """The server file's path as it was given; None where servers were given."""
         return self._filename
@@ -208,10 +256,10 @@ class Continuum:
             return f"<{name} of {len(self._now[1])} servers>"
         return f"<{name} from {os.fsdecode(self._filename)!r}>"
 
-    def __reduce__(self) -> tuple[type[Continuum], tuple[object]]:
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         """Pickle as the file's absolute path, to be read there and then, or as the servers."""
         if self._path is not None:
-            return type(self), (os.fsdecode(self._path),)
+            return _reopen, (type(self), os.fsdecode(self._path), *self._options)
         return type(self), ([(server.address, server.weight) for server in self.servers],)
 
     def __copy__(self: Self) -> Self:
@@ -219,6 +267,7 @@ class Continuum:
         other = object.__new__(type(self))
         other._filename = self._filename
         other._path = self._path
+        other._options = self._options
         other._last_error = self._last_error
         other._now = self._now
         return other
@@ -226,6 +275,13 @@ class Continuum:
     def __deepcopy__(self: Self, memo: dict[int, object]) -> Self:
         """Versions are immutable, so there is nothing deeper to copy."""
         return self.__copy__()
+
+
+def _reopen(kind: type[Self], path: str, shared: bool, auto_roll: float | None) -> Self:
+    """Unpickle."""
+    if kind.__init__ is not Continuum.__init__:
+        return kind(path)
+    return kind(path, shared=shared, auto_roll=auto_roll)
 
 
 _rolled: dict[bytes, Continuum] = {}

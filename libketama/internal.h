@@ -2,7 +2,7 @@
  * internal.h - what the stages tell each other
  *
  *     file --source--> text --servers--> server list --points--> sorted points
- *          --image--> flat bytes --lookup--> server
+ *          --image--> flat bytes --segment--> shared memory --lookup--> server
  *
  * Each stage is a C file that knows nothing of the others; roll.c alone knows the
  * order. servers.c, digest.c, profile.c, points.c, image.c are pure: no system call,
@@ -112,7 +112,12 @@ int ketama_points_make(const struct ketama_profile *profile,
                        struct ketama_point_list *points, struct ketama_flaw *flaw);
 void ketama_points_free(struct ketama_point_list *points);
 
-/* ---- image.c: points <-> flat relocatable bytes */
+/* ---- image.c: points <-> flat relocatable bytes (docs/image-format.md) */
+
+enum {
+    KETAMA_IMAGE_FORMAT = 1,
+    KETAMA_SUPERSEDED_AT = 192, /* where in an image the mark is, a uint32_t */
+};
 
 struct ketama_image; /* the bytes; their layout is image.c's secret */
 
@@ -129,18 +134,65 @@ struct ketama_view {
     const uint32_t *index; /* index[b]: the first point whose top bits are >= b */
     const struct ketama_image_server *servers;
     const char *names; /* NUL-terminated, one after the other */
-    const struct ketama_source *source;
+    const _Atomic uint32_t *superseded;
+    uint64_t names_bytes;
     uint32_t point_count;
     uint32_t server_count;
     uint32_t shift; /* a hash shifted right by this is its b */
 };
 
+/* What an image says of its origin. */
+struct ketama_origin {
+    const char *path; /* "": from a list in memory */
+    struct ketama_source source;
+    uint64_t generation; /* of the images published for that path, from 1 */
+};
+
+/* Allocated; NULL: no memory. */
 struct ketama_image *ketama_image_make(const struct ketama_profile *profile,
                                        const struct ketama_server_list *servers,
                                        const struct ketama_point_list *points,
-                                       const struct ketama_source *source);
-void ketama_image_view(const struct ketama_image *image, struct ketama_view *view);
+                                       const struct ketama_origin *origin);
+size_t ketama_image_size(const struct ketama_image *image);
 void ketama_image_free(struct ketama_image *image);
+
+/* Both face bytes that somebody else may have written, and are false where they are not
+ * an image of this profile and path. The first looks at the header alone, which is
+ * quick; the second at every byte, and its view never leads outside them, whatever
+ * becomes of them later. */
+bool ketama_image_origin(const void *image, size_t size_bytes,
+                         const struct ketama_profile *profile, const char *path,
+                         struct ketama_origin *origin);
+bool ketama_image_open(const void *image, size_t size_bytes,
+                       const struct ketama_profile *profile, const char *path,
+                       struct ketama_view *view);
+
+/* ---- segment.c: bytes <-> shared memory */
+
+enum { KETAMA_PLACE_NAME_MAX = 64 };
+
+/* Where the image of a path is published. */
+struct ketama_place {
+    int folder; /* open; ours */
+    int lock;   /* open while this process holds the builder's lock, else -1 */
+    char name[KETAMA_PLACE_NAME_MAX];
+};
+
+struct ketama_segment {
+    const void *bytes; /* mapped, read-only; NULL: none */
+    size_t size_bytes;
+};
+
+/* All but the closing ones: false where it can't be done. */
+bool ketama_place_open(struct ketama_place *place, const char *path, uint32_t profile);
+void ketama_place_close(struct ketama_place *place);
+bool ketama_place_lock(struct ketama_place *place); /* does not wait */
+void ketama_place_unlock(struct ketama_place *place);
+bool ketama_segment_attach(const struct ketama_place *place,
+                           struct ketama_segment *segment);
+bool ketama_segment_publish(const struct ketama_place *place, const void *bytes,
+                            size_t size_bytes, struct ketama_segment *segment);
+void ketama_segment_detach(struct ketama_segment *segment);
 
 /* ---- roll.c: the one handle */
 
@@ -152,11 +204,17 @@ struct ketama_handle {
 
     struct ketama_view view;
     const struct ketama_profile *profile;
-    struct ketama_image *image;
+    struct ketama_source source;
+    struct ketama_image *image;    /* private memory, or NULL */
+    struct ketama_segment segment; /* or shared */
     uint64_t generation;
-    char *path; /* absolute; NULL: from a list in memory */
+    char *path;     /* absolute; NULL: from a list in memory */
+    unsigned flags; /* of ketama_open */
     atomic_uint owners;
-    atomic_bool settled; /* the stamp alone tells whether the file has changed */
+    atomic_bool settled;         /* the stamp alone tells whether the file has changed */
+    atomic_bool heeded;          /* the superseded mark has been acted upon */
+    _Atomic int64_t interval_ns; /* ketama_follow's; 0: none */
+    _Atomic int64_t looked_ns;   /* when the file was looked at last, coarse clock */
 };
 
 /* ---- status.c: what went wrong. Those that return int return the status. */

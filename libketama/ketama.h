@@ -8,7 +8,7 @@
  *
  *     ketama_continuum c;
  *     ketama_server server;
- *     if (ketama_open(&c, "/etc/ketama.servers") != KETAMA_OK) {
+ *     if (ketama_open(&c, "/etc/ketama.servers", 0) != KETAMA_OK) {
  *         fprintf(stderr, "%s\n", ketama_error());
  *         exit(1);
  *     }
@@ -47,6 +47,13 @@
  *
  * FORK. A handle that was opened before fork() works in the child, and either side
  * may close its own without regard to the other.
+ *
+ * SHARED MEMORY. The continuum of a file is built once for a user on a machine, and
+ * published in a folder of that user in $KETAMA_SHM_DIR, else in /dev/shm, else in
+ * $TMPDIR or /tmp; all processes map it, read-only. Where that can't be done (no room,
+ * no permission, somebody else's file in its place) the handle has its own copy, and
+ * nothing else is different. A process that builds holds the others up for less than a
+ * second, whatever becomes of it. A disk that fills up is no danger to a reader.
  *
  * A FILE THAT IS EDITED IN PLACE is, for a moment, empty or cut; a reader can meet
  * it in that state. Replace server files by rename(2): then there is always a whole
@@ -115,13 +122,19 @@ enum ketama_status {
     KETAMA_ERANGE = -32 /* there is no server of that index */
 };
 
+/* What ketama_open() may be told. */
+enum ketama_flags {
+    KETAMA_PRIVATE = 1 /* neither use nor publish what is shared */
+};
+
 /*
- * ketama_open: reads the server file at `path` and makes its continuum. On success
- * *c is a handle of generation 1 that the caller closes; on failure *c is NULL.
- * The path is copied. Errors: ESYSTEM (no such file, a directory ...), ENOMEM,
- * EUNSTABLE, and those of a wrong server file.
+ * ketama_open: makes the continuum of the server file at `path`, or attaches to the
+ * one that was published. On success *c is a handle of generation 1 that the caller
+ * closes; on failure *c is NULL. The path is copied. flags: 0 or KETAMA_PRIVATE. Errors:
+ * ESYSTEM (no such file, a directory ...), ENOMEM, EUNSTABLE, and those of a wrong
+ * server file.
  */
-int ketama_open(ketama_continuum *c, const char *path);
+int ketama_open(ketama_continuum *c, const char *path, unsigned flags);
 
 /*
  * ketama_open_servers: the same from `count` servers in memory, of which address
@@ -142,6 +155,19 @@ int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_
  * A continuum made by ketama_open_servers() never changes. Errors: as ketama_open.
  */
 int ketama_refresh(ketama_continuum c, ketama_continuum *newer);
+
+/*
+ * ketama_follow: from now on ketama_due() says when c should be refreshed; handles that
+ * ketama_refresh() makes from c inherit it. interval_ns: how long to go without looking
+ * at the file; 0, as from the start: never due.
+ * ketama_due: 1 if another process has published a newer image in the place of this one
+ * (said once), or if c was not refreshed for interval_ns; else 0. No system call, a few
+ * nanoseconds, so it may be asked before each lookup. Of many threads one is told.
+ * ketama_is_shared: 1 if the image is mapped from shared memory, 0 if c has its own.
+ */
+void ketama_follow(ketama_continuum c, int64_t interval_ns);
+int ketama_due(ketama_continuum c);
+int ketama_is_shared(ketama_continuum c);
 
 /*
  * ketama_retain: c with one more owner, who closes it too; returns c.

@@ -62,6 +62,14 @@ uint64_t ketama_generation(ketama_continuum c)
     return c->generation;
 }
 
+/* "" where a damaged image's text would not end within it. */
+static const char *address_at(const struct ketama_view *view, uint32_t at)
+{
+    size_t room = at < view->names_bytes ? (size_t)view->names_bytes - at : 0;
+    return room > 0 && memchr(view->names + at, '\0', room) != NULL ? view->names + at
+                                                                    : "";
+}
+
 int ketama_server_at(ketama_continuum c, uint32_t index, ketama_server *server)
 {
     if (index >= c->view.server_count) {
@@ -73,7 +81,7 @@ int ketama_server_at(ketama_continuum c, uint32_t index, ketama_server *server)
     }
     const struct ketama_image_server *from = &c->view.servers[index];
     *server = (ketama_server){
-        .address = c->view.names + from->address_at,
+        .address = address_at(&c->view, from->address_at),
         .weight = from->weight,
         .share = from->share,
         .points = from->points,

@@ -1,20 +1,45 @@
 /*
- * roll.c - is the file newer? Then build. The only file that knows the order of the
- * stages.
+ * roll.c - is the file newer? Attach to its published image, or build and publish one.
+ * The only file that knows the order of the stages.
  */
 #define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE /* for CLOCK_MONOTONIC_COARSE */
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
 
+#ifndef CLOCK_MONOTONIC_COARSE
+#define CLOCK_MONOTONIC_COARSE CLOCK_MONOTONIC
+#endif
+
+static const int64_t pause_max_ns = 4 * 1000000;
+
+/* How long to wait for another process that builds, before building as well: several
+ * times what it takes on a busy machine, and never as long as a second. */
+static int64_t patience_ns(uint64_t file_bytes)
+{
+    const uint64_t least = 20 * 1000000, most = 700 * 1000000, for_each_byte = 3000;
+    return (int64_t)(file_bytes < (most - least) / for_each_byte
+                         ? least + file_bytes * for_each_byte
+                         : most);
+}
+
+static int64_t clock_ns(clockid_t clock)
+{
+    struct timespec now = {0, 0};
+    (void)clock_gettime(clock, &now); /* cannot fail for a clock that there is */
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 /* Says what failed, where a stage has not done so itself. */
 static int report(int status, const char *path, const struct ketama_flaw *flaw)
 {
-    if (status == KETAMA_OK || status == KETAMA_ESYSTEM)
+    if (status >= KETAMA_OK || status == KETAMA_ESYSTEM)
         return status;
     return ketama_fail(status, path, flaw);
 }
@@ -41,71 +66,225 @@ static int absolute_path(const char *path, char **absolute)
     return KETAMA_OK;
 }
 
-/* server list -> points -> image -> handle. path: NULL, or absolute, and copied. */
-static int build(ketama_continuum *c, const struct ketama_profile *profile,
-                 const char *path, uint64_t generation,
-                 const struct ketama_server_list *servers,
-                 const struct ketama_source *source, struct ketama_flaw *flaw)
+/* A handle without an image yet. path: NULL, or absolute, and copied. NULL: no memory.
+ */
+static ketama_continuum new_handle(const struct ketama_profile *profile,
+                                   const char *path, unsigned flags)
+{
+    struct ketama_handle *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    c->path = path != NULL ? strdup(path) : NULL;
+    if (path != NULL && c->path == NULL) {
+        free(c);
+        return NULL;
+    }
+    c->profile = profile;
+    c->flags = flags;
+    c->generation = 1;
+    atomic_init(&c->owners, 1);
+    atomic_init(&c->looked_ns, clock_ns(CLOCK_MONOTONIC_COARSE));
+    return c;
+}
+
+/* Makes the handle one of these bytes, if they are its image. */
+static bool adopt(ketama_continuum c, const void *image, size_t size_bytes)
+{
+    const char *path = c->path != NULL ? c->path : "";
+    struct ketama_origin origin;
+    if (!ketama_image_origin(image, size_bytes, c->profile, path, &origin) ||
+        !ketama_image_open(image, size_bytes, c->profile, path, &c->view))
+        return false;
+    c->source = origin.source;
+    atomic_store(&c->settled, ketama_source_settled(&c->source));
+    return true;
+}
+
+/* Does the file still have the text of which this source tells? */
+static bool is_same_text(const char *path, const struct ketama_source *source,
+                         bool *settled)
+{
+    struct ketama_source now;
+    struct ketama_flaw flaw;
+    char *text;
+    if (ketama_source_read(path, &now, &text, &flaw) != KETAMA_OK)
+        return false;
+    free(text);
+    *settled = ketama_source_settled(&now);
+    return ketama_stamp_equal(&source->stamp, &now.stamp) &&
+           memcmp(source->md5, now.md5, sizeof now.md5) == 0;
+}
+
+/* Is this the image of the file as it is now? */
+static bool is_current(ketama_continuum c, const struct ketama_segment *segment,
+                       const struct ketama_stamp *now)
+{
+    struct ketama_origin origin;
+    return ketama_image_origin(segment->bytes, segment->size_bytes, c->profile, c->path,
+                               &origin) &&
+           ketama_stamp_equal(&origin.source.stamp, now);
+}
+
+/* Attaches to the published image, if it was made from the file as it is now. */
+static bool attach(ketama_continuum c, const struct ketama_place *place,
+                   const struct ketama_stamp *now)
+{
+    bool settled = true;
+
+    if (!ketama_segment_attach(place, &c->segment))
+        return false;
+    if (is_current(c, &c->segment, now) &&
+        adopt(c, c->segment.bytes, c->segment.size_bytes) &&
+        (atomic_load(&c->settled) || is_same_text(c->path, &c->source, &settled))) {
+        atomic_store(&c->settled, settled);
+        return true;
+    }
+    ketama_segment_detach(&c->segment);
+    return false;
+}
+
+/* Puts the image that the handle has built where others find it, and uses that one. */
+static void publish(ketama_continuum c, const struct ketama_place *place)
+{
+    struct ketama_stamp now;
+    size_t size_bytes = ketama_image_size(c->image);
+
+    /* Nothing that is known to be old takes the place of what may be newer. */
+    if (ketama_source_look(c->path, &now) != KETAMA_OK ||
+        !ketama_stamp_equal(&c->source.stamp, &now) ||
+        !ketama_segment_publish(place, c->image, size_bytes, &c->segment))
+        return;
+    if (adopt(c, c->segment.bytes, size_bytes)) {
+        ketama_image_free(c->image);
+        c->image = NULL;
+    } else { /* it has been replaced or spoiled already; what was built is good */
+        (void)adopt(c, c->image, size_bytes);
+        ketama_segment_detach(&c->segment);
+    }
+}
+
+/* server list -> points -> image, into the handle. */
+static int build(ketama_continuum c, const struct ketama_server_list *servers,
+                 const struct ketama_source *source, uint64_t generation,
+                 struct ketama_flaw *flaw)
 {
     struct ketama_point_list points;
-    struct ketama_handle *handle;
-    int status = ketama_points_make(profile, servers, &points, flaw);
+    struct ketama_origin origin = {
+        .path = c->path != NULL ? c->path : "",
+        .source = *source,
+        .generation = generation,
+    };
+    int status = ketama_points_make(c->profile, servers, &points, flaw);
 
     if (status != KETAMA_OK)
         return status;
-    handle = calloc(1, sizeof *handle);
-    if (handle != NULL) {
-        handle->image = ketama_image_make(profile, servers, &points, source);
-        handle->path = path != NULL ? strdup(path) : NULL;
-        atomic_init(&handle->owners, 1);
-    }
+    c->image = ketama_image_make(c->profile, servers, &points, &origin);
     ketama_points_free(&points);
-    if (handle == NULL || handle->image == NULL ||
-        (path != NULL && handle->path == NULL)) {
-        ketama_close(handle);
+    if (c->image == NULL)
         return KETAMA_ENOMEM;
-    }
-    ketama_image_view(handle->image, &handle->view);
-    handle->profile = profile;
-    handle->generation = generation;
-    atomic_init(&handle->settled, ketama_source_settled(source));
-    *c = handle;
+    (void)adopt(c, c->image, ketama_image_size(c->image)); /* which is ours */
     return KETAMA_OK;
 }
 
-/* text -> server list -> handle */
-static int build_from_text(ketama_continuum *c, const struct ketama_profile *profile,
-                           const char *path, uint64_t generation, const char *text,
-                           const struct ketama_source *source, struct ketama_flaw *flaw)
+/* file -> text -> server list -> ... */
+static int build_from_file(ketama_continuum c, uint64_t generation,
+                           struct ketama_flaw *flaw)
 {
+    struct ketama_source source;
     struct ketama_server_list servers;
-    size_t size = (size_t)source->stamp.size_bytes;
-    int status = ketama_servers_parse(text, size, &servers, flaw);
+    char *text;
+    int status = ketama_source_read(c->path, &source, &text, flaw);
 
+    if (status != KETAMA_OK)
+        return status;
+    status = ketama_servers_parse(text, (size_t)source.stamp.size_bytes, &servers, flaw);
     if (status == KETAMA_OK)
-        status = build(c, profile, path, generation, &servers, source, flaw);
+        status = build(c, &servers, &source, generation, flaw);
     ketama_servers_free(&servers);
+    free(text);
     return status;
 }
 
-int ketama_open(ketama_continuum *c, const char *path)
+/* The number of the image that is published, however old it is; 0: none. */
+static uint64_t published_generation(ketama_continuum c,
+                                     const struct ketama_place *place)
 {
-    struct ketama_source source;
+    struct ketama_segment segment;
+    struct ketama_origin origin = {.generation = 0};
+    if (!ketama_segment_attach(place, &segment))
+        return 0;
+    if (!ketama_image_origin(segment.bytes, segment.size_bytes, c->profile, c->path,
+                             &origin))
+        origin.generation = 0;
+    ketama_segment_detach(&segment);
+    return origin.generation;
+}
+
+/*
+ * One process builds, the others wait for it, but never on it: who does not get the lock
+ * looks again and again, and in the end builds for itself.
+ */
+static int share(ketama_continuum c, struct ketama_place *place,
+                 struct ketama_flaw *flaw)
+{
+    int64_t begin = clock_ns(CLOCK_MONOTONIC), pause = 100000;
+    struct ketama_stamp now;
+    int status;
+
+    while ((status = ketama_source_look(c->path, &now)) == KETAMA_OK &&
+           !attach(c, place, &now)) {
+        bool locked = ketama_place_lock(place);
+        int64_t waited = clock_ns(CLOCK_MONOTONIC) - begin;
+        if (!locked && waited < patience_ns(now.size_bytes)) {
+            (void)nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
+            pause = pause < pause_max_ns ? 2 * pause : pause;
+            continue;
+        }
+        /* Whoever had the lock before may have published in the meantime. */
+        if (locked && attach(c, place, &now))
+            break;
+        status = build_from_file(c, published_generation(c, place) + 1, flaw);
+        if (status == KETAMA_OK)
+            publish(c, place);
+        break;
+    }
+    return status;
+}
+
+/* Fills a new handle from its path. */
+static int fill(ketama_continuum c, struct ketama_flaw *flaw)
+{
+    struct ketama_place place;
+    int status;
+
+    if ((c->flags & KETAMA_PRIVATE) != 0 ||
+        !ketama_place_open(&place, c->path, c->profile->id))
+        return build_from_file(c, 1, flaw);
+    status = share(c, &place, flaw);
+    ketama_place_close(&place);
+    /* It took descriptors that the file itself could have needed. */
+    return status == KETAMA_ESYSTEM ? build_from_file(c, 1, flaw) : status;
+}
+
+int ketama_open(ketama_continuum *c, const char *path, unsigned flags)
+{
     struct ketama_flaw flaw;
-    char *absolute = NULL, *text = NULL;
+    struct ketama_handle *made = NULL;
+    char *absolute = NULL;
     int status;
 
     *c = NULL;
     status = absolute_path(path, &absolute);
-    if (status == KETAMA_OK)
-        status = ketama_source_read(absolute, &source, &text, &flaw);
-    if (status == KETAMA_OK)
-        status = build_from_text(c, &ketama_profile_libketama, absolute, 1, text,
-                                 &source, &flaw);
-    status = report(status, path, &flaw);
+    if (status == KETAMA_OK) {
+        made = new_handle(&ketama_profile_libketama, absolute, flags);
+        status = made != NULL ? fill(made, &flaw) : KETAMA_ENOMEM;
+    }
     free(absolute);
-    free(text);
-    return status;
+    if (status == KETAMA_OK)
+        *c = made;
+    else
+        ketama_close(made);
+    return report(status, path, &flaw);
 }
 
 int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_t count)
@@ -113,57 +292,86 @@ int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_
     const struct ketama_source none = {.read_at_ns = 0};
     struct ketama_server_list list;
     struct ketama_flaw flaw;
+    struct ketama_handle *made;
     int status;
 
     *c = NULL;
-    status = ketama_servers_copy(servers, count, &list, &flaw);
-    if (status == KETAMA_OK)
-        status = build(c, &ketama_profile_libketama, NULL, 1, &list, &none, &flaw);
-    ketama_servers_free(&list);
-    return report(status, NULL, &flaw);
-}
-
-/* The stamp differs or does not prove anything: is the text another one? */
-static int refresh_from_text(ketama_continuum c, ketama_continuum *newer,
-                             struct ketama_flaw *flaw)
-{
-    const struct ketama_source *old = c->view.source;
-    struct ketama_source source;
-    char *text = NULL;
-    int status = ketama_source_read(c->path, &source, &text, flaw);
-
-    if (status != KETAMA_OK)
-        return status;
-    if (ketama_stamp_equal(&old->stamp, &source.stamp) &&
-        memcmp(old->md5, source.md5, sizeof old->md5) == 0) {
-        if (ketama_source_settled(&source))
-            atomic_store(&c->settled, true);
-        free(text);
-        return KETAMA_OK;
+    made = new_handle(&ketama_profile_libketama, NULL, KETAMA_PRIVATE);
+    status =
+        made != NULL ? ketama_servers_copy(servers, count, &list, &flaw) : KETAMA_ENOMEM;
+    if (made != NULL) {
+        if (status == KETAMA_OK)
+            status = build(made, &list, &none, 1, &flaw);
+        ketama_servers_free(&list);
     }
-    status = build_from_text(newer, c->profile, c->path, c->generation + 1, text,
-                             &source, flaw);
-    free(text);
-    return status == KETAMA_OK ? KETAMA_CHANGED : status;
+    if (status == KETAMA_OK)
+        *c = made;
+    else
+        ketama_close(made);
+    return report(status, NULL, &flaw);
 }
 
 int ketama_refresh(ketama_continuum c, ketama_continuum *newer)
 {
     struct ketama_stamp stamp;
     struct ketama_flaw flaw;
+    struct ketama_handle *made;
+    bool settled;
     int status;
 
     *newer = NULL;
     if (c->path == NULL)
         return KETAMA_OK;
+    atomic_store(&c->looked_ns, clock_ns(CLOCK_MONOTONIC_COARSE));
     status = ketama_source_look(c->path, &stamp);
     if (status != KETAMA_OK)
         return status;
-    if (ketama_stamp_equal(&c->view.source->stamp, &stamp) && atomic_load(&c->settled))
-        return KETAMA_OK;
+    if (ketama_stamp_equal(&c->source.stamp, &stamp)) {
+        if (atomic_load(&c->settled))
+            return KETAMA_OK;
+        if (is_same_text(c->path, &c->source, &settled)) {
+            if (settled)
+                atomic_store(&c->settled, true);
+            return KETAMA_OK;
+        }
+    }
 
-    status = refresh_from_text(c, newer, &flaw);
-    return status == KETAMA_CHANGED ? status : report(status, c->path, &flaw);
+    made = new_handle(c->profile, c->path, c->flags);
+    status = made != NULL ? fill(made, &flaw) : KETAMA_ENOMEM;
+    if (status != KETAMA_OK) {
+        ketama_close(made);
+        return report(status, c->path, &flaw);
+    }
+    made->generation = c->generation + 1;
+    atomic_store(&made->interval_ns, atomic_load(&c->interval_ns));
+    *newer = made;
+    return KETAMA_CHANGED;
+}
+
+void ketama_follow(ketama_continuum c, int64_t interval_ns)
+{
+    atomic_store(&c->interval_ns, interval_ns);
+}
+
+int ketama_due(ketama_continuum c)
+{
+    int64_t interval = atomic_load_explicit(&c->interval_ns, memory_order_relaxed);
+    if (interval <= 0 || c->path == NULL)
+        return 0;
+    /* The mark stays, so it is heeded once; after that the clock decides. */
+    if (atomic_load_explicit(c->view.superseded, memory_order_relaxed) != 0 &&
+        !atomic_load_explicit(&c->heeded, memory_order_relaxed) &&
+        !atomic_exchange(&c->heeded, true))
+        return 1;
+    int64_t looked = atomic_load_explicit(&c->looked_ns, memory_order_relaxed);
+    int64_t now = clock_ns(CLOCK_MONOTONIC_COARSE);
+    return now - looked >= interval &&
+           atomic_compare_exchange_strong(&c->looked_ns, &looked, now);
+}
+
+int ketama_is_shared(ketama_continuum c)
+{
+    return c->segment.bytes != NULL;
 }
 
 ketama_continuum ketama_retain(ketama_continuum c)
@@ -178,6 +386,7 @@ void ketama_close(ketama_continuum c)
         return;
     int saved = errno;
     ketama_image_free(c->image);
+    ketama_segment_detach(&c->segment);
     free(c->path);
     free(c);
     errno = saved;

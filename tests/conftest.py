@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shm_dir() -> Iterator[Path]:
+    """Keep the images of all tests, and of the processes they start, in a folder of theirs."""
+    base = Path(tempfile.mkdtemp(prefix="ketama-tests-", dir="/dev/shm"))
+    os.environ["KETAMA_SHM_DIR"] = str(base)
+    yield base
+    shutil.rmtree(base)
 
 
 @pytest.fixture

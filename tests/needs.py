@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,3 +20,22 @@ def need(program: str) -> str:
             pytest.fail(message)
         pytest.skip(message)
     return path
+
+
+def need_python(*versions: str) -> str:
+    """Give an interpreter of one of these versions that is not the one that runs this."""
+    for version in versions:
+        if sys.version_info[:2] == tuple(map(int, version.split("."))):
+            continue
+        candidates = [
+            f"python{version}",
+            *map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python")),
+        ]
+        for candidate in candidates:
+            path = shutil.which(candidate)
+            if (
+                path
+                and subprocess.run([path, "--version"], capture_output=True).returncode == 0
+            ):
+                return path
+    return need("another CPython, one of " + ", ".join(versions))

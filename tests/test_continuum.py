@@ -153,11 +153,11 @@ def test_the_public_names() -> None:
         "roll": "(self) -> 'bool'",
     }
     properties = {n for n, m in vars(ketama.Continuum).items() if isinstance(m, property)}
-    assert properties == {"filename", "generation", "last_error", "servers"}
-    assert ketama.Continuum.__init__.__annotations__ == {
-        "source": "Path | Servers",
-        "return": "None",
-    }
+    assert properties == {"filename", "generation", "last_error", "servers", "shared"}
+    assert str(inspect.signature(ketama.Continuum)) == (
+        "(source: 'Path | Servers', *, shared: 'bool' = True, "
+        "auto_roll: 'float | None' = None) -> 'None'"
+    )
 
 
 def test_what_an_import_costs() -> None:

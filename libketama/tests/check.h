@@ -69,6 +69,7 @@ bool allocation_failed(void);
 void run_digest(void);
 void run_servers(void);
 void run_points(void);
+void run_image(void);
 void run_lookup(void);
 void run_roll(void);
 void run_status(void);

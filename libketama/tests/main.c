@@ -119,9 +119,12 @@ int main(void)
         perror(folder);
         return 1;
     }
+    if (setenv("KETAMA_SHM_DIR", folder, 1) != 0)
+        return 1;
     run_digest();
     run_servers();
     run_points();
+    run_image();
     run_lookup();
     run_roll();
     run_status();

@@ -24,7 +24,7 @@ static void a_path_longer_than_any(void)
     ketama_continuum c;
     memset(path, 'x', sizeof path - 1);
     path[0] = '/';
-    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, path));
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, path, 0));
     CHECK(strncmp(path, ketama_error(), 4200) == 0);
     CHECK_TEXT(": File name too long", ketama_error() + 4200);
     CHECK_TEXT("File name too long", ketama_last_failure()->reason);

@@ -21,6 +21,7 @@
 enum { LOOKERS = 8, KEYS = 100, CHANGES = 200 };
 
 static char path[] = "/tmp/libketama-threads-XXXXXX", next_path[64];
+static char shared[] = "/tmp/libketama-threads-XXXXXX";
 static const char *const texts[] = {"a:1 1\nb:1 1\nc:1 1\n", "c:1 1\nd:1 3\n"};
 static char answers[2][KEYS];
 
@@ -71,7 +72,7 @@ static void *look(void *unused)
         if (status < 0)
             atomic_fetch_add(&failed, 1);
         ketama_close(newer);
-        if (ketama_open(&none, "/nowhere/at/all") == KETAMA_ESYSTEM &&
+        if (ketama_open(&none, "/nowhere/at/all", 0) == KETAMA_ESYSTEM &&
             strcmp(ketama_error(), "/nowhere/at/all: No such file or directory") == 0)
             atomic_fetch_add(&refused, 1);
     }
@@ -88,10 +89,12 @@ int main(void)
         perror(path);
         return 1;
     }
+    if (mkdtemp(shared) == NULL || setenv("KETAMA_SHM_DIR", shared, 1) != 0)
+        return 1;
     snprintf(next_path, sizeof next_path, "%s.next", path);
     for (int i = 0; i < 2; i++) {
         replace_file(texts[i]);
-        if (ketama_open(&current, path) != KETAMA_OK) {
+        if (ketama_open(&current, path, 0) != KETAMA_OK) {
             puts(ketama_error());
             return 1;
         }
@@ -121,6 +124,9 @@ int main(void)
             return 1;
     ketama_close(current);
     unlink(path);
+    snprintf(next_path, sizeof next_path, "rm -r '%s'", shared);
+    if (system(next_path) != 0)
+        return 1;
 
     int good = memcmp(answers[0], answers[1], KEYS) != 0 && changes == CHANGES &&
                mixed == 0 && failed == 0 && refused > 0;

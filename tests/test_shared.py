@@ -1,0 +1,634 @@
+"""One image for all processes: attaching, publishing, and doing without."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import gc
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import images
+import pytest
+from needs import need
+
+import ketama
+
+A, B = "a:1 1\nb:1 1\nc:1 1\n", "d:1 1\ne:1 3\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "ketama.servers"
+    path.write_text(A)
+    return path
+
+
+def in_child(act: Callable[[], bool], timeout: int = 30) -> None:
+    """Run in a forked child that must find it true, in that many seconds."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(timeout)
+        good = False
+        try:
+            good = act()
+        finally:  # whatever it was, the child must not go on with pytest
+            if not good:
+                traceback.print_exc()
+            os._exit(0 if good else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def as_user(uid: int, act: Callable[[], bool]) -> None:
+    """Run as another, real user."""
+    if os.getuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("only root can be two users")
+        pytest.skip("only root can be two users")
+
+    def change_and_act() -> bool:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+        return act()
+
+    in_child(change_and_act)
+
+
+def test_the_first_publishes_and_others_attach(path: Path) -> None:
+    """One image is published for a file, and everybody else uses that one."""
+    first = ketama.Continuum(path)
+    assert first.shared
+    assert images.generation(path) == 1
+    before = images.image(path).stat()
+    second = ketama.Continuum(str(path))
+    assert second.shared
+    assert first.get_points() == second.get_points()
+    in_child(lambda: ketama.Continuum(path).shared)
+    after = images.image(path).stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert images.names(path) == {"", ".lock"}
+
+
+def test_the_image_is_closed_to_others(path: Path) -> None:
+    """Folder and image are this user's alone, whatever the umask."""
+    base = path.parent / "shm"
+    base.mkdir()
+    for umask in (0, 0o022, 0o777):
+        os.environ["KETAMA_SHM_DIR"], kept = str(base), os.environ["KETAMA_SHM_DIR"]
+        old = os.umask(umask)
+        try:
+            assert ketama.Continuum(path).shared
+        finally:
+            os.umask(old)
+            os.environ["KETAMA_SHM_DIR"] = kept
+        assert images.folder(base).stat().st_mode & 0o7777 == 0o700
+        assert images.image(path, base).stat().st_mode & 0o7777 == 0o600
+        subprocess.run(["rm", "-r", images.folder(base)], check=True)
+
+
+def test_private(path: Path) -> None:
+    """shared=False neither uses nor publishes, also when it rolls; lists are private too."""
+    continuum = ketama.Continuum(path, shared=False)
+    assert not continuum.shared
+    assert not images.image(path).exists()
+    path.write_text(B)
+    assert continuum.roll()
+    assert not continuum.shared
+    assert not images.image(path).exists()
+    assert not ketama.Continuum(["a:1"]).shared
+
+
+def test_a_change_is_published_once(path: Path) -> None:
+    """After a change the first to roll publishes, the rest attach, the old image is marked."""
+    many = [ketama.Continuum(path) for _ in range(5)]
+    old = images.image(path).open("rb")
+    assert old.read()[images.SUPERSEDED_AT] == 0
+    path.write_text(B)
+    for continuum in many:
+        assert continuum.roll()
+        assert continuum.shared
+    assert images.generation(path) == 2
+    old.seek(0)
+    assert old.read()[images.SUPERSEDED_AT] == 1
+    assert images.image(path).read_bytes()[images.SUPERSEDED_AT] == 0
+    assert (
+        len({line.split()[4] for line in images.mapped() if images.image(path).name in line})
+        == 1
+    )
+    old.close()
+
+
+def test_paths_are_as_given(path: Path) -> None:
+    """A link and its target have an image each: the link may be swapped."""
+    link = path.with_suffix(".link")
+    link.symlink_to(path)
+    assert ketama.Continuum(link).shared
+    assert ketama.Continuum(path).shared
+    assert images.generation(link) == images.generation(path) == 1
+
+
+def test_a_config_map(tmp_path: Path) -> None:
+    """A link to a folder that is swapped, as Kubernetes does, replaces the one image."""
+    for name, text in (("..1", A), ("..2", B), ("..3", A)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ketama.servers").write_text(text)
+    (tmp_path / "..data").symlink_to("..1")
+    path = tmp_path / "ketama.servers"
+    path.symlink_to("..data/ketama.servers")
+    continuum, other = ketama.Continuum(path), ketama.Continuum(path, auto_roll=1000)
+    for generation, (name, first) in enumerate([("..2", "d:1"), ("..3", "a:1")], 2):
+        (tmp_path / "..new").symlink_to(name)
+        (tmp_path / "..new").replace(tmp_path / "..data")
+        assert continuum.roll()
+        assert continuum.servers[0].address == first
+        assert other.servers[0].address == first
+        assert images.generation(path) == generation
+        assert images.names(path) == {"", ".lock"}
+
+
+def test_a_file_that_is_removed_and_put_back(path: Path) -> None:
+    """While the file is away its image is of no use; back again, with its time, it is one."""
+    continuum, away = ketama.Continuum(path), path.with_suffix(".away")
+    path.rename(away)
+    for ask in (continuum.roll, lambda: ketama.Continuum(path)):
+        with pytest.raises(ketama.KetamaOSError):
+            ask()
+    away.rename(path)
+    continuum.roll()
+    assert continuum.shared
+    assert ketama.Continuum(path).get_points() == continuum.get_points()
+
+
+# ---- following the file
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def answers_from(continuum: ketama.Continuum, addresses: set[str]) -> bool:
+    return continuum.lookup("key") in addresses
+
+
+WAYS: list[Callable[[ketama.Continuum], object]] = [
+    lambda c: c.lookup("key"),
+    lambda c: c["key"],
+    lambda c: c.get_server("key"),
+    lambda c: c.get_points(),
+    lambda c: c.servers,
+]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("ask", WAYS)
+def test_auto_roll(ask: Callable[[ketama.Continuum], object], shared: bool, path: Path) -> None:
+    """Every way of looking up follows the file by itself."""
+    continuum = ketama.Continuum(path, auto_roll=0.02, shared=shared)
+    plain = ketama.Continuum(path)
+    before = ask(continuum)
+    path.write_text(B)
+    wait_for(lambda: ask(continuum) != before)
+    assert continuum.generation == 2
+    assert ask(plain) == before
+    assert ask(continuum) == ask(ketama.Continuum(path))
+
+
+def test_auto_roll_follows_a_publisher_at_once(path: Path) -> None:
+    """What another process publishes the next lookup takes up, long before its time."""
+    continuum = ketama.Continuum(path, auto_roll=10**6)
+    path.write_text(B)
+    assert continuum.lookup("key") in {"a:1", "b:1", "c:1"}
+    in_child(lambda: ketama.Continuum(path).shared)
+    assert continuum.lookup("key") in {"d:1", "e:1"}
+    assert continuum.generation == 2
+    path.write_text(A)
+    in_child(lambda: ketama.Continuum(path).shared)
+    assert continuum.get_server("key")[1] in {"a:1", "b:1", "c:1"}
+
+
+def test_auto_roll_and_a_wrong_file(path: Path) -> None:
+    """A file that becomes wrong is told in last_error; lookups go on, and so when mended."""
+    continuum = ketama.Continuum(path, auto_roll=0.01)
+    path.write_text("a:1 none\n")
+    wait_for(lambda: continuum.lookup("key") == "" or continuum.last_error is not None)
+    assert isinstance(continuum.last_error, ketama.ServersError)
+    assert continuum.lookup("key") in {"a:1", "b:1", "c:1"}
+    path.unlink()
+    wait_for(lambda: bool(continuum["x"]) and isinstance(continuum.last_error, OSError))
+    path.write_text(B)
+    wait_for(lambda: continuum.lookup("key") in {"d:1", "e:1"})
+    assert continuum.last_error is None
+
+
+def test_auto_roll_keys_with_nul(path: Path) -> None:
+    """A key with a NUL is a TypeError also where a roll is due."""
+    continuum = ketama.Continuum(path, auto_roll=1e-9)
+    for _ in range(100):
+        with pytest.raises(TypeError, match="NUL"):
+            continuum.get_server("a\0b")
+        assert continuum.lookup("a\0b") in {"a:1", "b:1", "c:1"}
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 0.0, float("nan"), float("inf"), 10**10])
+def test_auto_roll_that_is_no_time(seconds: float, path: Path) -> None:
+    """A time that is not above 0, or beyond sense, is a ValueError."""
+    with pytest.raises(ValueError, match="auto_roll must be from above 0 to"):
+        ketama.Continuum(path, auto_roll=seconds)
+    with pytest.raises(ValueError, match="auto_roll needs a server file to follow"):
+        ketama.Continuum(["a:1"], auto_roll=1.0)
+
+
+def test_options_are_pickled_and_copied(path: Path) -> None:
+    """A pickle and a copy follow as the original does, and share as it does."""
+    original = ketama.Continuum(path, auto_roll=0.01, shared=False)
+    path.write_text(A)
+    for twin in (pickle.loads(pickle.dumps(original)), copy.copy(original)):
+        assert not twin.shared
+        assert twin._options == (False, 0.01)
+        path.write_text(B)
+        wait_for(functools.partial(answers_from, twin, {"d:1", "e:1"}))
+        path.write_text(A)
+        wait_for(functools.partial(answers_from, twin, {"a:1", "b:1", "c:1"}))
+
+
+def test_auto_roll_in_threads(path: Path) -> None:
+    """Eight threads look up and follow; each answer is of one file or the other."""
+    continuum = ketama.Continuum(path, auto_roll=0.001)
+    right = {"a:1", "b:1", "c:1", "d:1", "e:1"}
+    done = threading.Event()
+    faults: list[int] = []
+
+    def look() -> None:
+        while not done.is_set():
+            if continuum.lookup("k") not in right or len(continuum.servers) not in (2, 3):
+                faults.append(1)
+
+    threads = [threading.Thread(target=look) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for change in range(100):
+        path.with_suffix(".new").write_text((A, B)[change % 2])
+        path.with_suffix(".new").replace(path)
+        time.sleep(0.002)
+    path.write_text(B)
+    wait_for(lambda: len(continuum.servers) == 2)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
+# ---- what is not trusted
+
+
+def plant_link(image: Path) -> None:
+    image.rename(image.with_suffix(".kept"))
+    image.symlink_to(image.with_suffix(".kept"))
+
+
+def plant_fifo(image: Path) -> None:
+    image.unlink()
+    os.mkfifo(image, 0o600)
+
+
+def plant_folder(image: Path) -> None:
+    image.unlink()
+    image.mkdir()
+
+
+def plant_other_owner(image: Path) -> None:
+    os.chown(image, 65534, 65534)
+
+
+PLANTED: dict[str, Callable[[Path], object]] = {
+    "a link": plant_link,
+    "a FIFO": plant_fifo,
+    "a folder": plant_folder,
+    "another's file": plant_other_owner,
+    "writable by all": lambda image: image.chmod(0o666),
+    "writable by the group": lambda image: image.chmod(0o620),
+    "empty": lambda image: os.truncate(image, 0),
+    "cut": lambda image: os.truncate(image, 300),
+    "longer": lambda image: os.truncate(image, image.stat().st_size + 4096),
+    "a sparse giant": lambda image: os.truncate(image, 2**40),
+}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_planted_at_the_images_place(what: str, path: Path) -> None:
+    """What is not this user's own whole image is not used; it is replaced where possible."""
+    if what == "another's file" and os.getuid() != 0:
+        pytest.skip("only root can give a file away")
+    right = ketama.Continuum(path).get_points()
+    image = images.image(path)
+    bytes_before = image.read_bytes()
+    PLANTED[what](image)
+    continuum = ketama.Continuum(path)
+    assert continuum.get_points() == right
+    assert continuum.shared == (what != "a folder")
+    if continuum.shared:
+        assert image.is_file()
+        assert not image.is_symlink()
+        assert image.stat().st_mode & 0o7777 == 0o600
+        assert len(bytes_before) == image.stat().st_size
+    path.write_text(B)
+    assert continuum.roll()
+    assert continuum.servers[0].address == "d:1"
+    subprocess.run(["rm", "-rf", image], check=True)
+
+
+VICTIM, ATTACKER = 61001, 61002
+
+
+@pytest.fixture
+def open_base(tmp_path_factory: pytest.TempPathFactory, shm_dir: Path) -> Iterator[Path]:
+    """A folder in which everybody may make files, as /dev/shm is one."""
+    base = shm_dir / "open"
+    base.mkdir()
+    shm_dir.chmod(0o755)
+    base.chmod(0o1777)
+    kept = os.environ["KETAMA_SHM_DIR"]
+    os.environ["KETAMA_SHM_DIR"] = str(base)
+    (base / "ketama.servers").write_text(A)
+    yield base
+    os.environ["KETAMA_SHM_DIR"] = kept
+    subprocess.run(["rm", "-rf", base], check=True)
+
+
+ATTACKS: dict[str, Callable[[Path, Path], object]] = {
+    "a folder": lambda folder, mine: folder.mkdir(0o777),
+    "a link to a folder": lambda folder, mine: folder.symlink_to(mine),
+    "a file": lambda folder, mine: folder.write_text("x"),
+    "a FIFO": lambda folder, mine: os.mkfifo(folder, 0o666),
+    "a dangling link": lambda folder, mine: folder.symlink_to("/nowhere"),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_another_user_was_first(attack: str, open_base: Path) -> None:
+    """Another user's folder, link, file or FIFO in our folder's place is never used."""
+    path = open_base / "ketama.servers"
+    folder = open_base / f"libketama-{VICTIM}"
+
+    def plant() -> bool:
+        mine = open_base / "mine"
+        mine.mkdir(0o777)
+        mine.chmod(0o777)
+        ATTACKS[attack](folder, mine)
+        return True
+
+    def use() -> bool:
+        continuum = ketama.Continuum(path)
+        return not continuum.shared and continuum.lookup("key") in {"a:1", "b:1", "c:1"}
+
+    as_user(ATTACKER, plant)
+    as_user(VICTIM, use)
+    assert os.listdir(open_base / "mine") == []
+    if folder.is_dir() and not folder.is_symlink():
+        assert os.listdir(folder) == []
+
+
+def test_a_folder_that_is_open_to_others(open_base: Path) -> None:
+    """Our own folder is not used where others may look into it or write there."""
+    path = open_base / "ketama.servers"
+
+    def use() -> bool:
+        shared = ketama.Continuum(path).shared
+        (open_base / f"libketama-{VICTIM}").chmod(0o755)
+        return shared and not ketama.Continuum(path).shared
+
+    as_user(VICTIM, use)
+
+
+def test_two_users_share_nothing(open_base: Path) -> None:
+    """Each user has images of their own."""
+    path = open_base / "ketama.servers"
+    for uid in (VICTIM, ATTACKER):
+        as_user(uid, lambda: ketama.Continuum(path).shared)
+    assert {f"libketama-{VICTIM}", f"libketama-{ATTACKER}"} <= set(os.listdir(open_base))
+
+
+def test_the_usual_places(path: Path) -> None:
+    """Without KETAMA_SHM_DIR it is /dev/shm, and where that is taken the temporary folder."""
+    temporary = path.parent / "tmp"
+    temporary.mkdir()
+    temporary.chmod(0o777)
+    path.parent.chmod(0o755)
+
+    def use(taken: bool) -> bool:
+        del os.environ["KETAMA_SHM_DIR"]
+        os.environ["TMPDIR"] = str(temporary)
+        (base,) = [temporary] if taken else [Path("/dev/shm")]
+        shared = ketama.Continuum(path).shared
+        image = images.image(path, base)
+        found = image.exists()
+        for name in [image, image.with_name(image.name + ".lock")]:
+            name.unlink()
+        return shared and found
+
+    in_child(lambda: use(False))
+    planted = Path("/dev/shm/libketama-61003")
+    planted.write_text("taken")
+    try:
+        for folder in (path.parent, *path.parent.parents):
+            if folder.stat().st_uid == 0 and folder != Path("/") and folder != Path("/tmp"):
+                folder.chmod(folder.stat().st_mode | 0o055)
+        as_user(61003, lambda: use(True))
+    finally:
+        planted.unlink()
+
+
+# ---- no room
+
+
+def test_no_folder(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the chosen folder is missing, a file, or not absolute, the continuum is private."""
+    for base in ("/nowhere", str(path), "/proc/self"):
+        monkeypatch.setenv("KETAMA_SHM_DIR", base)
+        continuum = ketama.Continuum(path)
+        assert not continuum.shared
+        assert continuum.lookup("key") in {"a:1", "b:1", "c:1"}
+    monkeypatch.setenv("KETAMA_SHM_DIR", "/" + "x" * 5000)
+    assert not ketama.Continuum(path).shared
+
+
+def test_a_read_only_folder(path: Path, open_base: Path) -> None:
+    """In a folder without permission to write nothing is published, and lookups work."""
+    (open_base / "closed").mkdir(0o755)
+    file = open_base / "ketama.servers"
+
+    def use() -> bool:
+        os.environ["KETAMA_SHM_DIR"] = str(open_base / "closed")
+        continuum = ketama.Continuum(file)
+        return not continuum.shared and continuum.lookup("key") in {"a:1", "b:1", "c:1"}
+
+    as_user(VICTIM, use)
+    assert os.listdir(open_base / "closed") == []
+
+
+@pytest.fixture
+def tmpfs(tmp_path: Path) -> Iterator[Path]:
+    """A real tmpfs of 16 pages."""
+    if os.getuid() != 0:
+        pytest.skip("only root can mount")
+    base = tmp_path / "tmpfs"
+    base.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", base], check=True)
+    yield base
+    subprocess.run(["umount", "-l", base], check=True)
+
+
+def test_a_full_tmpfs(tmpfs: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an image does not fit, lookups work, nothing is left behind, nothing crashes."""
+    monkeypatch.setenv("KETAMA_SHM_DIR", str(tmpfs))
+    small = ketama.Continuum(path)
+    assert small.shared
+    path.write_text("".join(f"s{i}:1 1\n" for i in range(200)))
+    assert small.roll()
+    assert not small.shared
+    assert len(small.get_points()) > 30000
+    assert images.names(path) == {"", ".lock"}
+    with pytest.raises(OSError, match="space"):
+        (tmpfs / "filler").write_bytes(b"x" * 2**20)
+    other = path.with_suffix(".other")
+    other.write_text(A)
+    continuum = ketama.Continuum(other)
+    assert not continuum.shared
+    assert continuum.lookup("key") in {"a:1", "b:1", "c:1"}
+    (tmpfs / "filler").unlink()
+    path.write_text(A)
+    assert small.roll()
+    assert small.shared
+
+
+def test_a_limit_on_file_sizes(path: Path) -> None:
+    """A limit on file sizes, which would be a signal, is a private continuum."""
+
+    def use() -> bool:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+        return not ketama.Continuum(path).shared
+
+    in_child(use)
+    assert images.names(path) <= {".lock"}
+
+
+def test_no_descriptors(path: Path) -> None:
+    """At the limit of open files lookups work, and a roll says why it can't."""
+
+    def use() -> bool:
+        continuum = ketama.Continuum(path)
+        path.write_text(B)
+        kept = [os.open("/dev/null", os.O_RDONLY)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (images.descriptors() + 1,) * 2)
+        with contextlib.suppress(OSError):
+            while True:
+                kept.append(os.dup(kept[0]))
+        try:
+            continuum.roll()
+        except ketama.KetamaOSError as error:
+            good = error.errno == 24 and continuum.lookup("key") in {"a:1", "b:1", "c:1"}
+        os.close(kept.pop())  # one is enough to read the file
+        return good and continuum.roll() and continuum.lookup("key") in {"d:1", "e:1"}
+
+    in_child(use)
+
+
+def test_no_address_space(path: Path) -> None:
+    """Where an image can't be mapped, the continuum is private or the error is one."""
+
+    def use() -> bool:
+        continuum = ketama.Continuum(path)
+        resource.setrlimit(resource.RLIMIT_AS, (1, 1))
+        with contextlib.suppress(MemoryError):
+            ketama.Continuum(path)
+        return continuum.lookup("key") in {"a:1", "b:1", "c:1"}
+
+    in_child(use)
+
+
+# ---- nothing leaks, nobody is harmed
+
+
+def test_ten_thousand(path: Path) -> None:
+    """Continua that are opened, rolled and dropped leave no mapping, descriptor or file."""
+    ketama.Continuum(path)
+    gc.collect()
+    before = len(images.mapped()), images.descriptors()
+    for number in range(10_000):
+        continuum = ketama.Continuum(path)
+        if number % 100 == 0:
+            path.write_text((A, B)[number // 100 % 2])
+            assert continuum.roll() == (number > 0) or number == 0
+    del continuum
+    gc.collect()
+    assert (len(images.mapped()), images.descriptors()) == before
+    assert images.names(path) == {"", ".lock"}
+
+
+def test_one_dropped_harms_no_other(path: Path) -> None:
+    """Dropping one of two on the same image leaves the other whole."""
+    one, other = ketama.Continuum(path), ketama.Continuum(path)
+    points = other.get_points()
+    del one
+    gc.collect()
+    assert other.get_points() == points
+    path.write_text(B)
+    assert other.roll()
+
+
+def test_a_fork_with_it_open(path: Path) -> None:
+    """The exit of a child, by exit or by a thread's end, leaves the parent's image whole."""
+    continuum = ketama.Continuum(path)
+    points = continuum.get_points()
+    program = (
+        "import sys, ketama; ketama.roll(sys.argv[1]); kept = ketama.Continuum(sys.argv[1])"
+    )
+    for _ in range(3):
+        in_child(lambda: continuum.get_points() == points)
+        subprocess.run([sys.executable, "-c", program, path], check=True)
+        thread = threading.Thread(target=lambda: ketama.Continuum(path).lookup("key"))
+        thread.start()
+        thread.join()
+        assert continuum.get_points() == points
+        assert ketama.Continuum(path).shared
+    assert images.generation(path) == 1
+
+
+def test_a_clock_behind_the_files(path: Path) -> None:
+    """A process whose clock went back by a day sees each change, and shares."""
+    need("faketime")
+    program = f"""
+import os, sys, time, ketama
+path, texts = sys.argv[1], [{B!r}, {A!r}]
+assert time.time() < os.stat(path).st_mtime - 80000
+c = ketama.Continuum(path)
+assert c.shared
+for i in range(20):
+    with open(path, "w") as file: file.write(texts[i % 2])
+    assert c.roll() and not c.roll()
+    assert c.servers[0].address == texts[i % 2][:3]
+print("good")
+"""
+    output = subprocess.run(
+        ["faketime", "-f", "-1d", sys.executable, "-c", program, path],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert output == "good\n"
+    assert ketama.Continuum(path).shared
