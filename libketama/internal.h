@@ -194,7 +194,7 @@ bool ketama_segment_publish(const struct ketama_place *place, const void *bytes,
                             size_t size_bytes, struct ketama_segment *segment);
 void ketama_segment_detach(struct ketama_segment *segment);
 
-/* ---- roll.c: the one handle */
+/* ---- handle.c: the one handle */
 
 struct ketama_handle {
     /* The first three are those of libketama.so.1, for programs that read them. */
@@ -217,6 +217,14 @@ struct ketama_handle {
     _Atomic int64_t looked_ns;   /* when the file was looked at last, coarse clock */
 };
 
+/* One without an image yet. path: NULL, or absolute, and copied. NULL: no memory. */
+ketama_continuum ketama_handle_new(const struct ketama_profile *profile,
+                                   const char *path, unsigned flags);
+/* The file has just been looked at. */
+void ketama_handle_looked(ketama_continuum c);
+/* A copy of the path that does not depend on the working folder. */
+int ketama_absolute_path(const char *path, char **absolute);
+
 /* ---- status.c: what went wrong. Those that return int return the status. */
 
 /* Fills *flaw; the format is printf's. */
@@ -229,8 +237,9 @@ struct ketama_quoted {
 };
 struct ketama_quoted ketama_quote(const char *bytes, size_t size);
 
-/* Set the calling thread's last failure. path is NULL where there is no file. */
+/* Set the calling thread's last failure. path is NULL where there is no file; reason is
+ * NULL where the errno says enough. */
 int ketama_fail(int status, const char *path, const struct ketama_flaw *flaw);
-int ketama_fail_system(const char *path, int system_errno);
+int ketama_fail_system(const char *path, int system_errno, const char *reason);
 
 #endif

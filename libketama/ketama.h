@@ -60,11 +60,17 @@
  * one. Relative paths are resolved when the handle is opened, so a later chdir(2)
  * does no harm; symbolic links are followed afresh at every look.
  *
+ * WHAT IT TAKES. 8 bytes a point and 160 points a server, so about 1.8 KB a server, and
+ * twice that while building: a millisecond for 100 servers, a tenth of a second and 40
+ * MB for 10,000. Files of more than 512 MiB or 1,048,576 servers are refused; where
+ * files come from strangers, ask for their size before.
+ *
  * ERRORS. Functions that can fail return a status: KETAMA_OK (0), KETAMA_CHANGED,
  * or a negative number. ketama_error() then has a sentence with file, line and
  * reason for the calling thread. Nothing is printed, no signal is touched, nothing
- * exits; errno after KETAMA_ESYSTEM is that of the failed call. All functions
- * but ketama_close() want real pointers where the text doesn't say "or NULL".
+ * exits; errno after KETAMA_ESYSTEM is that of the failed call. Pointers may be NULL
+ * where the text says so, and where the length beside them is 0. In a signal handler
+ * only what "cannot fail" may be called: the others allocate.
  */
 #ifndef KETAMA_H
 #define KETAMA_H
@@ -147,11 +153,13 @@ int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_
 /*
  * ketama_refresh: has the file changed since c was made?
  * KETAMA_OK: no; *newer is NULL. This costs one stat(2), except within two seconds
- *     after a change, when the file is read again and compared, because its time
- *     stamps could hide a second change.
- * KETAMA_CHANGED: yes, its text, its times or its inode; *newer is another handle, of
- *     the next generation, that the caller closes; c still is what it was.
- * A negative status: the file is missing or wrong; *newer is NULL, and c is good.
+ *     after a change, and where the file's time lies ahead of the clock: then the file
+ *     is read again and compared, because its time stamps could hide a second change.
+ * KETAMA_CHANGED: yes, its text, or its inode, size, mtime or ctime (which chmod(2) sets
+ *     as well); *newer is another handle, of the next generation, that the caller
+ *     closes; c still is what it was.
+ * A negative status: the file is missing or wrong; *newer is NULL, and c is good. The
+ *     next call looks, and reads, again.
  * A continuum made by ketama_open_servers() never changes. Errors: as ketama_open.
  */
 int ketama_refresh(ketama_continuum c, ketama_continuum *newer);

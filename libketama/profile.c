@@ -7,17 +7,22 @@
 
 #include "internal.h"
 
+#ifdef __FAST_MATH__
+#error "libketama's roundings are part of its answers: compile without -ffast-math"
+#endif
+
 /*
  * The float rule. A server gets 40 digests times its share of the weight times the
  * number of servers, computed as the original's compiler did: in single precision
  * where a float was written, and each step rounded for itself. The roundings are part
- * of the answer: 61 equal servers get 39 digests each, not 40. Do not simplify.
+ * of the answer: 61 equal servers get 39 digests each, not 40. Do not simplify. volatile
+ * makes a compiler round that would rather keep more digits.
  */
 static uint32_t libketama_digests(uint64_t weight, uint64_t total, uint32_t servers)
 {
-    float part = (float)weight / (float)total;
-    double exact = (double)part * 40.0 * (double)(float)servers;
-    float digests = (float)exact;
+    volatile float own = (float)weight, all = (float)total, part = own / all;
+    volatile double exact = (double)part * 40.0 * (double)(float)servers;
+    volatile float digests = (float)exact;
     return (uint32_t)digests; /* towards zero, which is floor, as it is never negative */
 }
 

@@ -3,19 +3,13 @@
  * The only file that knows the order of the stages.
  */
 #define _POSIX_C_SOURCE 200809L
-#define _DEFAULT_SOURCE /* for CLOCK_MONOTONIC_COARSE */
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "internal.h"
-
-#ifndef CLOCK_MONOTONIC_COARSE
-#define CLOCK_MONOTONIC_COARSE CLOCK_MONOTONIC
-#endif
 
 static const int64_t pause_max_ns = 4 * 1000000;
 
@@ -29,62 +23,23 @@ static int64_t patience_ns(uint64_t file_bytes)
                          : most);
 }
 
-static int64_t clock_ns(clockid_t clock)
+static int64_t clock_ns(void)
 {
     struct timespec now = {0, 0};
-    (void)clock_gettime(clock, &now); /* cannot fail for a clock that there is */
+    (void)clock_gettime(CLOCK_MONOTONIC,
+                        &now); /* cannot fail for a clock that there is */
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Says what failed, where a stage has not done so itself. */
+/* Says what failed, where a stage has not done so itself. The last thing a function
+ * does, so that errno is that of the failure. */
 static int report(int status, const char *path, const struct ketama_flaw *flaw)
 {
-    if (status >= KETAMA_OK || status == KETAMA_ESYSTEM)
-        return status;
-    return ketama_fail(status, path, flaw);
-}
-
-/* A copy of the path that does not depend on the working folder. */
-static int absolute_path(const char *path, char **absolute)
-{
-    enum { FOLDER_MAX = 4096 };
-    char folder[FOLDER_MAX] = "";
-    size_t size;
-
-    if (path[0] != '/' && path[0] != '\0') {
-        if (getcwd(folder, sizeof folder - 1) == NULL)
-            return ketama_fail_system(path, errno);
-        if (folder[strlen(folder) - 1] != '/')
-            strcat(folder, "/");
-    }
-    size = strlen(folder) + strlen(path) + 1;
-    *absolute = malloc(size);
-    if (*absolute == NULL)
-        return KETAMA_ENOMEM;
-    strcpy(*absolute, folder);
-    strcat(*absolute, path);
-    return KETAMA_OK;
-}
-
-/* A handle without an image yet. path: NULL, or absolute, and copied. NULL: no memory.
- */
-static ketama_continuum new_handle(const struct ketama_profile *profile,
-                                   const char *path, unsigned flags)
-{
-    struct ketama_handle *c = calloc(1, sizeof *c);
-    if (c == NULL)
-        return NULL;
-    c->path = path != NULL ? strdup(path) : NULL;
-    if (path != NULL && c->path == NULL) {
-        free(c);
-        return NULL;
-    }
-    c->profile = profile;
-    c->flags = flags;
-    c->generation = 1;
-    atomic_init(&c->owners, 1);
-    atomic_init(&c->looked_ns, clock_ns(CLOCK_MONOTONIC_COARSE));
-    return c;
+    if (status == KETAMA_ESYSTEM)
+        errno = ketama_last_failure()->system_errno;
+    else if (status < KETAMA_OK)
+        return ketama_fail(status, path, flaw);
+    return status;
 }
 
 /* Makes the handle one of these bytes, if they are its image. */
@@ -227,14 +182,14 @@ static uint64_t published_generation(ketama_continuum c,
 static int share(ketama_continuum c, struct ketama_place *place,
                  struct ketama_flaw *flaw)
 {
-    int64_t begin = clock_ns(CLOCK_MONOTONIC), pause = 100000;
+    int64_t begin = clock_ns(), pause = 100000;
     struct ketama_stamp now;
     int status;
 
     while ((status = ketama_source_look(c->path, &now)) == KETAMA_OK &&
            !attach(c, place, &now)) {
         bool locked = ketama_place_lock(place);
-        int64_t waited = clock_ns(CLOCK_MONOTONIC) - begin;
+        int64_t waited = clock_ns() - begin;
         if (!locked && waited < patience_ns(now.size_bytes)) {
             (void)nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
             pause = pause < pause_max_ns ? 2 * pause : pause;
@@ -274,17 +229,18 @@ int ketama_open(ketama_continuum *c, const char *path, unsigned flags)
     int status;
 
     *c = NULL;
-    status = absolute_path(path, &absolute);
+    status = ketama_absolute_path(path, &absolute);
     if (status == KETAMA_OK) {
-        made = new_handle(&ketama_profile_libketama, absolute, flags);
+        made = ketama_handle_new(&ketama_profile_libketama, absolute, flags);
+        free(absolute);
         status = made != NULL ? fill(made, &flaw) : KETAMA_ENOMEM;
     }
-    free(absolute);
+    status = report(status, made != NULL ? made->path : path, &flaw);
     if (status == KETAMA_OK)
         *c = made;
     else
         ketama_close(made);
-    return report(status, path, &flaw);
+    return status;
 }
 
 int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_t count)
@@ -296,7 +252,7 @@ int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_
     int status;
 
     *c = NULL;
-    made = new_handle(&ketama_profile_libketama, NULL, KETAMA_PRIVATE);
+    made = ketama_handle_new(&ketama_profile_libketama, NULL, KETAMA_PRIVATE);
     status =
         made != NULL ? ketama_servers_copy(servers, count, &list, &flaw) : KETAMA_ENOMEM;
     if (made != NULL) {
@@ -322,7 +278,7 @@ int ketama_refresh(ketama_continuum c, ketama_continuum *newer)
     *newer = NULL;
     if (c->path == NULL)
         return KETAMA_OK;
-    atomic_store(&c->looked_ns, clock_ns(CLOCK_MONOTONIC_COARSE));
+    ketama_handle_looked(c);
     status = ketama_source_look(c->path, &stamp);
     if (status != KETAMA_OK)
         return status;
@@ -336,7 +292,7 @@ int ketama_refresh(ketama_continuum c, ketama_continuum *newer)
         }
     }
 
-    made = new_handle(c->profile, c->path, c->flags);
+    made = ketama_handle_new(c->profile, c->path, c->flags);
     status = made != NULL ? fill(made, &flaw) : KETAMA_ENOMEM;
     if (status != KETAMA_OK) {
         ketama_close(made);
@@ -346,48 +302,4 @@ int ketama_refresh(ketama_continuum c, ketama_continuum *newer)
     atomic_store(&made->interval_ns, atomic_load(&c->interval_ns));
     *newer = made;
     return KETAMA_CHANGED;
-}
-
-void ketama_follow(ketama_continuum c, int64_t interval_ns)
-{
-    atomic_store(&c->interval_ns, interval_ns);
-}
-
-int ketama_due(ketama_continuum c)
-{
-    int64_t interval = atomic_load_explicit(&c->interval_ns, memory_order_relaxed);
-    if (interval <= 0 || c->path == NULL)
-        return 0;
-    /* The mark stays, so it is heeded once; after that the clock decides. */
-    if (atomic_load_explicit(c->view.superseded, memory_order_relaxed) != 0 &&
-        !atomic_load_explicit(&c->heeded, memory_order_relaxed) &&
-        !atomic_exchange(&c->heeded, true))
-        return 1;
-    int64_t looked = atomic_load_explicit(&c->looked_ns, memory_order_relaxed);
-    int64_t now = clock_ns(CLOCK_MONOTONIC_COARSE);
-    return now - looked >= interval &&
-           atomic_compare_exchange_strong(&c->looked_ns, &looked, now);
-}
-
-int ketama_is_shared(ketama_continuum c)
-{
-    return c->segment.bytes != NULL;
-}
-
-ketama_continuum ketama_retain(ketama_continuum c)
-{
-    atomic_fetch_add(&c->owners, 1);
-    return c;
-}
-
-void ketama_close(ketama_continuum c)
-{
-    if (c == NULL || atomic_fetch_sub(&c->owners, 1) > 1)
-        return;
-    int saved = errno;
-    ketama_image_free(c->image);
-    ketama_segment_detach(&c->segment);
-    free(c->path);
-    free(c);
-    errno = saved;
 }

@@ -121,7 +121,7 @@ static int check_weight(struct span text, uint64_t line, uint64_t *weight,
         return ketama_flawed(flaw, KETAMA_EWEIGHT, line,
                              "weight is %s, not a whole number from 1 to %lld",
                              ketama_quote(text.at, length(text)).text,
-                             KETAMA_WEIGHT_MAX);
+                             (long long)KETAMA_WEIGHT_MAX);
     *weight = value;
     return KETAMA_OK;
 }
@@ -225,7 +225,7 @@ int ketama_servers_copy(const ketama_server *servers, size_t count,
             return ketama_flawed(flaw, KETAMA_EWEIGHT, place,
                                  "weight is %llu, not a whole number from 1 to %lld",
                                  (unsigned long long)servers[i].weight,
-                                 KETAMA_WEIGHT_MAX);
+                                 (long long)KETAMA_WEIGHT_MAX);
         status = append(list, span, servers[i].weight, place, flaw);
         if (status != KETAMA_OK)
             return status;

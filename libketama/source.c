@@ -25,9 +25,16 @@ enum { READ_ATTEMPTS = 10 };
 static const off_t file_bytes_max = 512 << 20;
 static const int64_t second_ns = 1000000000;
 
+/* Since 1970; the year 2262 is the last one that fits, and stands for all after it. */
 static int64_t nanoseconds(struct timespec t)
 {
-    return (int64_t)t.tv_sec * second_ns + t.tv_nsec;
+    const int64_t most = INT64_MAX / second_ns - 1;
+    int64_t seconds = (int64_t)t.tv_sec;
+    if (seconds > most)
+        return INT64_MAX;
+    if (seconds < -most)
+        return INT64_MIN;
+    return seconds * second_ns + t.tv_nsec;
 }
 
 static struct ketama_stamp stamp_of(const struct stat *st)
@@ -54,18 +61,22 @@ bool ketama_stamp_equal(const struct ketama_stamp *a, const struct ketama_stamp 
  * it could have been changed again within the same tick, with the same stamp. Only
  * where it was read well after its last change does the stamp alone prove that nothing
  * has happened since. Every change sets ctime, and no program can choose it; where the
- * clock went backwards, it lies in the future, and the stamp is never relied on.
+ * clock went backwards, it lies in the future, and the stamp is not relied on until the
+ * clock has passed it. (File and reader are taken to have the same clock; a file server
+ * whose own is more than two seconds behind takes this protection away.)
  */
 bool ketama_source_settled(const struct ketama_source *source)
 {
-    return source->read_at_ns - source->stamp.ctime_ns > 2 * second_ns;
+    int64_t window = 2 * second_ns;
+    return source->read_at_ns > INT64_MIN + window &&
+           source->stamp.ctime_ns < source->read_at_ns - window;
 }
 
 int ketama_source_look(const char *path, struct ketama_stamp *stamp)
 {
     struct stat st;
     if (stat(path, &st) != 0)
-        return ketama_fail_system(path, errno);
+        return ketama_fail_system(path, errno, NULL);
     *stamp = stamp_of(&st);
     return KETAMA_OK;
 }
@@ -94,9 +105,11 @@ static int read_open(int fd, const char *path, struct ketama_source *source, cha
     struct timespec now;
 
     if (clock_gettime(CLOCK_REALTIME, &now) != 0 || fstat(fd, &before) != 0)
-        return ketama_fail_system(path, errno);
+        return ketama_fail_system(path, errno, NULL);
     if (!S_ISREG(before.st_mode))
-        return ketama_fail_system(path, S_ISDIR(before.st_mode) ? EISDIR : EINVAL);
+        return S_ISDIR(before.st_mode)
+                   ? ketama_fail_system(path, EISDIR, NULL)
+                   : ketama_fail_system(path, EINVAL, "it is not a regular file");
     if (before.st_size > file_bytes_max)
         return ketama_flawed(flaw, KETAMA_ETOOMANY, 0,
                              "the file has %lld bytes, more than %lld",
@@ -111,7 +124,9 @@ static int read_open(int fd, const char *path, struct ketama_source *source, cha
     /* one byte more than there was, to see it grow */
     ssize_t got = read_fully(fd, *text, size + 1);
     if (got < 0 || fstat(fd, &after) != 0)
-        return ketama_fail_system(path, errno);
+        return ketama_fail_system(path, errno, NULL);
+    if (size == 0 && got > 0 && after.st_size == 0)
+        return ketama_fail_system(path, EINVAL, "it does not tell its size");
     struct ketama_stamp stamp_after = stamp_of(&after);
     if ((size_t)got != size || !ketama_stamp_equal(&source->stamp, &stamp_after))
         return ketama_flawed(flaw, KETAMA_EUNSTABLE, 0,
@@ -121,13 +136,29 @@ static int read_open(int fd, const char *path, struct ketama_source *source, cha
     return KETAMA_OK;
 }
 
-/* O_NONBLOCK, so that a FIFO in the file's place is refused instead of waited for. */
+/*
+ * O_NONBLOCK, so that a FIFO in the file's place is refused instead of waited for. A
+ * file that another program has leased would be refused as well: there it is left out.
+ */
+static int open_file(const char *path)
+{
+    const int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY;
+    struct stat st;
+    int fd;
+    do {
+        fd = open(path, flags | O_NONBLOCK);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0 && errno == EWOULDBLOCK && stat(path, &st) == 0 && S_ISREG(st.st_mode))
+        fd = open(path, flags);
+    return fd;
+}
+
 static int read_once(const char *path, struct ketama_source *source, char **text,
                      struct ketama_flaw *flaw)
 {
-    int status, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int status, fd = open_file(path);
     if (fd < 0)
-        return ketama_fail_system(path, errno);
+        return ketama_fail_system(path, errno, NULL);
     *text = NULL;
     status = read_open(fd, path, source, text, flaw);
     if (status != KETAMA_OK) {

@@ -133,10 +133,12 @@ int ketama_fail(int status, const char *path, const struct ketama_flaw *flaw)
     return say(status, path, flaw->line, 0, flaw->reason);
 }
 
-int ketama_fail_system(const char *path, int system_errno)
+int ketama_fail_system(const char *path, int system_errno, const char *reason)
 {
     char text[128];
-    if (strerror_r(system_errno, text, sizeof text) != 0)
+    if (reason != NULL)
+        (void)snprintf(text, sizeof text, "%s", reason);
+    else if (strerror_r(system_errno, text, sizeof text) != 0)
         (void)snprintf(text, sizeof text, "error %d", system_errno);
     say(KETAMA_ESYSTEM, path, 0, system_errno, text);
     errno = system_errno;

@@ -66,6 +66,13 @@ void fail_allocation(int n);
 /* Whether it came to that. */
 bool allocation_failed(void);
 
+/* What happens right before each read(2); NULL: nothing. */
+extern void (*before_read)(void);
+/* The next read(2) fails with this errno; 0: it doesn't. */
+extern int read_fails;
+/* A file was opened that a program started later would inherit. */
+extern bool opened_without_cloexec;
+
 void run_digest(void);
 void run_servers(void);
 void run_points(void);

@@ -4,6 +4,7 @@
 #define _DEFAULT_SOURCE
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -109,6 +110,42 @@ void *__wrap_aligned_alloc(size_t alignment, size_t size)
 char *__wrap_strdup(const char *text)
 {
     return fails_now() ? NULL : __real_strdup(text);
+}
+
+void (*before_read)(void);
+int read_fails;
+bool opened_without_cloexec;
+
+ssize_t __real_read(int fd, void *to, size_t size);
+ssize_t __wrap_read(int fd, void *to, size_t size);
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __real_openat(int folder, const char *path, int flags, ...);
+int __wrap_openat(int folder, const char *path, int flags, mode_t mode);
+
+ssize_t __wrap_read(int fd, void *to, size_t size)
+{
+    if (before_read != NULL)
+        before_read();
+    if (read_fails != 0) {
+        errno = read_fails;
+        read_fails = 0;
+        return -1;
+    }
+    return __real_read(fd, to, size);
+}
+
+/* The library makes files with openat() alone, so open() has no mode to hand on. */
+int __wrap_open(const char *path, int flags, ...)
+{
+    opened_without_cloexec |= (flags & O_CLOEXEC) == 0;
+    return __real_open(path, flags);
+}
+
+int __wrap_openat(int folder_fd, const char *path, int flags, mode_t mode)
+{
+    opened_without_cloexec |= (flags & O_CLOEXEC) == 0;
+    return __real_openat(folder_fd, path, flags, mode);
 }
 
 int main(void)

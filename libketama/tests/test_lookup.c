@@ -105,6 +105,12 @@ static void one_address_a_thousand_times(void)
     ketama_continuum c = opened(servers, 1000);
     check_against_the_rule(c);
     CHECK(ketama_find(c, "key", 3, NULL) <= 1);
+    for (uint32_t i = 0; i < 1000;
+         i++) { /* of tied points only the first owns any keys */
+        ketama_server server;
+        CHECK_INT(KETAMA_OK, ketama_server_at(c, i, &server));
+        CHECK_INT(i <= 1, server.share > 0);
+    }
     ketama_close(c);
 }
 

@@ -22,6 +22,26 @@ static void rounding_is_part_of_the_answer(void)
     CHECK_INT(0, ketama_profile_libketama.digests(1, 150001, 3));
 }
 
+/* Each of these is another number where one of the roundings is left out, or is made
+ * twice, as by way of double. */
+static void each_rounding_counts(void)
+{
+    static const struct {
+        uint64_t weight, total;
+        uint32_t servers, digests;
+    } answers[] = {
+        {600, 15000, 25, 40},
+        {2137322687, 10686613435, 5, 39},
+        {18014403878191105, 18014403878191105, 1, 40},
+        {21589687126720511, 21589687126720511, 1, 40},
+        {INT64_MAX, UINT64_MAX - 1, 2, 40},
+    };
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
+        CHECK_INT(answers[i].digests,
+                  ketama_profile_libketama.digests(answers[i].weight, answers[i].total,
+                                                   answers[i].servers));
+}
+
 static struct ketama_point_list made(const struct ketama_profile *profile,
                                      const char *const *addresses, uint32_t count)
 {
@@ -140,6 +160,7 @@ static void sorted_as_qsort_would(void)
 void run_points(void)
 {
     RUN(rounding_is_part_of_the_answer);
+    RUN(each_rounding_counts);
     RUN(equal_points_keep_the_order_of_the_file);
     RUN(another_profile);
     RUN(nobody_gets_a_point);

@@ -4,6 +4,7 @@
 #define _DEFAULT_SOURCE
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -174,6 +175,7 @@ static void no_server_file(void)
     CHECK_INT(0, mkfifo(fifo, 0600));
     CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, fifo, 0)); /* and is not waited for */
     CHECK_INT(EINVAL, errno);
+    CHECK_TEXT("it is not a regular file", ketama_last_failure()->reason);
     CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/dev/zero", 0));
     const char *huge = put("huge", "a 1\n");
     CHECK_INT(0, truncate(huge, (512 << 20) + 1));
@@ -248,7 +250,7 @@ static void memory_runs_out(void)
 {
     const char *path = put("memory", "a:1 1\nb:1 2\n");
     ketama_continuum c = NULL, newer = NULL;
-    int n, status;
+    int n, status = KETAMA_OK;
 
     for (n = 1;; n++) {
         fail_allocation(n);
@@ -310,8 +312,166 @@ static void a_file_that_is_written_all_the_time(void)
     CHECK(waitpid(writer, NULL, 0) == writer);
 }
 
+/* ---- what happens between the system calls of one reading */
+
+static const char *read_path;
+static int reads;
+
+static void rewrite_once(void)
+{
+    if (reads++ == 0) /* the same size, but for the stamp */
+        (void)put(read_path, "b:1 1\n");
+}
+
+static void append_once(void)
+{
+    if (reads++ == 0)
+        (void)put(read_path, "a:1 1\nb:1 1\n");
+}
+
+static void cut_once(void)
+{
+    if (reads++ == 0)
+        (void)put(read_path, "a:1");
+    else if (reads == 3)
+        (void)put(read_path, "c:1 1\n");
+}
+
+static void touch_always(void)
+{
+    struct timespec times[] = {{0, 0}, {.tv_sec = ++reads}};
+    CHECK_INT(0, utimensat(AT_FDCWD, scratch_path(read_path), times, 0));
+}
+
+static void a_change_while_it_is_read(void)
+{
+    static const struct {
+        void (*change)(void);
+        const char *first;
+        uint32_t count;
+    } changes[] = {
+        {rewrite_once, "b:1", 1}, {append_once, "a:1", 2}, {cut_once, "c:1", 1}};
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        ketama_continuum c = NULL;
+        const char *path = put(read_path = "read", "a:1 1\n");
+        reads = 0;
+        before_read = changes[i].change;
+        int status = ketama_open(&c, path, KETAMA_PRIVATE);
+        before_read = NULL;
+        CHECK_INT(KETAMA_OK, status);
+        if (status != KETAMA_OK)
+            continue;
+        CHECK_TEXT(changes[i].first, first_address(c));
+        CHECK_INT(changes[i].count, ketama_count_servers(c));
+        ketama_close(c);
+    }
+
+    ketama_continuum c;
+    const char *path = put(read_path = "read", "a:1 1\n");
+    reads = 0;
+    before_read = touch_always;
+    CHECK_INT(KETAMA_EUNSTABLE, ketama_open(&c, path, KETAMA_PRIVATE));
+    before_read = NULL;
+    CHECK(reads >= 10);
+    CHECK_TEXT("the file changed each of the 10 times that it was read",
+               ketama_last_failure()->reason);
+}
+
+static void a_read_that_fails(void)
+{
+    const char *path = put("failing", "a:1 1\n");
+    ketama_continuum c;
+    read_fails = EINTR;
+    CHECK_INT(KETAMA_OK, ketama_open(&c, path, KETAMA_PRIVATE));
+    ketama_close(c);
+    read_fails = EIO;
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, path, KETAMA_PRIVATE));
+    CHECK_INT(EIO, errno);
+    CHECK_INT(EIO, ketama_last_failure()->system_errno);
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/proc/self/status", KETAMA_PRIVATE));
+    CHECK_TEXT("/proc/self/status: it does not tell its size", ketama_error());
+}
+
+/* A failure says nothing of the one before. */
+static void failures_do_not_mix(void)
+{
+    ketama_continuum c;
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/nowhere", 0));
+    CHECK_INT(KETAMA_ELINE, ketama_open(&c, put("mixed", "#\na\n"), 0));
+    CHECK_INT(0, ketama_last_failure()->system_errno);
+    CHECK_INT(2, ketama_last_failure()->line);
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/nowhere", 0));
+    CHECK_INT(0, ketama_last_failure()->line);
+}
+
+static void a_touch_is_a_change(void)
+{
+    const char *path = put("touched", "a:1 1\n");
+    const struct timespec times[] = {{0, 0}, {.tv_sec = 1}};
+    ketama_continuum c = opened(path);
+    CHECK_INT(0, utimensat(AT_FDCWD, path, times, 0));
+    expect_change(&c, "a:1");
+    expect_none(c);
+    ketama_close(c);
+}
+
+/* Times that do not fit into nanoseconds since 1970 are no overflow. */
+static void a_file_from_another_age(void)
+{
+    const char *path = put("aged", "a:1 1\n");
+    const struct timespec ages[][2] = {{{0, 0}, {.tv_sec = INT64_C(13569465600)}},
+                                       {{0, 0}, {.tv_sec = INT64_C(-2000000000)}}};
+    ketama_continuum c = opened(path);
+    for (size_t i = 0; i < sizeof ages / sizeof *ages; i++) {
+        CHECK_INT(0, utimensat(AT_FDCWD, path, ages[i], 0));
+        expect_change(&c, "a:1");
+        expect_none(c);
+    }
+    ketama_close(c);
+
+    struct ketama_source made = {.read_at_ns = INT64_MIN, .stamp.ctime_ns = INT64_MAX};
+    CHECK(!ketama_source_settled(&made));
+    made = (struct ketama_source){.read_at_ns = INT64_MAX, .stamp.ctime_ns = INT64_MIN};
+    CHECK(ketama_source_settled(&made));
+}
+
+/* After two seconds the file is read once more, and from then on only looked at; a
+ * handle that is opened then relies on the stamp from the start. */
+static void a_file_settles(void)
+{
+    const char *path = put("settling", "a:1 1\n");
+    ketama_continuum c = opened(path), later;
+
+    read_path = "settling";
+    expect_none(c);
+    CHECK(!atomic_load(&c->settled));
+    while (!atomic_load(&c->settled)) {
+        usleep(100000);
+        expect_none(c);
+    }
+    later = opened(path);
+    CHECK(atomic_load(&later->settled));
+    read_fails = EIO;
+    expect_none(c);
+    expect_none(later);
+    CHECK_INT(EIO, read_fails); /* nothing was read */
+    read_fails = 0;
+    ketama_close(later);
+    ketama_close(c);
+}
+
+static int descriptors(void)
+{
+    int count = 0;
+    for (int fd = 0; fd < 1000; fd++)
+        count += fcntl(fd, F_GETFD) != -1;
+    return count;
+}
+
 void run_roll(void)
 {
+    int before = descriptors();
+
     RUN(a_file_that_changes);
     RUN(a_symbolic_link_that_is_swapped);
     RUN(the_racy_rule);
@@ -322,4 +482,14 @@ void run_roll(void)
     RUN(a_handle_works_in_the_child);
     RUN(memory_runs_out);
     RUN(a_file_that_is_written_all_the_time);
+    RUN(a_change_while_it_is_read);
+    RUN(a_read_that_fails);
+    RUN(failures_do_not_mix);
+    RUN(a_touch_is_a_change);
+    RUN(a_file_from_another_age);
+    RUN(a_file_settles);
+    check_good = true;
+    CHECK_INT(before, descriptors());
+    CHECK(!opened_without_cloexec);
+    check_failed += !check_good;
 }

@@ -1,6 +1,8 @@
 /*
  * test_servers.c - text -> server list
  */
+#include <stdlib.h>
+
 #include "../internal.h"
 #include "check.h"
 
@@ -90,6 +92,9 @@ static void wrong_lines(void)
     PARSED("-16 at 1: the file begins with a byte order mark; save it without",
            "\xef\xbb\xbf"
            "a 1\n");
+    PARSED("-16 at 2: there is a NUL byte", "a 1\n\0\n");
+    PARSED("-16 at 1: the file begins with a byte order mark; save it without",
+           "\xef\xbb\xbf");
     PARSED("-19 at 0: there are no servers in it", "");
     PARSED("-19 at 0: there are no servers in it", "# nobody\n\n");
 }
@@ -104,6 +109,10 @@ static void wrong_addresses(void)
         "column",
         " #a 1\n");
     static const char *const wrong[] = {"\xff",
+                                        "\xc1\xbf",
+                                        "\xf5\x80\x80\x80",
+                                        "\xe0\x9f\xbf",
+                                        "\xc3\xc3",
                                         "\xc3",
                                         "\xc3(",
                                         "\xc0\xaf",
@@ -149,6 +158,12 @@ static void lists_in_memory(void)
         {{"a\nb", 1, 0, 0},
          KETAMA_EADDRESS,
          "address \"a\\x0ab\" has a blank or a line break in it"},
+        {{"a\rb", 1, 0, 0},
+         KETAMA_EADDRESS,
+         "address \"a\\x0db\" has a blank or a line break in it"},
+        {{"a\tb", 1, 0, 0},
+         KETAMA_EADDRESS,
+         "address \"a\\x09b\" has a blank or a line break in it"},
         {{"#", 1, 0, 0},
          KETAMA_EADDRESS,
          "address \"#\" begins with #; a comment has it in the line's first column"},
@@ -171,6 +186,26 @@ static void lists_in_memory(void)
     }
 }
 
+static void as_many_as_there_may_be(void)
+{
+    const size_t most = KETAMA_SERVERS_MAX, bytes = 4 * (most + 1);
+    struct ketama_server_list list;
+    struct ketama_flaw flaw;
+    char *text = malloc(bytes);
+
+    CHECK(text != NULL);
+    for (size_t at = 0; text != NULL && at < bytes; at += 4)
+        memcpy(text + at, "a 1\n", 4);
+    CHECK_INT(KETAMA_OK, ketama_servers_parse(text, bytes - 4, &list, &flaw));
+    CHECK_INT(most, list.count);
+    ketama_servers_free(&list);
+    CHECK_INT(KETAMA_ETOOMANY, ketama_servers_parse(text, bytes, &list, &flaw));
+    CHECK_TEXT("more than 1048576 servers", flaw.reason);
+    CHECK_INT(most + 1, flaw.line);
+    ketama_servers_free(&list);
+    free(text);
+}
+
 void run_servers(void)
 {
     RUN(good_files);
@@ -178,4 +213,5 @@ void run_servers(void)
     RUN(wrong_lines);
     RUN(wrong_addresses);
     RUN(lists_in_memory);
+    RUN(as_many_as_there_may_be);
 }
