@@ -18,6 +18,9 @@ test: test-c $(VENV)/test ## all tests: C under sanitizers, Python, doctests, co
 test-c: ## the C library's tests, under sanitizers
 	$(MAKE) -C libketama test
 
+stress: $(VENV)/test ## the long tests: processes that are killed, raced, starved (2 minutes)
+	$(BIN)/pytest -m stress --capture=no
+
 test-versions: dist $(VENV)/test ## the Python tests on each CPython, with the wheel
 	BIN=$(CURDIR)/$(BIN) sh tests/versions.sh $(VERSIONS)
 
@@ -69,4 +72,4 @@ $(VENV)/bench: $(VENV)/run
 	    --target $(VENV)/peers 'ketama==0.1.1'
 	@touch $@
 
-.PHONY: help run test test-c test-versions lint typecheck dist bench clean
+.PHONY: help run test test-c stress test-versions lint typecheck dist bench clean

@@ -56,7 +56,10 @@ static void look_up(ketama_continuum c, char answer[KEYS])
 static void *look(void *unused)
 {
     while (!atomic_load(&done)) {
-        ketama_close(ketama_retain(everybodys));
+        for (int i = 0; i < 200; i++)
+            ketama_retain(everybodys);
+        for (int i = 0; i < 200; i++)
+            ketama_close(everybodys);
         char answer[KEYS];
         ketama_continuum newer = NULL, none;
 
