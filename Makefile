@@ -3,7 +3,7 @@ PYTHON   ?= python3
 VENV     := .venv
 BIN      := $(VENV)/bin
 COMPILED := $(wildcard libketama/*.c libketama/*.h) ketama/_build.py setup.py pyproject.toml
-C_FILES  := $(wildcard libketama/*.[ch] libketama/tests/*.[ch])
+C_FILES  := $(wildcard libketama/*.[ch] libketama/tests/*.[ch] benchmarks/*.c)
 VERSIONS ?= 3.10 3.11 3.12 3.13
 
 help: ## list the targets
@@ -41,6 +41,10 @@ dist: $(VENV)/dev ## sdist and wheel in dist/, tried in a fresh environment
 bench: $(VENV)/bench ## measure, side by side with others
 	$(BIN)/python benchmarks/get_server.py --quiet
 	$(BIN)/python benchmarks/import_time.py --quiet
+	$(MAKE) -s -C libketama build/libketama.a
+	$(CC) -O2 -Ilibketama -o libketama/build/sharing benchmarks/sharing.c \
+	    libketama/build/libketama.a
+	libketama/build/sharing
 
 clean: ## remove all that was built
 	rm -rf $(VENV) build dist *.egg-info ketama/*.so ketama/_ketama.c .coverage
