@@ -9,10 +9,48 @@ BEGIN, END = "/* cffi: begin */", "/* cffi: end */"
 
 # What would take Python two calls, or a result that cffi has to allocate. Where there is
 # no server to give there is an index that no server has, so that Python's own check of the
-# index is the only one on the way.
+# index is the only one on the way. A failure is copied in the call that met it: before the
+# next one, a signal handler may meet another.
 GLUE = """
+    #include <stdio.h>
     #include <string.h>
     #include "ketama.h"
+
+    struct fault {
+        int status;
+        int system_errno;
+        uint64_t line;
+        char reason[512];
+    };
+
+    static int told(int status, struct fault *fault)
+    {
+        if (status < 0) {
+            const ketama_failure *last = ketama_last_failure();
+            fault->status = status;
+            fault->system_errno = last->system_errno;
+            fault->line = last->line;
+            snprintf(fault->reason, sizeof fault->reason, "%s", last->reason);
+        }
+        return status;
+    }
+
+    static int open_file(ketama_continuum *c, const char *path, unsigned flags,
+                         struct fault *fault)
+    {
+        return told(ketama_open(c, path, flags), fault);
+    }
+
+    static int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
+                            struct fault *fault)
+    {
+        return told(ketama_open_servers(c, servers, count), fault);
+    }
+
+    static int refresh(ketama_continuum c, ketama_continuum *newer, struct fault *fault)
+    {
+        return told(ketama_refresh(c, newer), fault);
+    }
 
     #define DUE UINT64_MAX              /* ketama_due: roll first */
     #define NUL_IN_KEY (UINT64_MAX - 1)
@@ -42,6 +80,16 @@ GLUE = """
 """
 
 GLUE_CDEF = """
+    struct fault {
+        int status;
+        int system_errno;
+        uint64_t line;
+        char reason[512];
+    };
+    int open_file(ketama_continuum *c, const char *path, unsigned flags, struct fault *fault);
+    int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
+                     struct fault *fault);
+    int refresh(ketama_continuum c, ketama_continuum *newer, struct fault *fault);
     #define DUE ...
     #define NUL_IN_KEY ...
     uint64_t find_now(ketama_continuum c, const void *key, size_t len);
@@ -66,5 +114,6 @@ ffibuilder.set_source(
     sources=sorted(str(path.relative_to(ROOT)) for path in (ROOT / "libketama").glob("*.c")),
     depends=["libketama/ketama.h", "libketama/internal.h"],
     include_dirs=["libketama"],
+    define_macros=[("KETAMA_HIDDEN", "1")],
     extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
 )

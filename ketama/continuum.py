@@ -6,7 +6,7 @@ import os
 from _thread import RLock
 
 from ketama._ketama import ffi, lib
-from ketama.errors import KetamaError, failure
+from ketama.errors import KetamaError, KetamaOSError, failure
 from ketama.keys import NUL_MESSAGE, key_bytes
 from ketama.servers import Server, from_c, to_c
 
@@ -48,15 +48,20 @@ def _version(handle: Any) -> Version:
     return owned, tuple(ffi.string(row.address).decode() for row in from_c(owned))
 
 
-def _absolute(path: Path) -> bytes:
+def _absolute(filename: str | bytes) -> bytes:
     """Make a path independent of the working folder, and no more than that.
 
     Symbolic links and ".." stay as they are: where they lead may change.
     """
-    name = os.fsencode(path)
-    if b"\0" in name:
+    path = os.fsencode(filename)
+    if b"\0" in path:
         raise ValueError("path has a NUL byte in it")
-    return os.path.join(os.getcwdb(), name) if name and not os.path.isabs(name) else name
+    if not path or os.path.isabs(path):
+        return path
+    try:
+        return os.path.join(os.getcwdb(), path)
+    except OSError as error:  # the working folder is gone
+        raise KetamaOSError(error.errno, error.strerror, filename) from None
 
 
 class Continuum:
@@ -101,14 +106,14 @@ class Continuum:
             raise ValueError(
                 f"auto_roll must be from above 0 to {LONGEST} seconds, not {auto_roll!r}"
             )
-        self._options = shared, auto_roll
-        out = ffi.new("ketama_continuum *")
+        filename = path = None
+        out, fault = ffi.new("ketama_continuum *"), ffi.new("struct fault *")
         if isinstance(source, (str, bytes, os.PathLike)):
-            self._filename = os.fspath(source)
-            self._path = _absolute(source)
-            status = lib.ketama_open(out, self._path, 0 if shared else lib.KETAMA_PRIVATE)
+            filename = os.fspath(source)
+            path = _absolute(filename)
+            flags = 0 if shared else lib.KETAMA_PRIVATE
+            status = lib.open_file(out, path, flags, fault)
         else:
-            self._filename = self._path = None
             if not hasattr(source, "__iter__"):
                 raise TypeError(
                     "source must be a path, an iterable of servers or a mapping of address to "
@@ -117,13 +122,16 @@ class Continuum:
             if auto_roll is not None:
                 raise ValueError("auto_roll needs a server file to follow, not servers")
             array, count, _kept_alive = to_c(source)
-            status = lib.ketama_open_servers(out, array, count)
+            status = lib.open_servers(out, array, count, fault)
         if status < 0:
-            raise failure(status, self._filename)
+            raise failure(fault, filename)
+        if auto_roll is not None:
+            lib.ketama_follow(out[0], max(1, int(auto_roll * 1e9)))
+        self._filename = filename
+        self._path = path
+        self._options = shared, auto_roll
         self._last_error = None
         self._now = _version(out[0])
-        if auto_roll is not None:
-            lib.ketama_follow(self._now[0], int(auto_roll * 1e9))
 
     def lookup(self, key: Key) -> str:
         """Give the address of the server that a key belongs to.
@@ -211,11 +219,12 @@ class Continuum:
         """
         for changed in (False, True):
             now = self._now
-            out = ffi.new("ketama_continuum *")
-            status = lib.ketama_refresh(now[0], out)
+            out, fault = ffi.new("ketama_continuum *"), ffi.new("struct fault *")
+            status = lib.refresh(now[0], out, fault)
             if status < 0:
-                self._last_error = failure(status, self._filename)
-                raise failure(status, self._filename)
+                # Another than the one that is raised, whose traceback would keep frames alive.
+                self._last_error = failure(fault, self._filename)
+                raise failure(fault, self._filename)
             if status == lib.KETAMA_OK:
                 self._last_error = None
                 return changed
@@ -242,7 +251,7 @@ class Continuum:
 
     @property
     def generation(self) -> int:
-        """Which version this is, counted from 1; each `roll` that returns True adds 1."""
+        """Which version this is: 1 at first, and 1 more with each newer one."""
         return int(lib.ketama_generation(self._now[0]))
 
     @property
@@ -265,6 +274,8 @@ class Continuum:
     def __copy__(self: Self) -> Self:
         """Give another Continuum of the same version, which rolls by itself."""
         other = object.__new__(type(self))
+        if hasattr(self, "__dict__"):  # a subclass's
+            other.__dict__.update(self.__dict__)
         other._filename = self._filename
         other._path = self._path
         other._options = self._options
@@ -294,11 +305,11 @@ def roll(path: Path) -> Continuum:
     when it is known. To go on with the last good version of a file that has become wrong,
     keep the Continuum and call its `roll`.
     """
-    name = _absolute(path)
-    continuum = _rolled.get(name)
+    filename = os.fspath(path)
+    continuum = _rolled.get(_absolute(filename))
     if continuum is None:
-        made = Continuum(path)
-        continuum = _rolled.setdefault(name, made)
+        made = Continuum(filename)
+        continuum = _rolled.setdefault(made._path or b"", made)
         if continuum is made:
             return made
     continuum.roll()

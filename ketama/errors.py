@@ -7,6 +7,10 @@ import os
 
 from ketama._ketama import ffi, lib
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class KetamaError(RuntimeError):
     """The base of all errors that are ketama's own."""
@@ -47,14 +51,13 @@ class KetamaOSError(OSError, KetamaError):
     """
 
 
-def failure(status: int, filename: str | bytes | None) -> Exception:
-    """Make the exception for the status that a C function has just returned."""
-    if status == lib.KETAMA_ENOMEM:
+def failure(fault: Any, filename: str | bytes | None) -> Exception:
+    """Make the exception for what a C function has just filled in."""
+    if fault.status == lib.KETAMA_ENOMEM:
         return MemoryError()
-    last = lib.ketama_last_failure()
-    reason = ffi.string(last.reason).decode(errors="backslashreplace")
-    if status == lib.KETAMA_ESYSTEM:
-        return KetamaOSError(last.system_errno, reason, filename)
-    if status == lib.KETAMA_EUNSTABLE:
+    reason = ffi.string(fault.reason).decode(errors="backslashreplace")
+    if fault.status == lib.KETAMA_ESYSTEM:
+        return KetamaOSError(fault.system_errno, reason, filename)
+    if fault.status == lib.KETAMA_EUNSTABLE:
         return KetamaOSError(errno.EAGAIN, reason, filename)
-    return ServersError(filename, last.line or None, reason)
+    return ServersError(filename, fault.line or None, reason)

@@ -18,7 +18,7 @@ def key_bytes(key: object) -> bytes:
     if isinstance(key, str):
         return str.encode(key)
     if isinstance(key, (bytes, bytearray, memoryview)):
-        return bytes(key)
+        return bytes(memoryview(key))  # what it holds, whatever a subclass says of it
     raise TypeError(
         f"key must be str, bytes, bytearray or memoryview, not {type(key).__name__}"
     )

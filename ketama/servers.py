@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Iterable, Iterator, Mapping
+from operator import index
 
 from ketama._ketama import ffi, lib
 from ketama.errors import ServersError
@@ -58,21 +59,24 @@ def _pairs(servers: Servers) -> Iterator[tuple[object, object]]:
 def _address(place: int, address: object) -> bytes:
     if not isinstance(address, str):
         raise TypeError(f"server {place}: address must be str, not {type(address).__name__}")
-    if "\0" in address:
-        raise ServersError(None, place, f"address {address!r:.80} has a NUL byte in it")
     try:
-        return address.encode()
+        data = str.encode(address)
     except UnicodeEncodeError:
         reason = f"address {address!r:.80} has a lone surrogate in it, which is not UTF-8"
         raise ServersError(None, place, reason) from None
+    if b"\0" in data:
+        raise ServersError(None, place, f"address {address!r:.80} has a NUL byte in it")
+    return data
 
 
 def _weight(place: int, weight: Any) -> int:
     if isinstance(weight, bool) or not hasattr(weight, "__index__"):
         raise TypeError(f"server {place}: weight must be int, not {type(weight).__name__}")
-    number = int(weight.__index__())
+    number = index(weight)
     if not 0 < number <= lib.KETAMA_WEIGHT_MAX:
-        reason = f"weight is {number}, not a whole number from 1 to {lib.KETAMA_WEIGHT_MAX}"
+        bits = number.bit_length()
+        text = str(number) if bits < 256 else f"a number of {bits} bits"
+        reason = f"weight is {text}, not a whole number from 1 to {lib.KETAMA_WEIGHT_MAX}"
         raise ServersError(None, place, reason)
     return number
 
@@ -82,6 +86,9 @@ def to_c(servers: Servers) -> tuple[Any, int, list[Any]]:
     rows = []
     kept_alive = []
     for place, (address, weight) in enumerate(_pairs(servers), 1):
+        if place > lib.KETAMA_SERVERS_MAX:
+            reason = f"more than {lib.KETAMA_SERVERS_MAX} servers"
+            raise ServersError(None, place, reason)
         text = ffi.new("char[]", _address(place, address))
         kept_alive.append(text)
         rows.append({"address": text, "weight": _weight(place, weight)})
@@ -91,6 +98,6 @@ def to_c(servers: Servers) -> tuple[Any, int, list[Any]]:
 def from_c(handle: Any) -> Iterator[Any]:
     """Give each server of a handle as a C struct, the same one over and over."""
     row = ffi.new("ketama_server *")
-    for index in range(lib.ketama_count_servers(handle)):
-        lib.ketama_server_at(handle, index, row)
+    for number in range(lib.ketama_count_servers(handle)):
+        lib.ketama_server_at(handle, number, row)
         yield row

@@ -81,7 +81,8 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-#ifdef __GNUC__
+/* KETAMA_HIDDEN: for who compiles the library into another and exports none of it. */
+#if defined(__GNUC__) && !defined(KETAMA_HIDDEN)
 #pragma GCC visibility push(default)
 #endif
 
@@ -243,7 +244,7 @@ const char *ketama_version(void);
 
 /* cffi: end */
 
-#ifdef __GNUC__
+#if defined(__GNUC__) && !defined(KETAMA_HIDDEN)
 #pragma GCC visibility pop
 #endif
 #ifdef __cplusplus

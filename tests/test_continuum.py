@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from needs import need
 
 import ketama
 
@@ -65,12 +66,19 @@ def test_subclasses_of_str_and_bytes() -> None:
         def encode(self, *_: object) -> bytes:
             return b"something else"
 
+    class Liar(bytes):
+        def __len__(self) -> int:
+            return 1 << 33
+
     class Bytes(bytes):
-        pass
+        def __bytes__(self) -> bytes:
+            return Liar(b"something else")
 
     continuum = ketama.Continuum([f"s{i}" for i in range(50)])
     assert continuum.lookup("key") == continuum.lookup(Text("key"))
     assert continuum.lookup("key") == continuum.lookup(Bytes(b"key"))
+    assert continuum.lookup("key") == continuum.lookup(Liar(b"key"))
+    assert ketama.Continuum([Text("a:1")]).lookup("key") == "a:1"
     assert continuum.lookup(b"ky") == continuum.lookup(memoryview(b"k-y-")[::2])
 
 
@@ -117,6 +125,47 @@ def test_copy(copier: object, two: Path) -> None:
     assert (twin.lookup("key"), twin.generation) == ("c:1", 2)
     assert continuum.lookup("test") == "127.0.0.1:11211"
     assert continuum.generation == 1
+
+
+def test_a_subclass_is_copied_whole(two: Path) -> None:
+    """What a subclass has added is in its copy."""
+
+    class Pool(ketama.Continuum):
+        def __init__(self, source: str) -> None:
+            super().__init__(source)
+            self.clients = ["one"]
+
+    pool = Pool(str(two))
+    assert copy.copy(pool).clients is pool.clients
+    assert pickle.loads(pickle.dumps(ketama.Ketama(str(two)))).filename == str(two)
+
+
+def test_an_init_that_fails_changes_nothing(two: Path) -> None:
+    """A second __init__ that fails leaves the Continuum what it was."""
+    continuum = ketama.Continuum(two)
+    with pytest.raises(ketama.KetamaOSError):
+        continuum.__init__("/nowhere")  # type: ignore[misc]
+    assert continuum.filename == str(two)
+    assert not continuum.roll()
+
+
+def test_sixty_five_thousand_servers() -> None:
+    """65,535 servers are no more than some."""
+    continuum = ketama.Continuum(f"10.{i >> 8}.{i & 255}.1:11211" for i in range(65_535))
+    assert len(continuum.servers) == 65_535
+    assert sum(server.share for server in continuum.servers) == 1.0
+    assert len({continuum.lookup(str(i)) for i in range(1000)}) > 900
+
+
+def test_only_the_modules_own_symbol_is_exported() -> None:
+    """The extension module keeps libketama's functions to itself."""
+    path = sys.modules["ketama._ketama"].__file__
+    assert path is not None
+    output = subprocess.run(
+        [need("nm"), "-D", "--defined-only", path], check=True, capture_output=True, text=True
+    ).stdout
+    names = {line.split()[-1] for line in output.splitlines()}
+    assert names <= {"PyInit__ketama", "_init", "_fini", "_cffi_pypyinit__ketama"}
 
 
 def test_the_public_names() -> None:

@@ -44,6 +44,8 @@ def test_python_ketama_keys(key: Any, two: Path) -> None:
         with pytest.raises(TypeError, match=message):
             ask(key)
     assert continuum.lookup(key) == ketama.Ketama(str(two)).get_server(key)[1]
+    many = ketama.Continuum([f"s{i}" for i in range(500)])
+    assert many.lookup(key) != many.lookup(key[:-1] if key[-1:] in (b"\0", "\0") else key[:1])
 
 
 @pytest.mark.parametrize("kind", [str, lambda path: str(path).encode()])

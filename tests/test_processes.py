@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,20 +66,22 @@ def test_eight_threads_look_up_while_others_roll(rollers: int, tmp_path: Path) -
         while not done.is_set():
             continuum.roll()
 
-    threads = [threading.Thread(target=look, args=(me,)) for me in range(8)]
-    threads += [threading.Thread(target=roll) for _ in range(rollers - 1)]
+    threads = [threading.Thread(target=look, args=(me,), daemon=True) for me in range(8)]
+    threads += [threading.Thread(target=roll, daemon=True) for _ in range(rollers - 1)]
     for thread in threads:
         thread.start()
     generation = continuum.generation
     changes = 0
-    while changes < 200 or min(asked) == 0:
-        changes += 1
-        replace(path, TEXTS[changes % 2])
-        continuum.roll()
-        assert continuum.get_points() == points[changes % 2]
-        assert continuum.generation > generation
-        generation = continuum.generation
-    done.set()
+    try:
+        while changes < 200 or min(asked) == 0:
+            changes += 1
+            replace(path, TEXTS[changes % 2])
+            continuum.roll()
+            assert continuum.get_points() == points[changes % 2]
+            assert continuum.generation > generation
+            generation = continuum.generation
+    finally:
+        done.set()
     for thread in threads:
         thread.join()
     assert faults == []
@@ -141,7 +145,7 @@ def test_the_lock_is_new_in_a_child(tmp_path: Path) -> None:
     path.write_text(TEXTS[0])
     continuum = ketama.Continuum(path)
     held, release = threading.Event(), threading.Event()
-    module = sys.modules["ketama.continuum"]
+    module: Any = sys.modules["ketama.continuum"]
 
     def hold() -> None:
         with module._turn:
@@ -160,6 +164,74 @@ def test_the_lock_is_new_in_a_child(tmp_path: Path) -> None:
     release.set()
     thread.join()
     assert status == 0
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_roll_that_loses_the_race(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A roll that others overtake is true, and ends with what was there when it began."""
+    path = tmp_path / "ketama.servers"
+    path.write_text(TEXTS[0])
+    continuum = ketama.Continuum(path)
+    module: Any = sys.modules["ketama.continuum"]
+    take_over, left = module._version, times
+
+    def overtaken(handle: object) -> object:
+        nonlocal left
+        version = take_over(handle)
+        if left > 0:
+            left -= 1
+            replace(path, f"x{left}:1 1\n")
+            assert continuum.roll()
+        return version
+
+    replace(path, TEXTS[1])
+    monkeypatch.setattr(module, "_version", overtaken)
+    assert continuum.roll()
+    assert left == 0
+    assert continuum.lookup("key") == "x0:1"
+    assert not continuum.roll()
+
+
+def test_a_roll_within_the_turn_of_a_roll(tmp_path: Path) -> None:
+    """A signal handler may roll also while the thread that it interrupts has the turn."""
+    path = tmp_path / "ketama.servers"
+    path.write_text(TEXTS[0])
+    continuum = ketama.Continuum(path)
+    replace(path, TEXTS[1])
+    module: Any = sys.modules["ketama.continuum"]
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        with module._turn:
+            os._exit(0 if continuum.roll() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_handler_does_not_change_another_error(tmp_path: Path) -> None:
+    """An error names its own file and reason, whatever a signal handler ran into meanwhile."""
+    wrong = tmp_path / "wrong"
+    wrong.write_text("x:1 x\n")
+
+    def handler(*_: object) -> None:
+        with contextlib.suppress(ketama.ServersError):
+            ketama.Continuum(wrong, shared=False)
+        signal.setitimer(signal.ITIMER_REAL, 0.0001)
+
+    old = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0001)
+    errors = set()
+    try:
+        for _ in range(20_000):
+            try:
+                ketama.Continuum("/nonexistent", shared=False)
+            except ketama.KetamaError as error:
+                errors.add(repr(error))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert errors == {"KetamaOSError(2, 'No such file or directory')"}
 
 
 def test_a_signal_handler_that_rolls(tmp_path: Path) -> None:

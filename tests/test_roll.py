@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import shutil
@@ -149,6 +150,58 @@ def test_an_error_that_heals_without_a_change(path: Path) -> None:
     continuum.roll()
     assert continuum.last_error is None
     assert continuum.lookup("key") == "a:1"
+
+
+def test_an_error_of_the_folder(path: Path) -> None:
+    """A file whose folder was away is the same when it is back, and the error is gone."""
+    folder = path.parent / "folder"
+    folder.mkdir()
+    file = folder / "ketama.servers"
+    file.write_text(A)
+    continuum = ketama.Continuum(file)
+    folder.rename(path.parent / "away")
+    with pytest.raises(ketama.KetamaOSError):
+        continuum.roll()
+    twin = copy.copy(continuum)
+    assert str(twin.last_error) == str(continuum.last_error)
+    (path.parent / "away").rename(folder)
+    assert not continuum.roll()
+    assert continuum.last_error is None
+
+
+def test_a_link_on_the_way(path: Path) -> None:
+    """Links and ".." in a path are followed afresh at each look."""
+    for name, text in (("one", A), ("two", B)):
+        (path.parent / name / "sub").mkdir(parents=True)
+        (path.parent / name / "ketama.servers").write_text(text)
+    link = path.parent / "link"
+    link.symlink_to("one/sub")
+    continuum = ketama.Continuum(f"{link}/../ketama.servers")
+    assert continuum.lookup("key") == "a:1"
+    link.with_suffix(".new").symlink_to("two/sub")
+    link.with_suffix(".new").replace(link)
+    assert continuum.roll()
+    assert continuum.lookup("key") == "b:1"
+
+
+def test_a_working_folder_that_is_gone(path: Path) -> None:
+    """A relative path in a folder that was removed is a KetamaOSError with the name."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            (path.parent / "gone").mkdir()
+            os.chdir(path.parent / "gone")
+            (path.parent / "gone").rmdir()
+            for ask in (ketama.Continuum, ketama.roll):
+                try:
+                    ask("ketama.servers")
+                except ketama.KetamaOSError as error:
+                    good = error.errno == errno.ENOENT and error.filename == "ketama.servers"
+                    status = 0 if good else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_last_error_keeps_nothing_alive(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import pickle
 import signal
@@ -89,6 +90,16 @@ def test_wrong_files(name: str, tmp_path: Path) -> None:
     assert isinstance(error, ketama.KetamaError)
     assert isinstance(error, ValueError)
     assert str(error) == str(pickle.loads(pickle.dumps(error)))
+
+
+def test_a_wrong_file_by_its_bytes(tmp_path: Path) -> None:
+    """A path of bytes is shown as text, and kept as it was given."""
+    path = tmp_path / "ketama.servers"
+    path.write_text("a:1\n")
+    with pytest.raises(ketama.ServersError) as caught:
+        ketama.Continuum(os.fsencode(path))
+    assert str(caught.value) == f'{path}:1: address "a:1" has no weight after it'
+    assert caught.value.filename == os.fsencode(path)
 
 
 @pytest.mark.parametrize("kind", [str, os.fsencode, Path])
@@ -224,6 +235,7 @@ def test_wrong_types(source: Any, message: str) -> None:
         ({"a": 1, "b": -1}, 2, f"weight is -1, {WEIGHT}"),
         ({"a": 2**63}, 1, f"weight is 9223372036854775808, {WEIGHT}"),
         ({"a": 2**200}, 1, f"weight is {2**200}, {WEIGHT}"),
+        ({"a": 10**5000}, 1, f"weight is a number of 16610 bits, {WEIGHT}"),
         ([""], 1, "address is empty"),
         (["a b"], 1, 'address "a b" has a blank or a line break in it'),
         (["a", "b\n"], 2, 'address "b\\x0a" has a blank or a line break in it'),
@@ -255,7 +267,7 @@ def test_wrong_lists(source: Any, lineno: int | None, reason: str) -> None:
 def test_too_many_servers() -> None:
     """More than 2**20 servers are refused by name of the limit."""
     with pytest.raises(ketama.ServersError, match="server 1048577: more than 1048576 servers"):
-        ketama.Continuum("a" for _ in range(2**20 + 1))
+        ketama.Continuum(itertools.repeat("a"))
 
 
 @pytest.mark.parametrize("key", [None, 3, 3.0, ["a"], ("a",), object(), True])
