@@ -78,14 +78,19 @@ void ketama_follow(ketama_continuum c, int64_t interval_ns)
 
 int ketama_due(ketama_continuum c)
 {
+    const int64_t second = 1000000000;
     int64_t interval = atomic_load_explicit(&c->interval_ns, memory_order_relaxed);
     if (interval <= 0 || c->path == NULL)
         return 0;
-    /* The mark stays, so it is heeded once; after that the clock decides. */
-    if (atomic_load_explicit(c->view.superseded, memory_order_relaxed) != 0 &&
-        !atomic_load_explicit(&c->heeded, memory_order_relaxed) &&
-        !atomic_exchange(&c->heeded, true))
-        return 1;
+    /* The mark is heeded at once, and only once: it stays, and the file it tells of may
+     * be away for a moment. But whoever has an image that was replaced will hear of no
+     * other, and so looks at the file himself, each second at least. */
+    if (atomic_load_explicit(c->view.superseded, memory_order_relaxed) != 0) {
+        if (!atomic_load_explicit(&c->heeded, memory_order_relaxed) &&
+            !atomic_exchange(&c->heeded, true))
+            return 1;
+        interval = interval < second ? interval : second;
+    }
     int64_t looked = atomic_load_explicit(&c->looked_ns, memory_order_relaxed);
     int64_t now = coarse_clock_ns();
     return now - looked >= interval &&

@@ -167,7 +167,7 @@ bool ketama_image_open(const void *image, size_t size_bytes,
                        const struct ketama_profile *profile, const char *path,
                        struct ketama_view *view);
 
-/* ---- segment.c: bytes <-> shared memory */
+/* ---- place.c: where images are published */
 
 enum { KETAMA_PLACE_NAME_MAX = 64 };
 
@@ -178,16 +178,25 @@ struct ketama_place {
     char name[KETAMA_PLACE_NAME_MAX];
 };
 
+enum ketama_lock {
+    KETAMA_LOCK_HELD,
+    KETAMA_LOCK_BUSY, /* somebody else has it */
+    KETAMA_LOCK_NONE, /* there is none to be had here */
+};
+
+/* Those that return bool: false where it can't be done. */
+bool ketama_place_open(struct ketama_place *place, const char *path, uint32_t profile);
+void ketama_place_close(struct ketama_place *place);
+enum ketama_lock ketama_place_lock(struct ketama_place *place); /* does not wait */
+void ketama_place_unlock(struct ketama_place *place);
+
+/* ---- segment.c: bytes <-> shared memory */
+
 struct ketama_segment {
     const void *bytes; /* mapped, read-only; NULL: none */
     size_t size_bytes;
 };
 
-/* All but the closing ones: false where it can't be done. */
-bool ketama_place_open(struct ketama_place *place, const char *path, uint32_t profile);
-void ketama_place_close(struct ketama_place *place);
-bool ketama_place_lock(struct ketama_place *place); /* does not wait */
-void ketama_place_unlock(struct ketama_place *place);
 bool ketama_segment_attach(const struct ketama_place *place,
                            struct ketama_segment *segment);
 bool ketama_segment_publish(const struct ketama_place *place, const void *bytes,

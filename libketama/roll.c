@@ -72,49 +72,58 @@ static bool is_same_text(const char *path, const struct ketama_source *source,
 
 /* Is this the image of the file as it is now? */
 static bool is_current(ketama_continuum c, const struct ketama_segment *segment,
-                       const struct ketama_stamp *now)
+                       bool *settled)
 {
     struct ketama_origin origin;
-    return ketama_image_origin(segment->bytes, segment->size_bytes, c->profile, c->path,
-                               &origin) &&
-           ketama_stamp_equal(&origin.source.stamp, now);
+    struct ketama_stamp now;
+    if (!ketama_image_origin(segment->bytes, segment->size_bytes, c->profile, c->path,
+                             &origin) ||
+        ketama_source_look(c->path, &now) != KETAMA_OK ||
+        !ketama_stamp_equal(&origin.source.stamp, &now))
+        return false;
+    *settled = ketama_source_settled(&origin.source);
+    return *settled || is_same_text(c->path, &origin.source, settled);
 }
 
-/* Attaches to the published image, if it was made from the file as it is now. */
-static bool attach(ketama_continuum c, const struct ketama_place *place,
-                   const struct ketama_stamp *now)
+/* Attaches to the published image, if it was made from the file as it is now. An image
+ * that the handle has built for itself is dropped then. */
+static bool attach(ketama_continuum c, const struct ketama_place *place)
 {
-    bool settled = true;
+    struct ketama_segment segment;
+    bool settled;
 
-    if (!ketama_segment_attach(place, &c->segment))
+    if (!ketama_segment_attach(place, &segment))
         return false;
-    if (is_current(c, &c->segment, now) &&
-        adopt(c, c->segment.bytes, c->segment.size_bytes) &&
-        (atomic_load(&c->settled) || is_same_text(c->path, &c->source, &settled))) {
-        atomic_store(&c->settled, settled);
-        return true;
+    if (!is_current(c, &segment, &settled) ||
+        !adopt(c, segment.bytes, segment.size_bytes)) {
+        ketama_segment_detach(&segment);
+        return false;
     }
-    ketama_segment_detach(&c->segment);
-    return false;
+    ketama_image_free(c->image);
+    c->image = NULL;
+    c->segment = segment;
+    atomic_store(&c->settled, settled);
+    return true;
 }
 
 /* Puts the image that the handle has built where others find it, and uses that one. */
 static void publish(ketama_continuum c, const struct ketama_place *place)
 {
     struct ketama_stamp now;
-    size_t size_bytes = ketama_image_size(c->image);
+    struct ketama_segment segment;
 
     /* Nothing that is known to be old takes the place of what may be newer. */
     if (ketama_source_look(c->path, &now) != KETAMA_OK ||
         !ketama_stamp_equal(&c->source.stamp, &now) ||
-        !ketama_segment_publish(place, c->image, size_bytes, &c->segment))
+        !ketama_segment_publish(place, c->image, ketama_image_size(c->image), &segment))
         return;
-    if (adopt(c, c->segment.bytes, size_bytes)) {
+    if (adopt(c, segment.bytes, segment.size_bytes)) {
         ketama_image_free(c->image);
         c->image = NULL;
-    } else { /* it has been replaced or spoiled already; what was built is good */
-        (void)adopt(c, c->image, size_bytes);
-        ketama_segment_detach(&c->segment);
+        c->segment = segment;
+    } else { /* somebody has replaced it already */
+        ketama_segment_detach(&segment);
+        (void)attach(c, place);
     }
 }
 
@@ -175,34 +184,38 @@ static uint64_t published_generation(ketama_continuum c,
     return origin.generation;
 }
 
+/* Waits, and looks again and again, while somebody else builds. True: attached. */
+static bool wait_for_builder(ketama_continuum c, struct ketama_place *place,
+                             uint64_t file_bytes)
+{
+    int64_t begin = clock_ns(), pause = 100000;
+    while (!attach(c, place)) {
+        if (ketama_place_lock(place) != KETAMA_LOCK_BUSY ||
+            clock_ns() - begin > patience_ns(file_bytes))
+            return false;
+        (void)nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
+        pause = pause < pause_max_ns ? 2 * pause : pause;
+    }
+    return true;
+}
+
 /*
- * One process builds, the others wait for it, but never on it: who does not get the lock
- * looks again and again, and in the end builds for itself.
+ * One process builds, the others wait for it, but never on it: who has not got the lock
+ * in the end builds for itself. Before and after building there may be somebody else's
+ * image after all, which is then as good.
  */
 static int share(ketama_continuum c, struct ketama_place *place,
                  struct ketama_flaw *flaw)
 {
-    int64_t begin = clock_ns(), pause = 100000;
     struct ketama_stamp now;
-    int status;
+    int status = ketama_source_look(c->path, &now);
 
-    while ((status = ketama_source_look(c->path, &now)) == KETAMA_OK &&
-           !attach(c, place, &now)) {
-        bool locked = ketama_place_lock(place);
-        int64_t waited = clock_ns() - begin;
-        if (!locked && waited < patience_ns(now.size_bytes)) {
-            (void)nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
-            pause = pause < pause_max_ns ? 2 * pause : pause;
-            continue;
-        }
-        /* Whoever had the lock before may have published in the meantime. */
-        if (locked && attach(c, place, &now))
-            break;
-        status = build_from_file(c, published_generation(c, place) + 1, flaw);
-        if (status == KETAMA_OK)
-            publish(c, place);
-        break;
-    }
+    if (status != KETAMA_OK || wait_for_builder(c, place, now.size_bytes) ||
+        (place->lock >= 0 && attach(c, place)))
+        return status;
+    status = build_from_file(c, published_generation(c, place) + 1, flaw);
+    if (status == KETAMA_OK && (place->lock >= 0 || !attach(c, place)))
+        publish(c, place);
     return status;
 }
 

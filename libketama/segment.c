@@ -1,145 +1,34 @@
 /*
  * segment.c - bytes <-> shared memory
  *
- * An image is a regular file in a memory-backed folder, one for each user, path and
- * profile. It is written under another name and then renamed, so nobody ever sees half
- * of one; it is written with write(2), so that a full disk is an error and not a signal.
- * What others planted is never used, followed or waited for. Nothing here is an error to
- * the caller's caller: where it can't be done, the continuum is private.
+ * An image is a regular file, one for each user, path and profile. It is written under
+ * another name and then renamed, so nobody ever sees half of one; it is written with
+ * write(2), so that a full disk is an error and not a signal. What others planted is
+ * never used, followed or waited for. Nothing here is an error to the caller's caller:
+ * where it can't be done, the continuum is private.
  */
 #define _POSIX_C_SOURCE 200809L
-#define _DEFAULT_SOURCE /* for AT_SECURE and issetugid */
+#define _DEFAULT_SOURCE /* for flock and syscall */
 #define _DARWIN_C_SOURCE
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
-#include <sys/auxv.h>
+#include <sys/syscall.h>
 #endif
 
 #include "internal.h"
 
 enum { NEW_NAME_MAX = KETAMA_PLACE_NAME_MAX + 64 };
-
-/* A program that runs with more rights than its user has does not believe the user's
- * environment. */
-static bool is_set_id(void)
-{
-#ifdef __linux__
-    return getauxval(AT_SECURE) != 0;
-#else
-    return issetugid() != 0;
-#endif
-}
-
-static const char *believed(const char *variable)
-{
-    const char *value = is_set_id() ? NULL : getenv(variable);
-    return value != NULL && value[0] == '/' ? value : NULL;
-}
-
-/* Ours: a folder, this user's, closed to all others. */
-static bool is_our_folder(int fd)
-{
-    struct stat st;
-    return fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
-           (st.st_mode & 0777) == 0700;
-}
-
-/* Opens our folder in `base`, and makes it where it is missing. -1: not to be had. */
-static int open_folder(const char *base)
-{
-    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
-    char path[4096];
-    int length =
-        snprintf(path, sizeof path, "%s/libketama-%lu", base, (unsigned long)geteuid());
-    if (length < 0 || (size_t)length >= sizeof path)
-        return -1;
-
-    bool made = mkdir(path, 0700) == 0;
-    int fd = open(path, flags);
-    if (fd < 0)
-        return -1;
-    if (made)
-        (void)fchmod(fd, 0700); /* whatever the umask left of it; checked right below */
-    if (is_our_folder(fd))
-        return fd;
-    (void)close(fd);
-    return -1;
-}
-
-/* The operator's choice alone; or the first of the usual places that will do. */
-static int find_folder(void)
-{
-    const char *chosen = believed("KETAMA_SHM_DIR");
-    if (chosen != NULL)
-        return open_folder(chosen);
-    int fd = open_folder("/dev/shm");
-    if (fd < 0) {
-        const char *temporary = believed("TMPDIR");
-        fd = open_folder(temporary != NULL ? temporary : "/tmp");
-    }
-    return fd;
-}
-
-bool ketama_place_open(struct ketama_place *place, const char *path, uint32_t profile)
-{
-    unsigned char md5[16];
-    char *to = place->name;
-
-    place->lock = -1;
-    place->folder = find_folder();
-    if (place->folder < 0)
-        return false;
-    ketama_md5(path, strlen(path), md5);
-    for (size_t i = 0; i < sizeof md5; i++)
-        to += sprintf(to, "%02x", md5[i]);
-    sprintf(to, "-%lu.%d", (unsigned long)profile, KETAMA_IMAGE_FORMAT);
-    return true;
-}
-
-void ketama_place_close(struct ketama_place *place)
-{
-    ketama_place_unlock(place);
-    (void)close(place->folder);
-}
-
-/*
- * The lock belongs to the process: a child does not inherit it, and the kernel frees it
- * when the process dies. A thread of the same process is not kept out, which costs no
- * more than a continuum that is built twice.
- */
-bool ketama_place_lock(struct ketama_place *place)
-{
-    char name[NEW_NAME_MAX];
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-
-    snprintf(name, sizeof name, "%s.lock", place->name);
-    place->lock = openat(place->folder, name,
-                         O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-    if (place->lock < 0)
-        return false;
-    if (fcntl(place->lock, F_SETLK, &whole) == 0)
-        return true;
-    ketama_place_unlock(place);
-    return false;
-}
-
-void ketama_place_unlock(struct ketama_place *place)
-{
-    if (place->lock >= 0)
-        (void)close(place->lock); /* which frees the lock */
-    place->lock = -1;
-}
 
 /* Only what this user alone can have written. */
 static bool is_trusted(int fd, size_t *size_bytes)
@@ -210,13 +99,38 @@ static bool write_fully(int fd, const unsigned char *bytes, size_t size)
     return true;
 }
 
-/* Removes what publishers that were killed have left: new files that nobody has locked.
- */
+/* Tells all who have this image mapped that there is a newer one. */
+static void supersede(int fd)
+{
+    const uint32_t mark = 1;
+    size_t size;
+    if (is_trusted(fd, &size) && size >= KETAMA_SUPERSEDED_AT + sizeof mark)
+        (void)!pwrite(fd, &mark, sizeof mark, KETAMA_SUPERSEDED_AT);
+}
+
+/* Marks and removes an image that is not published any more. Unless that is certain, a
+ * file that somebody has locked is left alone: it is being written. */
+static void retire(const struct ketama_place *place, const char *name, bool certain)
+{
+    int fd = openat(place->folder, name,
+                    O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    if (fd >= 0 && (certain || flock(fd, LOCK_EX | LOCK_NB) == 0)) {
+        supersede(fd);
+        certain = true;
+    }
+    if (certain)
+        (void)unlinkat(place->folder, name, 0);
+    if (fd >= 0)
+        (void)close(fd);
+}
+
+/* Retires what publishers that were killed have left: files that nobody has locked, be
+ * they unfinished new images, or replaced ones. */
 static void sweep(const struct ketama_place *place)
 {
     size_t length = strlen(place->name);
     struct dirent *entry;
-    int fd = dup(place->folder);
+    int fd = fcntl(place->folder, F_DUPFD_CLOEXEC, 0);
     DIR *folder = fd < 0 ? NULL : fdopendir(fd);
 
     if (folder == NULL) {
@@ -225,28 +139,18 @@ static void sweep(const struct ketama_place *place)
         return;
     }
     rewinddir(folder);
-    while ((entry = readdir(folder)) != NULL) {
-        struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-        const char *rest = entry->d_name + length;
-        if (strncmp(entry->d_name, place->name, length) != 0 || *rest != '-' ||
-            strtol(rest + 1, NULL, 10) == (long)getpid())
-            continue;
-        int file = openat(place->folder, entry->d_name,
-                          O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-        if (file < 0)
-            continue;
-        if (fcntl(file, F_GETLK, &whole) == 0 && whole.l_type == F_UNLCK)
-            (void)unlinkat(place->folder, entry->d_name, 0);
-        (void)close(file);
-    }
+    while ((entry = readdir(folder)) != NULL)
+        if (strncmp(entry->d_name, place->name, length) == 0 &&
+            entry->d_name[length] == '-')
+            retire(place, entry->d_name, false);
     (void)closedir(folder);
 }
 
-/* A new file, locked while this process writes it; its name is left in `name`. */
+/* A new file, locked while it is being written; its name is left in `name`. */
 static int create_new(const struct ketama_place *place, char name[NEW_NAME_MAX])
 {
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     struct timespec now;
+    struct stat st;
     if (clock_gettime(CLOCK_REALTIME, &now) != 0)
         return -1;
     snprintf(name, NEW_NAME_MAX, "%s-%ld-%lx%08lx", place->name, (long)getpid(),
@@ -255,45 +159,73 @@ static int create_new(const struct ketama_place *place, char name[NEW_NAME_MAX])
                     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -1;
-    if (fcntl(fd, F_SETLK, &whole) == 0 && fchmod(fd, 0600) == 0)
+    /* A sweeper may have been faster than the lock. */
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fchmod(fd, 0600) == 0 &&
+        fstat(fd, &st) == 0 && st.st_nlink == 1)
         return fd;
     (void)unlinkat(place->folder, name, 0);
     (void)close(fd);
     return -1;
 }
 
-/* Tells all who have the replaced image mapped that there is a newer one. */
-static void supersede(int replaced)
+/* Exchanges the names of two files, so that it is certain which one was replaced. */
+static bool exchange(const struct ketama_place *place, const char *name)
 {
-    const uint32_t mark = 1;
-    size_t size;
-    if (replaced >= 0 && is_trusted(replaced, &size) &&
-        size >= KETAMA_SUPERSEDED_AT + sizeof mark)
-        (void)!pwrite(replaced, &mark, sizeof mark, KETAMA_SUPERSEDED_AT);
+#if defined(__linux__) && defined(SYS_renameat2)
+    const unsigned rename_exchange = 2;
+    return syscall(SYS_renameat2, place->folder, name, place->folder, place->name,
+                   rename_exchange) == 0;
+#else
+    (void)place;
+    (void)name;
+    return false;
+#endif
+}
+
+/*
+ * The new image takes the published one's name, and that one is marked. Were this
+ * process to die between the two, the next publisher would find the replaced image under
+ * the new one's old name, and mark it then. Where names cannot be exchanged, or there is
+ * nothing to replace, the new one is renamed.
+ */
+static bool replace(const struct ketama_place *place, const char *name)
+{
+    struct stat st;
+    if (fstatat(place->folder, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        S_ISDIR(st.st_mode))
+        return false;
+    if (exchange(place, name)) {
+        retire(place, name, true);
+        return true;
+    }
+    int replaced = open_published(place, O_RDWR);
+    bool renamed = renameat(place->folder, name, place->folder, place->name) == 0;
+    if (replaced >= 0) {
+        if (renamed)
+            supersede(replaced);
+        (void)close(replaced);
+    }
+    return renamed;
 }
 
 bool ketama_segment_publish(const struct ketama_place *place, const void *bytes,
                             size_t size_bytes, struct ketama_segment *segment)
 {
     char name[NEW_NAME_MAX];
-    int fd, replaced;
+    int fd;
 
     segment->bytes = NULL;
     sweep(place);
     fd = create_new(place, name);
     if (fd < 0)
         return false;
-    replaced = open_published(place, O_RDWR);
-    bool published = write_fully(fd, bytes, size_bytes) && map(fd, segment) &&
-                     renameat(place->folder, name, place->folder, place->name) == 0;
-    if (published) {
-        supersede(replaced);
-    } else {
+    bool published =
+        write_fully(fd, bytes, size_bytes) && map(fd, segment) && replace(place, name);
+    if (!published) {
         ketama_segment_detach(segment);
         (void)unlinkat(place->folder, name, 0);
     }
-    if (replaced >= 0)
-        (void)close(replaced);
+    (void)flock(fd, LOCK_UN);
     (void)close(fd);
     return published;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import fcntl
 import functools
 import gc
 import os
@@ -12,6 +13,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -292,6 +294,95 @@ def test_auto_roll_in_threads(path: Path) -> None:
     assert faults == []
 
 
+def test_copies_that_follow(path: Path) -> None:
+    """A copy follows as the original does, though they began with one version."""
+    original = ketama.Continuum(path, auto_roll=10**6)
+    twin = copy.copy(original)
+    path.write_text(B)
+    in_child(lambda: ketama.Continuum(path).shared)
+    for continuum in (original, twin):
+        wait_for(functools.partial(answers_from, continuum, {"d:1", "e:1"}))
+
+
+# ---- who publishes, and who dies of it
+
+
+def test_threads_that_open_at_once(path: Path) -> None:
+    """Threads of one process use one image as well, and all follow the next publisher."""
+    path.write_text("".join(f"a{i}:1 1\n" for i in range(3000)))
+    barrier = threading.Barrier(8)
+    opened: list[ketama.Continuum] = []
+
+    def open_one() -> None:
+        barrier.wait()
+        opened.append(ketama.Continuum(path, auto_roll=10**6))
+
+    threads = [threading.Thread(target=open_one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [True] * 8 == [continuum.shared for continuum in opened]
+    assert images.generation(path) == 1
+    path.write_text(B)
+    in_child(lambda: ketama.Continuum(path).shared)
+    for continuum in opened:
+        assert continuum.lookup("key") in {"d:1", "e:1"}
+
+
+def test_a_lock_that_is_never_freed(path: Path) -> None:
+    """Who waits for a builder in vain builds, unless another has published meanwhile."""
+    first = ketama.Continuum(path, auto_roll=10**6)
+    with images.image(path).with_name(images.image(path).name + ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path.write_text(B)
+        many = [ketama.Continuum(path) for _ in range(3)]
+        assert [True] * 3 == [continuum.shared for continuum in many]
+        assert images.generation(path) == 2
+        assert first.lookup("key") in {"d:1", "e:1"}
+
+
+@pytest.mark.parametrize(
+    "at",
+    ["flock", "flock:when=2", "write", "renameat2", "pwrite64", "unlinkat", "flock:when=3"],
+)
+def test_a_publisher_that_is_killed(at: str, path: Path) -> None:
+    """Wherever a publisher is killed, the next one goes on, and all hear of it."""
+    watcher = ketama.Continuum(path, auto_roll=10**6)
+    path.write_text(B)
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}; import ketama; ketama.Continuum(sys.argv[1])"
+    )
+    name, _, when = at.partition(":")
+    inject = f"inject={name}:signal=KILL:{when or 'when=1'}"
+    command = [need("strace"), "-qq", "-o", "/dev/null", "-e", inject, sys.executable]
+    killed = subprocess.run([*command, "-c", program, path], check=False)
+    assert killed.returncode in (-9, 137)
+    path.write_text(A + "f:1 1\n")
+    assert ketama.Continuum(path).shared
+    assert images.names(path) == {"", ".lock"}
+    wait_for(lambda: len(watcher.servers) == 4)
+
+
+def test_leftovers_are_swept(path: Path) -> None:
+    """Unfinished images that nobody is writing are removed; one that is written is not."""
+    ketama.Continuum(path)
+    image = images.image(path)
+    dead, alive = (
+        image.with_name(f"{image.name}-1-dead"),
+        image.with_name(f"{image.name}-2-alive"),
+    )
+    dead.write_bytes(image.read_bytes())
+    with alive.open("wb") as writing:
+        fcntl.flock(writing, fcntl.LOCK_EX)
+        path.write_text(B)
+        assert ketama.Continuum(path).shared
+        assert images.names(path) == {"", ".lock", "-2-alive"}
+    path.write_text(A)
+    assert ketama.Continuum(path).shared
+    assert images.names(path) == {"", ".lock"}
+
+
 # ---- what is not trusted
 
 
@@ -414,6 +505,86 @@ def test_a_folder_that_is_open_to_others(open_base: Path) -> None:
     as_user(VICTIM, use)
 
 
+def test_root_is_a_victim_too(open_base: Path) -> None:
+    """Root, who may enter any folder, does not use one that somebody else has made for it."""
+    folder = open_base / "libketama-0"
+
+    def plant() -> bool:
+        folder.mkdir(0o700)
+        return True
+
+    as_user(ATTACKER, plant)
+    assert not ketama.Continuum(open_base / "ketama.servers").shared
+    assert os.listdir(folder) == []
+
+
+def test_a_link_to_our_own_folder(open_base: Path) -> None:
+    """Not even a link that leads to a folder of ours is followed."""
+    own = open_base / "own"
+
+    def make() -> bool:
+        own.mkdir(0o700)
+        return True
+
+    def plant() -> bool:
+        (open_base / f"libketama-{VICTIM}").symlink_to(own)
+        return True
+
+    as_user(VICTIM, make)
+    as_user(ATTACKER, plant)
+    as_user(VICTIM, lambda: not ketama.Continuum(open_base / "ketama.servers").shared)
+    assert os.listdir(own) == []
+
+
+def test_a_umask_that_shuts_us_out(open_base: Path) -> None:
+    """A umask under which our own folder would be closed to us leaves none behind."""
+    path = open_base / "ketama.servers"
+
+    def use() -> bool:
+        os.umask(0o777)
+        shut = ketama.Continuum(path).shared
+        os.umask(0o022)
+        return not shut and ketama.Continuum(path).shared
+
+    as_user(VICTIM, use)
+
+
+SET_ID = r"""
+#include <stdio.h>
+#include "ketama.h"
+int main(int argc, char **argv)
+{
+    ketama_continuum c;
+    if (argc != 2 || ketama_open(&c, argv[1], 0) != KETAMA_OK)
+        return 1;
+    printf("%d", ketama_is_shared(c));
+    ketama_close(c);
+    return 0;
+}
+"""
+
+
+def test_a_set_id_program_keeps_to_itself(open_base: Path) -> None:
+    """What its caller could have written a set-id program does not use."""
+    root = Path(__file__).resolve().parents[1]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "main.c").write_text(SET_ID)
+        sources = sorted((root / "libketama").glob("*.c"))
+        command = [need("cc"), "-std=c11", f"-I{root}/libketama", f"-o{folder}/asks"]
+        subprocess.run([*command, folder / "main.c", *sources], check=True)
+
+        def answer() -> str:
+            command = [folder / "asks", open_base / "ketama.servers"]
+            return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+        as_user(VICTIM, lambda: answer() == "1")
+        os.chown(folder / "asks", 0, ATTACKER)
+        (folder / "asks").chmod(0o2755)
+        as_user(VICTIM, lambda: answer() == "0")
+
+
 def test_two_users_share_nothing(open_base: Path) -> None:
     """Each user has images of their own."""
     path = open_base / "ketama.servers"
@@ -466,6 +637,19 @@ def test_no_folder(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not ketama.Continuum(path).shared
 
 
+def test_a_relative_folder_is_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A KETAMA_SHM_DIR that is not absolute is passed over, for the usual places."""
+    monkeypatch.chdir(path.parent)
+    for base in ("relative", ""):
+        monkeypatch.setenv("KETAMA_SHM_DIR", base)
+        (path.parent / "relative").mkdir(exist_ok=True)
+        assert ketama.Continuum(path).shared
+        assert os.listdir(path.parent / "relative") == []
+        image = images.image(path, Path("/dev/shm"))
+        image.unlink()
+        image.with_name(image.name + ".lock").unlink()
+
+
 def test_a_read_only_folder(path: Path, open_base: Path) -> None:
     """In a folder without permission to write nothing is published, and lookups work."""
     (open_base / "closed").mkdir(0o755)
@@ -497,11 +681,13 @@ def test_a_full_tmpfs(tmpfs: Path, path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("KETAMA_SHM_DIR", str(tmpfs))
     small = ketama.Continuum(path)
     assert small.shared
+    published = images.image(path).read_bytes()
     path.write_text("".join(f"s{i}:1 1\n" for i in range(200)))
     assert small.roll()
     assert not small.shared
     assert len(small.get_points()) > 30000
     assert images.names(path) == {"", ".lock"}
+    assert published == images.image(path).read_bytes()
     with pytest.raises(OSError, match="space"):
         (tmpfs / "filler").write_bytes(b"x" * 2**20)
     other = path.with_suffix(".other")
@@ -513,6 +699,23 @@ def test_a_full_tmpfs(tmpfs: Path, path: Path, monkeypatch: pytest.MonkeyPatch) 
     path.write_text(A)
     assert small.roll()
     assert small.shared
+
+
+@pytest.mark.parametrize("options", ["remount,ro", "remount,nr_inodes=3"])
+def test_no_writing(
+    options: str, tmpfs: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that is read-only, or has no inode left, means private copies."""
+    monkeypatch.setenv("KETAMA_SHM_DIR", str(tmpfs))
+    images.folder().mkdir(0o700)
+    (tmpfs / "filler").touch()
+    subprocess.run(["mount", "-o", options, tmpfs], check=True)
+    continuum = ketama.Continuum(path)
+    assert not continuum.shared
+    path.write_text(B)
+    assert continuum.roll()
+    assert continuum.lookup("key") in {"d:1", "e:1"}
+    assert images.names(path) == set()
 
 
 def test_a_limit_on_file_sizes(path: Path) -> None:
