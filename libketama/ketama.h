@@ -51,19 +51,17 @@
  * SHARED MEMORY. The continuum of a file is built once for a user on a machine, and
  * published in a folder of that user in $KETAMA_SHM_DIR, else in /dev/shm, else in
  * $TMPDIR or /tmp; all processes map it, read-only. Where that can't be done (no room,
- * no permission, somebody else's file in its place) the handle has its own copy, and
- * nothing else is different. A process that builds holds the others up for less than a
- * second, whatever becomes of it. A disk that fills up is no danger to a reader.
+ * no permission, somebody else's file in its place, a set-id program) the handle has
+ * its own copy, and nothing else is different. A process that builds holds others up
+ * for less than a second, whatever becomes of it.
  *
  * A FILE THAT IS EDITED IN PLACE is, for a moment, empty or cut; a reader can meet
  * it in that state. Replace server files by rename(2): then there is always a whole
  * one. Relative paths are resolved when the handle is opened, so a later chdir(2)
  * does no harm; symbolic links are followed afresh at every look.
  *
- * WHAT IT TAKES. 8 bytes a point and 160 points a server, so about 1.8 KB a server, and
- * twice that while building: a millisecond for 100 servers, a tenth of a second and 40
- * MB for 10,000. Files of more than 512 MiB or 1,048,576 servers are refused; where
- * files come from strangers, ask for their size before.
+ * WHAT IT TAKES. About 1.8 KB a server, and twice that while building: a millisecond for
+ * 100 servers, a tenth of a second for 10,000. Files of more than 512 MiB are refused.
  *
  * ERRORS. Functions that can fail return a status: KETAMA_OK (0), KETAMA_CHANGED,
  * or a negative number. ketama_error() then has a sentence with file, line and
@@ -170,7 +168,8 @@ int ketama_refresh(ketama_continuum c, ketama_continuum *newer);
  * ketama_refresh() makes from c inherit it. interval_ns: how long to go without looking
  * at the file; 0, as from the start: never due.
  * ketama_due: 1 if another process has published a newer image in the place of this one
- * (said once), or if c was not refreshed for interval_ns; else 0. No system call, a few
+ * (said once, and after that each second), or if c was not refreshed for interval_ns;
+ * else 0. No system call, a few
  * nanoseconds, so it may be asked before each lookup. Of many threads one is told.
  * ketama_is_shared: 1 if the image is mapped from shared memory, 0 if c has its own.
  */
@@ -194,11 +193,10 @@ void ketama_close(ketama_continuum c);
  */
 uint32_t ketama_find(ketama_continuum c, const void *key, size_t len, uint32_t *point);
 
-/* ketama_find_hash: the same for a key whose hash is known. */
+/* The same for a key whose hash is known. */
 uint32_t ketama_find_hash(ketama_continuum c, uint32_t hash, uint32_t *point);
 
-/* How many servers and points there are, and the handle's place in the row of
- * those that ketama_refresh() made one from the other, counted from 1. */
+/* How many servers and points there are; and which version this is, counted from 1. */
 uint32_t ketama_count_servers(ketama_continuum c);
 uint32_t ketama_count_points(ketama_continuum c);
 uint64_t ketama_generation(ketama_continuum c);

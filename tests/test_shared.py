@@ -342,6 +342,34 @@ def test_a_lock_that_is_never_freed(path: Path) -> None:
         assert first.lookup("key") in {"d:1", "e:1"}
 
 
+def test_who_waits_does_not_build(path: Path) -> None:
+    """While somebody builds, others sleep and look, instead of building the same."""
+    path.write_text("".join(f"a{i}:1 1\n" for i in range(60_000)))
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}; import ketama; "
+        "print('ready', flush=True); print(ketama.Continuum(sys.argv[1]).shared)"
+    )
+    images.folder().mkdir(0o700, exist_ok=True)
+    lock = images.image(path).with_name(images.image(path).name + ".lock")
+    with lock.open("w") as building:
+        fcntl.flock(building, fcntl.LOCK_EX)
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        before = cpu_seconds(process.pid)
+        time.sleep(0.4)
+        waiting = cpu_seconds(process.pid) - before
+    assert process.communicate()[0] == "True\n"
+    assert waiting < 0.2  # building takes longer than it was watched
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @pytest.mark.parametrize(
     "at",
     ["flock", "flock:when=2", "write", "renameat2", "pwrite64", "unlinkat", "flock:when=3"],
