@@ -840,6 +840,29 @@ def test_a_fork_with_it_open(path: Path) -> None:
     assert images.generation(path) == 1
 
 
+def test_a_parent_that_exits(path: Path) -> None:
+    """A child whose parent has exited goes on looking up and rolling, and ends cleanly."""
+    program = f"""
+import os, sys; sys.path[:0] = {sys.path!r}
+import ketama
+continuum = ketama.Continuum(sys.argv[1])
+parent = os.getpid()
+if os.fork():
+    sys.exit()
+while os.getppid() == parent: pass
+with open(sys.argv[1], "w") as file: file.write({B!r})
+assert continuum.lookup("key")[0] in "abc" and continuum.roll()
+print(continuum.shared, continuum.servers[0].address)
+"""
+    output = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, path],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert ("True d:1\n", "") == (output.stdout, output.stderr)
+
+
 def test_a_clock_behind_the_files(path: Path) -> None:
     """A process whose clock went back by a day sees each change, and shares."""
     need("faketime")

@@ -70,6 +70,8 @@ bool allocation_failed(void);
 extern void (*before_read)(void);
 /* The next read(2) fails with this errno; 0: it doesn't. */
 extern int read_fails;
+/* So many reads find another first byte than there is. */
+extern int reads_spoiled;
 /* A file was opened that a program started later would inherit. */
 extern bool opened_without_cloexec;
 

@@ -113,7 +113,7 @@ char *__wrap_strdup(const char *text)
 }
 
 void (*before_read)(void);
-int read_fails;
+int read_fails, reads_spoiled;
 bool opened_without_cloexec;
 
 ssize_t __real_read(int fd, void *to, size_t size);
@@ -132,7 +132,12 @@ ssize_t __wrap_read(int fd, void *to, size_t size)
         read_fails = 0;
         return -1;
     }
-    return __real_read(fd, to, size);
+    ssize_t got = __real_read(fd, to, size);
+    if (got > 0 && reads_spoiled > 0) {
+        reads_spoiled--;
+        *(char *)to ^= 1;
+    }
+    return got;
 }
 
 /* The library makes files with openat() alone, so open() has no mode to hand on. */

@@ -187,6 +187,24 @@ static void the_mark_makes_it_due_once(void)
     ketama_close(watcher);
 }
 
+/* Where the stamp does not prove that the text is the same, the text has to. */
+static void another_text_with_the_same_stamp(void)
+{
+    const char *file = write_file("racing", "a:1 1\n", 6);
+    ketama_continuum first = opened_at(file, 0), second;
+
+    ketama_follow(first, INT64_MAX);
+    second = opened_at(file, 0);
+    CHECK_INT(0, ketama_due(first)); /* it has attached */
+    ketama_close(second);
+    reads_spoiled = 2; /* with the lock, it looks once more */
+    second = opened_at(file, 0);
+    CHECK_INT(1, ketama_due(first)); /* it has published another */
+    CHECK_INT(0, reads_spoiled);
+    ketama_close(second);
+    ketama_close(first);
+}
+
 static void the_clock_makes_it_due(void)
 {
     const char *file = write_file("clocked", "a:1 1\n", 6);
@@ -214,5 +232,6 @@ void run_image(void)
     RUN(damaged_images);
     RUN(others_attach);
     RUN(the_mark_makes_it_due_once);
+    RUN(another_text_with_the_same_stamp);
     RUN(the_clock_makes_it_due);
 }
