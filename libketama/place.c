@@ -125,6 +125,7 @@ enum ketama_lock ketama_place_lock(struct ketama_place *place)
                     O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0)
         return KETAMA_LOCK_NONE;
+    (void)fchmod(fd, 0600); /* whatever the umask: it is for others as well */
     if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
         place->lock = fd;
         return KETAMA_LOCK_HELD;

@@ -572,7 +572,15 @@ def test_a_umask_that_shuts_us_out(open_base: Path) -> None:
         os.umask(0o777)
         shut = ketama.Continuum(path).shared
         os.umask(0o022)
-        return not shut and ketama.Continuum(path).shared
+        opened = ketama.Continuum(path).shared
+        lock = images.image(path, open_base)
+        lock = lock.with_name(lock.name + ".lock")
+        lock.unlink()
+        os.umask(0o777)
+        path.with_suffix(".other").symlink_to(path.name)
+        other = ketama.Continuum(path.with_suffix(".other")).shared
+        modes = {file.stat().st_mode & 0o777 for file in images.folder(open_base).iterdir()}
+        return not shut and opened and other and modes == {0o600}
 
     as_user(VICTIM, use)
 
