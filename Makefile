@@ -21,8 +21,8 @@ test-c: ## the C library's tests, under sanitizers
 stress: $(VENV)/test ## the long tests: processes that are killed, raced, starved (2 minutes)
 	$(BIN)/pytest -m stress --capture=no
 
-test-versions: dist $(VENV)/test ## the Python tests on each CPython, with the wheel
-	BIN=$(CURDIR)/$(BIN) sh tests/versions.sh $(VERSIONS)
+test-versions: dist ## the Python tests on each CPython, with the wheel
+	sh tests/versions.sh $(VERSIONS)
 
 lint: $(VENV)/dev ## ruff, and clang-format for C
 	$(BIN)/ruff check .

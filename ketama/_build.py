@@ -7,6 +7,15 @@ from cffi import FFI
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "/* cffi: begin */", "/* cffi: end */"
 
+FAULT = """
+    struct fault {
+        int status;
+        int system_errno;
+        uint64_t line;
+        char reason[512];
+    };
+"""
+
 # What would take Python two calls, or a result that cffi has to allocate. Where there is
 # no server to give there is an index that no server has, so that Python's own check of the
 # index is the only one on the way. A failure is copied in the call that met it: before the
@@ -15,13 +24,7 @@ GLUE = """
     #include <stdio.h>
     #include <string.h>
     #include "ketama.h"
-
-    struct fault {
-        int status;
-        int system_errno;
-        uint64_t line;
-        char reason[512];
-    };
+    FAULT
 
     static int told(int status, struct fault *fault)
     {
@@ -80,12 +83,7 @@ GLUE = """
 """
 
 GLUE_CDEF = """
-    struct fault {
-        int status;
-        int system_errno;
-        uint64_t line;
-        char reason[512];
-    };
+    FAULT
     int open_file(ketama_continuum *c, const char *path, unsigned flags, struct fault *fault);
     int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
                      struct fault *fault);
@@ -106,10 +104,10 @@ def declarations() -> str:
 
 
 ffibuilder = FFI()
-ffibuilder.cdef(declarations() + GLUE_CDEF)
+ffibuilder.cdef(declarations() + GLUE_CDEF.replace("FAULT", FAULT))
 ffibuilder.set_source(
     "ketama._ketama",
-    GLUE,
+    GLUE.replace("FAULT", FAULT),
     # Relative, as setuptools wants them: the build runs in the project's root.
     sources=sorted(str(path.relative_to(ROOT)) for path in (ROOT / "libketama").glob("*.c")),
     depends=["libketama/ketama.h", "libketama/internal.h"],

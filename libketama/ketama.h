@@ -136,8 +136,7 @@ enum ketama_flags {
  * ketama_open: makes the continuum of the server file at `path`, or attaches to the
  * one that was published. On success *c is a handle of generation 1 that the caller
  * closes; on failure *c is NULL. The path is copied. flags: 0 or KETAMA_PRIVATE. Errors:
- * ESYSTEM (no such file, a directory ...), ENOMEM, EUNSTABLE, and those of a wrong
- * server file.
+ * ESYSTEM (no such file ...), ENOMEM, EUNSTABLE, and those of a wrong server file.
  */
 int ketama_open(ketama_continuum *c, const char *path, unsigned flags);
 
@@ -169,8 +168,7 @@ int ketama_refresh(ketama_continuum c, ketama_continuum *newer);
  * at the file; 0, as from the start: never due.
  * ketama_due: 1 if another process has published a newer image in the place of this one
  * (said once, and after that each second), or if c was not refreshed for interval_ns;
- * else 0. No system call, a few
- * nanoseconds, so it may be asked before each lookup. Of many threads one is told.
+ * else 0. No system call, a few nanoseconds: ask before each lookup. One thread is told.
  * ketama_is_shared: 1 if the image is mapped from shared memory, 0 if c has its own.
  */
 void ketama_follow(ketama_continuum c, int64_t interval_ns);

@@ -1,4 +1,4 @@
-"""Programs that a test needs and a machine may lack."""
+"""What a test needs and a machine may lack: then it is skipped, and fails in CI."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 
+def lacking(what: str) -> NoReturn:
+    """Skip the test for what the machine lacks; in CI, let it fail."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
 def need(program: str) -> str:
-    """Give the program's path. Where it is missing the test is skipped, and fails in CI."""
-    path = shutil.which(program)
-    if path is None:
-        message = f"{program} is not installed"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
+    """Give the program's path."""
+    return shutil.which(program) or lacking(f"{program} is not installed")
+
+
+def need_root() -> None:
+    """Be root, who can be other users and mount file systems."""
+    if os.getuid() != 0:
+        lacking("this needs root")
 
 
 def need_python(*versions: str) -> str:
@@ -38,4 +46,4 @@ def need_python(*versions: str) -> str:
                 and subprocess.run([path, "--version"], capture_output=True).returncode == 0
             ):
                 return path
-    return need("another CPython, one of " + ", ".join(versions))
+    lacking("there is no other CPython, one of " + ", ".join(versions))

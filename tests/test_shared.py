@@ -22,7 +22,7 @@ from pathlib import Path
 
 import images
 import pytest
-from needs import need
+from needs import need, need_root
 
 import ketama
 
@@ -53,10 +53,7 @@ def in_child(act: Callable[[], bool], timeout: int = 30) -> None:
 
 def as_user(uid: int, act: Callable[[], bool]) -> None:
     """Run as another, real user."""
-    if os.getuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("only root can be two users")
-        pytest.skip("only root can be two users")
+    need_root()
 
     def change_and_act() -> bool:
         os.setgroups([])
@@ -450,8 +447,8 @@ PLANTED: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("what", PLANTED)
 def test_planted_at_the_images_place(what: str, path: Path) -> None:
     """What is not this user's own whole image is not used; it is replaced where possible."""
-    if what == "another's file" and os.getuid() != 0:
-        pytest.skip("only root can give a file away")
+    if what == "another's file":
+        need_root()  # to give it away
     right = ketama.Continuum(path).get_points()
     image = images.image(path)
     bytes_before = image.read_bytes()
@@ -535,6 +532,7 @@ def test_a_folder_that_is_open_to_others(open_base: Path) -> None:
 
 def test_root_is_a_victim_too(open_base: Path) -> None:
     """Root, who may enter any folder, does not use one that somebody else has made for it."""
+    need_root()
     folder = open_base / "libketama-0"
 
     def plant() -> bool:
@@ -703,8 +701,7 @@ def test_a_read_only_folder(path: Path, open_base: Path) -> None:
 @pytest.fixture
 def tmpfs(tmp_path: Path) -> Iterator[Path]:
     """A real tmpfs of 16 pages."""
-    if os.getuid() != 0:
-        pytest.skip("only root can mount")
+    need_root()
     base = tmp_path / "tmpfs"
     base.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", base], check=True)

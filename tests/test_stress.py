@@ -295,7 +295,6 @@ def ask(url: str) -> tuple[str, str]:
 @pytest.mark.parametrize("options", [(), ("--preload",)])
 def test_a_web_server(options: tuple[str, ...], tmp_path: Path) -> None:
     """While the file changes no request fails; a second later all workers have the new one."""
-    pytest.importorskip("gunicorn") if not os.environ.get("CI") else __import__("gunicorn")
     path = tmp_path / "ketama.servers"
     path.write_text(servers("a", 50))
     failed: list[Exception] = []

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../ketama.h"
+
 extern int check_passed, check_failed;
 extern bool check_good;
 
@@ -59,7 +61,11 @@ const void *against_the_edge(const void *bytes, size_t size);
 
 /* Writes a file in the tests' own folder, which is removed at exit; returns its path. */
 const char *write_file(const char *name, const void *text, size_t size);
+const char *put(const char *name, const char *text);
 const char *scratch_path(const char *name);
+
+/* The address of a continuum's first server. */
+const char *first_address(ketama_continuum c);
 
 /* From now on the n-th allocation fails (1: the next one); 0: none does. */
 void fail_allocation(int n);
@@ -80,6 +86,7 @@ void run_servers(void);
 void run_points(void);
 void run_image(void);
 void run_lookup(void);
+void run_source(void);
 void run_roll(void);
 void run_status(void);
 

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../internal.h"
 #include "check.h"
 
 int check_passed, check_failed;
@@ -50,6 +51,18 @@ const char *write_file(const char *name, const void *text, size_t size)
         exit(1);
     }
     return path;
+}
+
+const char *put(const char *name, const char *text)
+{
+    return write_file(name, text, strlen(text));
+}
+
+const char *first_address(ketama_continuum c)
+{
+    ketama_server server;
+    CHECK_INT(KETAMA_OK, ketama_server_at(c, 0, &server));
+    return server.address;
 }
 
 static int allocations_left;
@@ -153,6 +166,23 @@ int __wrap_openat(int folder_fd, const char *path, int flags, mode_t mode)
     return __real_openat(folder_fd, path, flags, mode);
 }
 
+static int descriptors(void)
+{
+    int count = 0;
+    for (int fd = 0; fd < 1000; fd++)
+        count += fcntl(fd, F_GETFD) != -1;
+    return count;
+}
+
+/* After all the tests: the library has left no file open, and none to be inherited. */
+static int open_before;
+
+static void no_file_is_left_open(void)
+{
+    CHECK_INT(open_before, descriptors());
+    CHECK(!opened_without_cloexec);
+}
+
 int main(void)
 {
     char remove[sizeof folder + 16];
@@ -163,13 +193,16 @@ int main(void)
     }
     if (setenv("KETAMA_SHM_DIR", folder, 1) != 0)
         return 1;
+    open_before = descriptors();
     run_digest();
     run_servers();
     run_points();
     run_image();
     run_lookup();
+    run_source();
     run_roll();
     run_status();
+    RUN(no_file_is_left_open);
 
     snprintf(remove, sizeof remove, "rm -r '%s'", folder);
     if (system(remove) != 0)
