@@ -57,11 +57,16 @@ static uint64_t align(uint64_t offset)
     return (offset + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-/* How far a hash is shifted to be a bucket; from 1 to 31, whatever the count. */
+/*
+ * How far a hash is shifted to be a bucket. A bucket for each point or two, as long as
+ * the index stays in the processor's caches: a lookup that waits for memory should do so
+ * once, for the points, not for the index as well.
+ */
 static uint32_t index_shift(uint32_t point_count)
 {
+    enum { BITS_MAX = 14 };
     uint32_t bits = 1;
-    while (bits < 31 && point_count >> (bits + 1) > 0)
+    while (bits < BITS_MAX && point_count >> (bits + 1) > 0)
         bits++;
     return 32 - bits;
 }

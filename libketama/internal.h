@@ -75,27 +75,46 @@ int ketama_servers_copy(const ketama_server *servers, size_t count,
                         struct ketama_server_list *list, struct ketama_flaw *flaw);
 void ketama_servers_free(struct ketama_server_list *list);
 
+/* ---- digest_many.c: MD5 of many messages at a time (of one: ketama_md5, ketama_hash)
+ */
+
+/* Writes the first `words` words, 1 to 4, of each key's digest to digests[]. */
+typedef void ketama_digests(const ketama_key *keys, size_t count, unsigned words,
+                            uint32_t *digests);
+ketama_digests ketama_digest_many;
+
+/* The ways there are, the fastest for many keys first; the last one is plain C. */
+struct ketama_digest_width {
+    const char *name;
+    size_t pays_from; /* so many keys */
+    bool (*usable)(void);
+    ketama_digests *digests;
+};
+extern const struct ketama_digest_width ketama_digest_widths[];
+extern const unsigned ketama_digest_width_count;
+
 /* ---- profile.c: what the dialects of ketama differ in */
 
 enum {
     KETAMA_LABEL_MAX = KETAMA_ADDRESS_MAX + 32, /* the longest text hashed for a point */
-    KETAMA_YIELD_MAX = 8,                       /* the most points one digest gives */
+    KETAMA_YIELD_MAX = 8,                       /* the most points one label gives */
 };
 
 struct ketama_profile {
     uint32_t id;    /* stands in the image */
-    uint32_t yield; /* points that one digest gives */
-    /* how many digests a server is given */
-    uint32_t (*digests)(uint64_t weight, uint64_t total, uint32_t servers);
-    /* the text that is hashed for a server's k-th digest; returns its length */
+    uint32_t yield; /* points that one label gives */
+    /* how many labels a server is given */
+    uint32_t (*labels)(uint64_t weight, uint64_t total, uint32_t servers);
+    /* a server's k-th label, the text that is hashed; returns its length */
     size_t (*label)(const struct ketama_listed *server, uint32_t k,
                     char label[KETAMA_LABEL_MAX]);
-    /* that text's digest, as points */
-    void (*digest)(const char *label, size_t len, uint32_t points[KETAMA_YIELD_MAX]);
+    /* what labels are hashed to: `yield` points of each */
+    void (*points)(const ketama_key *labels, size_t count, uint32_t *points);
     /* where equal points tie, the server that comes earlier in this order wins */
     void (*order)(const struct ketama_server_list *list, uint32_t *order);
-    /* a key's place on the circle */
+    /* a key's place on the circle, and those of many keys */
     uint32_t (*hash)(const void *key, size_t len);
+    void (*hashes)(const ketama_key *keys, size_t count, uint32_t *hashes);
 };
 
 extern const struct ketama_profile ketama_profile_libketama;

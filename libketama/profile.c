@@ -12,18 +12,18 @@
 #endif
 
 /*
- * The float rule. A server gets 40 digests times its share of the weight times the
+ * The float rule. A server gets 40 labels times its share of the weight times the
  * number of servers, computed as the original's compiler did: in single precision
  * where a float was written, and each step rounded for itself. The roundings are part
- * of the answer: 61 equal servers get 39 digests each, not 40. Do not simplify. volatile
+ * of the answer: 61 equal servers get 39 labels each, not 40. Do not simplify. volatile
  * makes a compiler round that would rather keep more digits.
  */
-static uint32_t libketama_digests(uint64_t weight, uint64_t total, uint32_t servers)
+static uint32_t libketama_labels(uint64_t weight, uint64_t total, uint32_t servers)
 {
     volatile float own = (float)weight, all = (float)total, part = own / all;
     volatile double exact = (double)part * 40.0 * (double)(float)servers;
-    volatile float digests = (float)exact;
-    return (uint32_t)digests; /* towards zero, which is floor, as it is never negative */
+    volatile float labels = (float)exact;
+    return (uint32_t)labels; /* towards zero, which is floor, as it is never negative */
 }
 
 /* "address-k", k in decimal */
@@ -44,14 +44,16 @@ static size_t libketama_label(const struct ketama_listed *server, uint32_t k,
     return len;
 }
 
-/* The four little-endian words of its MD5. */
-static void libketama_digest(const char *label, size_t len,
-                             uint32_t points[KETAMA_YIELD_MAX])
+/* A label's points: the four little-endian words of its MD5. */
+static void libketama_points(const ketama_key *labels, size_t count, uint32_t *points)
 {
-    unsigned char md5[16];
-    ketama_md5(label, len, md5);
-    for (int i = 0; i < 4; i++)
-        points[i] = ketama_load32(md5 + 4 * i);
+    ketama_digest_many(labels, count, 4, points);
+}
+
+/* A key's hash: the first word of its MD5. */
+static void libketama_hashes(const ketama_key *keys, size_t count, uint32_t *hashes)
+{
+    ketama_digest_many(keys, count, 1, hashes);
 }
 
 /* Of equal points, that of the server which stands first in the file wins. */
@@ -64,9 +66,10 @@ static void file_order(const struct ketama_server_list *list, uint32_t *order)
 const struct ketama_profile ketama_profile_libketama = {
     .id = 1,
     .yield = 4,
-    .digests = libketama_digests,
+    .labels = libketama_labels,
     .label = libketama_label,
-    .digest = libketama_digest,
+    .points = libketama_points,
     .order = file_order,
     .hash = ketama_hash,
+    .hashes = libketama_hashes,
 };

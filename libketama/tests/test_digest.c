@@ -80,11 +80,81 @@ static void a_long_message(void)
     free(zeros);
 }
 
+/* Keys of 0 to 300 bytes, each against a page that can't be read. */
+enum { MESSAGES = 1204 };
+static ketama_key messages[MESSAGES];
+
+static void make_messages(void)
+{
+    uint32_t random = 1;
+    for (size_t i = 0; i < MESSAGES; i++) {
+        unsigned char bytes[300];
+        size_t len = i < 903 ? i % 301 : (random >> 8) % 56; /* many short ones, too */
+        for (size_t b = 0; b < len; b++)
+            bytes[b] = (unsigned char)((random = random * 1664525 + 1013904223) >> 24);
+        random = random * 1664525 + 1013904223;
+        messages[i] = (ketama_key){against_the_edge(bytes, len), len};
+    }
+}
+
+static void check_width(ketama_digests *digests, size_t from, size_t count,
+                        unsigned words)
+{
+    static uint32_t expected[4 * MESSAGES + 1], actual[4 * MESSAGES + 1];
+    const struct ketama_digest_width *plain =
+        &ketama_digest_widths[ketama_digest_width_count - 1];
+
+    memset(expected, 0xaa, sizeof expected);
+    memset(actual, 0xaa, sizeof actual);
+    plain->digests(messages + from, count, words, expected);
+    digests(messages + from, count, words, actual);
+    CHECK(memcmp(expected, actual, sizeof actual) == 0);
+}
+
+/* Alone, in all small numbers, all at once; whatever lengths meet in one batch. */
+static void every_width_gives_the_plain_digests(void)
+{
+    CHECK_TEXT("plain", ketama_digest_widths[ketama_digest_width_count - 1].name);
+    for (unsigned i = 0; i <= ketama_digest_width_count; i++) {
+        const struct ketama_digest_width *width = &ketama_digest_widths[i];
+        bool chosen =
+            i == ketama_digest_width_count; /* the one that the library takes */
+        if (!chosen && !width->usable()) {
+            printf("not tested, for this processor has it not: %s\n", width->name);
+            continue;
+        }
+        ketama_digests *digests = chosen ? ketama_digest_many : width->digests;
+        for (size_t count = 0; count <= 70; count++)
+            for (unsigned words = 1; words <= 4; words++)
+                check_width(digests, 13 * count, count, words);
+        for (size_t from = 0; from < 301; from += 7)
+            check_width(digests, from, 2, 4);
+        check_width(digests, 0, MESSAGES, 1);
+        check_width(digests, 0, MESSAGES, 4);
+    }
+}
+
+/* The plain way of many is no more than each one's. */
+static void the_plain_width_is_one_by_one(void)
+{
+    uint32_t words[2 * 301];
+    ketama_digest_widths[ketama_digest_width_count - 1].digests(messages, 301, 2, words);
+    for (size_t i = 0; i < 301; i++) {
+        unsigned char md5[16];
+        ketama_md5(messages[i].bytes, messages[i].len, md5);
+        CHECK_INT(ketama_load32(md5), words[2 * i]);
+        CHECK_INT(ketama_load32(md5 + 4), words[2 * i + 1]);
+    }
+}
+
 void run_digest(void)
 {
+    make_messages();
     RUN(the_answers_of_rfc_1321);
     RUN(all_lengths_to_300);
     RUN(nothing_is_read_beyond_the_message);
     RUN(the_hash_is_the_first_word);
     RUN(a_long_message);
+    RUN(every_width_gives_the_plain_digests);
+    RUN(the_plain_width_is_one_by_one);
 }

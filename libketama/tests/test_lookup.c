@@ -189,6 +189,7 @@ static void the_longest_address(void)
 static void wild_indexes_are_clamped(void)
 {
     static ketama_point points[] = {{10, 7}, {20, UINT32_MAX}, {UINT32_MAX - 1, 2}};
+    static ketama_point lies[500]; /* in no order at all */
     static const uint32_t wild[][3] = {{0, 0, 0},
                                        {UINT32_MAX, UINT32_MAX, UINT32_MAX},
                                        {3, 1, 0},
@@ -201,6 +202,130 @@ static void wild_indexes_are_clamped(void)
         for (uint64_t hash = 0; hash <= UINT32_MAX; hash += 0x1fffffff)
             CHECK(ketama_find_hash(&handle, (uint32_t)hash, NULL) < 2);
     }
+
+    uint32_t *index = calloc(17, sizeof *index), random = 1;
+    for (size_t i = 0; i < 500; i++)
+        lies[i] = (ketama_point){random = random * 1664525 + 1013904223, (uint32_t)i};
+    handle.view = (struct ketama_view){.points = lies,
+                                       .point_count = 500,
+                                       .server_count = 2,
+                                       .shift = 28,
+                                       .index = index};
+    for (int round = 0; round < 1000; round++) {
+        uint32_t servers[3];
+        char key[16];
+        snprintf(key, sizeof key, "%d", round);
+        for (size_t i = 0; i < 17; i++)
+            index[i] = (random = random * 1664525 + 1013904223) >> (round % 32);
+        for (uint64_t hash = 0; hash <= UINT32_MAX; hash += 0x3ffffff)
+            CHECK(ketama_find_hash(&handle, (uint32_t)hash, NULL) < 2);
+        handle.profile = &ketama_profile_libketama;
+        CHECK(ketama_successors(&handle, key, strlen(key), servers, 3) <= 2);
+    }
+    free(index);
+}
+
+/* For each number of keys, with points and without; whatever the size of the circle. */
+static void many_keys_are_found_as_one_by_one(void)
+{
+    enum { KEYS = 700 };
+    static const uint32_t counts[] = {1, 8, 100, 1000};
+    static char text[KEYS][64];
+    static ketama_key keys[KEYS];
+    static uint32_t servers[KEYS + 1], points[KEYS + 1];
+
+    for (uint32_t i = 0; i < KEYS; i++) {
+        int len =
+            snprintf(text[i], sizeof text[i], "%*lu", (int)(i % 60), (unsigned long)i);
+        keys[i] = (ketama_key){text[i], (size_t)len};
+    }
+    keys[5] = (ketama_key){NULL, 0};
+    for (size_t n = 0; n < sizeof counts / sizeof *counts; n++) {
+        ketama_continuum c = many(counts[n], 5);
+        for (size_t count = 0; count <= KEYS; count += count < 40 ? 1 : 55) {
+            servers[count] = points[count] = 12345;
+            ketama_find_many(c, keys, count, servers, count % 2 ? points : NULL);
+            for (size_t i = 0; i < count; i++) {
+                uint32_t point;
+                CHECK_INT(ketama_find(c, keys[i].bytes, keys[i].len, &point),
+                          servers[i]);
+                CHECK(count % 2 == 0 || point == points[i]);
+            }
+            CHECK_INT(12345, servers[count]);
+            CHECK_INT(12345, points[count]);
+        }
+        ketama_close(c);
+    }
+}
+
+/* Walks the points as the rule says; returns how many servers it met. */
+static uint32_t walk(ketama_continuum c, const char *key, uint32_t *servers)
+{
+    uint32_t count = ketama_count_points(c), found = 0;
+    ketama_point *points = calloc(count, sizeof *points);
+    ketama_points(c, 0, count, points);
+    uint32_t at = first_at_or_after(points, count, ketama_hash(key, strlen(key)));
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t server = points[(at + i) % count].server, before = 0;
+        while (before < found && servers[before] != server)
+            before++;
+        if (before == found)
+            servers[found++] = server;
+    }
+    free(points);
+    return found;
+}
+
+static void successors_are_the_servers_in_the_circles_order(void)
+{
+    static const uint32_t counts[] = {1, 2, 3, 64, 65, 200};
+    static uint32_t expected[200], actual[201];
+    for (size_t n = 0; n < sizeof counts / sizeof *counts; n++) {
+        ketama_continuum c = many(counts[n], 3);
+        for (int k = 0; k < 20; k++) {
+            char key[16];
+            snprintf(key, sizeof key, "key%d", k);
+            size_t len = strlen(key);
+            uint32_t all = walk(c, key, expected);
+            CHECK_INT(counts[n], all);
+            CHECK_INT(ketama_find(c, key, len, NULL), expected[0]);
+            for (uint32_t count = 0; count <= all; count += count < 5 ? 1 : 13) {
+                actual[count] = 12345;
+                CHECK_INT(count, ketama_successors(c, key, len, actual, count));
+                CHECK(memcmp(expected, actual, count * sizeof *actual) == 0);
+                CHECK_INT(12345, actual[count]);
+            }
+            CHECK_INT(all, ketama_successors(c, key, len, actual, UINT32_MAX));
+            CHECK(memcmp(expected, actual, all * sizeof *actual) == 0);
+        }
+        ketama_close(c);
+    }
+}
+
+static void a_server_without_points_succeeds_nobody(void)
+{
+    static const ketama_server servers[] = {
+        {"a:1", 1, 0, 0}, {"b:1", 100000, 0, 0}, {"c:1", 50000, 0, 0}};
+    uint32_t found[3];
+    ketama_continuum c = opened(servers, 3);
+    CHECK_INT(2, ketama_successors(c, "key", 3, found, 3));
+    CHECK(found[0] + found[1] == 3 && found[0] != found[1]);
+    ketama_close(c);
+}
+
+static void successors_without_memory(void)
+{
+    uint32_t found[100];
+    ketama_continuum c = many(100, 1);
+    fail_allocation(1);
+    CHECK_INT(KETAMA_ENOMEM, ketama_successors(c, "key", 3, found, 65));
+    CHECK(allocation_failed());
+    CHECK_TEXT("out of memory", ketama_error());
+    fail_allocation(1);
+    CHECK_INT(64, ketama_successors(c, "key", 3, found, 64)); /* allocates nothing */
+    CHECK(!allocation_failed());
+    fail_allocation(0);
+    ketama_close(c);
 }
 
 void run_lookup(void)
@@ -213,4 +338,8 @@ void run_lookup(void)
     RUN(sixty_five_thousand_servers);
     RUN(the_longest_address);
     RUN(wild_indexes_are_clamped);
+    RUN(many_keys_are_found_as_one_by_one);
+    RUN(successors_are_the_servers_in_the_circles_order);
+    RUN(a_server_without_points_succeeds_nobody);
+    RUN(successors_without_memory);
 }

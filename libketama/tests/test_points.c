@@ -8,7 +8,7 @@
 
 static uint32_t points_each(uint32_t servers)
 {
-    return 4 * ketama_profile_libketama.digests(600, 600 * (uint64_t)servers, servers);
+    return 4 * ketama_profile_libketama.labels(600, 600 * (uint64_t)servers, servers);
 }
 
 static void rounding_is_part_of_the_answer(void)
@@ -19,7 +19,7 @@ static void rounding_is_part_of_the_answer(void)
     CHECK_INT(160, points_each(1));
     CHECK_INT(160, points_each(60));
     CHECK_INT(160, points_each(1000));
-    CHECK_INT(0, ketama_profile_libketama.digests(1, 150001, 3));
+    CHECK_INT(0, ketama_profile_libketama.labels(1, 150001, 3));
 }
 
 /* Each of these is another number where one of the roundings is left out, or is made
@@ -38,8 +38,8 @@ static void each_rounding_counts(void)
     };
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
         CHECK_INT(answers[i].digests,
-                  ketama_profile_libketama.digests(answers[i].weight, answers[i].total,
-                                                   answers[i].servers));
+                  ketama_profile_libketama.labels(answers[i].weight, answers[i].total,
+                                                  answers[i].servers));
 }
 
 static struct ketama_point_list made(const struct ketama_profile *profile,
@@ -71,14 +71,14 @@ static void equal_points_keep_the_order_of_the_file(void)
 }
 
 /* Another dialect is another row: the stages take what it says. */
-static uint32_t two_digests(uint64_t weight, uint64_t total, uint32_t servers)
+static uint32_t two_labels(uint64_t weight, uint64_t total, uint32_t servers)
 {
     return weight > 0 && total >= weight && servers > 0 ? 2 : 0;
 }
 
-static uint32_t no_digest(uint64_t weight, uint64_t total, uint32_t servers)
+static uint32_t no_label(uint64_t weight, uint64_t total, uint32_t servers)
 {
-    return two_digests(weight, total, servers) - 2;
+    return two_labels(weight, total, servers) - 2;
 }
 
 static size_t first_letter(const struct ketama_listed *server, uint32_t k,
@@ -89,9 +89,12 @@ static size_t first_letter(const struct ketama_listed *server, uint32_t k,
     return 2;
 }
 
-static void text_itself(const char *label, size_t len, uint32_t points[KETAMA_YIELD_MAX])
+static void text_itself(const ketama_key *labels, size_t count, uint32_t *points)
 {
-    points[0] = len == 2 ? (uint32_t)(label[0] << 8 | label[1]) : 0;
+    for (size_t i = 0; i < count; i++) {
+        const char *label = labels[i].bytes;
+        points[i] = labels[i].len == 2 ? (uint32_t)(label[0] << 8 | label[1]) : 0;
+    }
 }
 
 static void last_in_the_file_first(const struct ketama_server_list *list,
@@ -108,9 +111,9 @@ static void another_profile(void)
                                             {0x7830, 0}, {0x7831, 1}, {0x7831, 0}};
     const struct ketama_profile profile = {.id = 99,
                                            .yield = 1,
-                                           .digests = two_digests,
+                                           .labels = two_labels,
                                            .label = first_letter,
-                                           .digest = text_itself,
+                                           .points = text_itself,
                                            .order = last_in_the_file_first,
                                            .hash = ketama_hash};
     struct ketama_point_list points = made(&profile, addresses, 3);
@@ -127,10 +130,10 @@ static void nobody_gets_a_point(void)
     struct ketama_point_list points;
     struct ketama_flaw flaw;
 
-    profile.digests = no_digest;
+    profile.labels = no_label;
     CHECK_INT(KETAMA_ENOSERVERS, ketama_points_make(&profile, &servers, &points, &flaw));
     CHECK_TEXT("no server gets a point", flaw.reason);
-    profile.digests = two_digests;
+    profile.labels = two_labels;
     profile.yield = 1u << 31;
     CHECK_INT(KETAMA_ETOOMANY, ketama_points_make(&profile, &servers, &points, &flaw));
     CHECK_TEXT("more than 2147483647 points", flaw.reason);

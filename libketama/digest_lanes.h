@@ -1,0 +1,182 @@
+/*
+ * digest_lanes.h - MD5 of many messages side by side, for one width of vectors
+ *
+ * digest_many.c includes this once for each width, having defined
+ *     LANES       words in a vector
+ *     TARGET      __attribute__((target(...))) of the instructions, or nothing
+ *     REGISTER    the asm constraint of a vector register
+ *     G_MIXER     MD5_G, or the form of it that is best here
+ *     NAME(x)     x with a suffix of its own
+ *     LOW_WORDS, HIGH_WORDS, LOW_PAIRS, HIGH_PAIRS
+ *                 of two vectors, the low (high) half of each 16 bytes, in turns
+ * A step waits for the one before, so two vectors are worked on in turns: `x` and `y`.
+ * A lane takes the next message as soon as its own is finished, whatever their lengths.
+ */
+
+#define WORDS    NAME(words)
+#define PAIRS    NAME(pairs)
+#define BLOCKS   NAME(blocks)
+#define STATE    NAME(state)
+#define LANE_SET NAME(lanes)
+typedef uint32_t WORDS __attribute__((vector_size(4 * LANES)));
+typedef uint64_t PAIRS __attribute__((vector_size(4 * LANES)));
+
+/* The blocks of LANES messages, cut up: piece p of lane l is at [p][l % 4][l / 4]. So a
+ * vector has the same piece of every fourth lane. */
+struct BLOCKS {
+    unsigned char piece[4][4][LANES / 4][MD5_PIECE];
+};
+
+struct STATE {
+    WORDS a, b, c, d;
+};
+
+struct LANE_SET {
+    struct BLOCKS blocks;
+    uint32_t fresh[LANES]; /* all ones: the lane begins a message with this block */
+    struct md5_message message[LANES];
+    size_t number[LANES]; /* of the message */
+    bool busy[LANES];     /* there is more of its message */
+    bool last[LANES];     /* this block ends its message */
+};
+
+/* Gives each lane its next block, and takes new messages for those that have none.
+ * False: there was nothing left to do. */
+TARGET static bool NAME(fill)(struct LANE_SET *lanes, struct md5_queue *queue)
+{
+    bool any = false;
+    for (unsigned l = 0; l < LANES; l++) {
+        struct md5_message message;
+        if (lanes->busy[l]) {
+            message = lanes->message[l];
+            lanes->fresh[l] = 0;
+        } else if (queue->next < queue->count) {
+            const ketama_key *key = &queue->keys[queue->next];
+            message = md5_message(key->bytes, key->len);
+            lanes->number[l] = queue->next++;
+            lanes->fresh[l] = UINT32_MAX;
+        } else {
+            lanes->last[l] = false;
+            continue;
+        }
+        lanes->last[l] = md5_next_block(&message, lanes->blocks.piece[0][l % 4][l / 4],
+                                        sizeof lanes->blocks.piece[0]);
+        lanes->busy[l] = !lanes->last[l];
+        if (lanes->busy[l])
+            lanes->message[l] = message;
+        any = true;
+    }
+    return any;
+}
+
+/* Turns the pieces into words: of four rows with a lane's four words each, four vectors
+ * of one word from each lane. */
+TARGET static inline void NAME(load)(const struct BLOCKS *blocks, WORDS w[16])
+{
+    for (unsigned p = 0; p < 4; p++) {
+        WORDS row[4];
+        for (unsigned i = 0; i < 4; i++)
+            memcpy(&row[i], blocks->piece[p][i], sizeof row[i]);
+        PAIRS low01 = (PAIRS)SHUFFLE(WORDS, row[0], row[1], LOW_WORDS);
+        PAIRS high01 = (PAIRS)SHUFFLE(WORDS, row[0], row[1], HIGH_WORDS);
+        PAIRS low23 = (PAIRS)SHUFFLE(WORDS, row[2], row[3], LOW_WORDS);
+        PAIRS high23 = (PAIRS)SHUFFLE(WORDS, row[2], row[3], HIGH_WORDS);
+        w[4 * p] = (WORDS)SHUFFLE(PAIRS, low01, low23, LOW_PAIRS);
+        w[4 * p + 1] = (WORDS)SHUFFLE(PAIRS, low01, low23, HIGH_PAIRS);
+        w[4 * p + 2] = (WORDS)SHUFFLE(PAIRS, high01, high23, LOW_PAIRS);
+        w[4 * p + 3] = (WORDS)SHUFFLE(PAIRS, high01, high23, HIGH_PAIRS);
+    }
+}
+
+TARGET static inline void NAME(begin)(const uint32_t fresh[LANES], struct STATE *s)
+{
+    WORDS mask;
+    memcpy(&mask, fresh, sizeof mask);
+    s->a = (s->a & ~mask) | (MD5_START_A & mask);
+    s->b = (s->b & ~mask) | (MD5_START_B & mask);
+    s->c = (s->c & ~mask) | (MD5_START_C & mask);
+    s->d = (s->d & ~mask) | (MD5_START_D & mask);
+}
+
+#define HALF_STEP(half, mix, a, b, c, d, word, bits, constant)                          \
+    do {                                                                                \
+        WORDS first = a##half + (w##half[word] + (constant)), mixed;                    \
+        __asm__("" : "+" REGISTER(first)); /* see TOGETHER in digest.c */               \
+        mixed = mix(first, b##half, c##half, d##half);                                  \
+        a##half = b##half + MD5_ROTATE(mixed, bits);                                    \
+    } while (0)
+#define STEP(mix, a, b, c, d, word, bits, constant)                                     \
+    HALF_STEP(x, mix, a, b, c, d, word, bits, constant);                                \
+    HALF_STEP(y, mix, a, b, c, d, word, bits, constant)
+
+TARGET static void NAME(mix)(const struct BLOCKS *x, struct STATE *sx,
+                             const struct BLOCKS *y, struct STATE *sy)
+{
+    WORDS wx[16], wy[16];
+    WORDS ax = sx->a, bx = sx->b, cx = sx->c, dx = sx->d;
+    WORDS ay = sy->a, by = sy->b, cy = sy->c, dy = sy->d;
+
+    NAME(load)(x, wx);
+    NAME(load)(y, wy);
+    MD5_STEPS(STEP, MD5_F, G_MIXER, MD5_H, MD5_I);
+    *sx = (struct STATE){sx->a + ax, sx->b + bx, sx->c + cx, sx->d + dx};
+    *sy = (struct STATE){sy->a + ay, sy->b + by, sy->c + cy, sy->d + dy};
+}
+
+/* Writes the digests that are done, `words` words of each. */
+static void NAME(hand_out)(struct LANE_SET *lanes, const struct STATE *s, unsigned words,
+                           uint32_t *digests)
+{
+    uint32_t state[4][LANES];
+    memcpy(state, s, sizeof state);
+    for (unsigned l = 0; l < LANES; l++) {
+        if (!lanes->last[l])
+            continue;
+        for (unsigned i = 0; i < words; i++)
+            digests[lanes->number[l] * words + i] = state[i][l];
+    }
+}
+
+TARGET static void NAME(digests)(const ketama_key *keys, size_t count, unsigned words,
+                                 uint32_t *digests)
+{
+    struct md5_queue queue = {keys, count, 0};
+    struct LANE_SET x, y;
+    struct STATE sx = {0}, sy = {0};
+
+    memset(x.busy, 0, sizeof x.busy);
+    memset(y.busy, 0, sizeof y.busy);
+    if (count < 2 * LANES) { /* what no lane fills is mixed all the same */
+        memset(&x.blocks, 0, sizeof x.blocks);
+        memset(&y.blocks, 0, sizeof y.blocks);
+        memset(x.fresh, 0, sizeof x.fresh);
+        memset(y.fresh, 0, sizeof y.fresh);
+    }
+    for (;;) {
+        bool any_x = NAME(fill)(&x, &queue), any_y = NAME(fill)(&y, &queue);
+        if (!any_x && !any_y)
+            return;
+        NAME(begin)(x.fresh, &sx);
+        NAME(begin)(y.fresh, &sy);
+        NAME(mix)(&x.blocks, &sx, &y.blocks, &sy);
+        NAME(hand_out)(&x, &sx, words, digests);
+        NAME(hand_out)(&y, &sy, words, digests);
+    }
+}
+
+#undef HALF_STEP
+#undef STEP
+#undef LANES
+#undef TARGET
+#undef REGISTER
+#undef G_MIXER
+#undef NAME
+#undef WORDS
+#undef PAIRS
+#undef BLOCKS
+#undef STATE
+#undef LANE_SET
+#undef LOW_WORDS
+#undef HIGH_WORDS
+#undef LOW_PAIRS
+#undef HIGH_PAIRS
