@@ -2,8 +2,8 @@
 PYTHON   ?= python3
 VENV     := .venv
 BIN      := $(VENV)/bin
-COMPILED := $(wildcard libketama/*.c libketama/*.h) ketama/_build.py setup.py pyproject.toml
-C_FILES  := $(wildcard libketama/*.[ch] libketama/tests/*.[ch] benchmarks/*.c)
+COMPILED := $(wildcard libketama/*.[ch] ketama/*.[ch]) ketama/_build.py setup.py pyproject.toml
+C_FILES  := $(wildcard libketama/*.[ch] libketama/tests/*.[ch] ketama/_[gs]*.[ch] benchmarks/*.c)
 VERSIONS ?= 3.10 3.11 3.12 3.13
 
 help: ## list the targets
@@ -12,8 +12,9 @@ help: ## list the targets
 run: $(VENV)/run ## build in a private environment, and show what it does with a sample file
 	$(BIN)/python examples/tour.py examples/ketama.servers
 
-test: test-c $(VENV)/test ## all tests: C under sanitizers, Python, doctests, coverage
-	$(BIN)/pytest --cov
+test: test-c $(VENV)/test ## all tests: C under sanitizers, Python with and without the accelerator
+	$(BIN)/pytest --cov --cov-fail-under=0
+	KETAMA_SPEEDUPS=0 $(BIN)/pytest --cov --cov-append
 
 test-c: ## the C library's tests, under sanitizers
 	$(MAKE) -C libketama test

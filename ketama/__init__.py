@@ -11,7 +11,7 @@ from ketama._ketama import lib as _lib
 from ketama.compat import Ketama
 from ketama.continuum import Continuum, get_server, roll
 from ketama.errors import KetamaError, KetamaOSError, ServersError
-from ketama.keys import hashi, md5_digest
+from ketama.keys import Packed, hashi, md5_digest
 from ketama.servers import Server
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Ketama",
     "KetamaError",
     "KetamaOSError",
+    "Packed",
     "Server",
     "ServersError",
     "get_server",

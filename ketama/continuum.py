@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import os
+import sys
 from _thread import RLock
+from itertools import islice
+from operator import index
 
 from ketama._ketama import ffi, lib
 from ketama.errors import KetamaError, KetamaOSError, failure
-from ketama.keys import NUL_MESSAGE, key_bytes
+from ketama.keys import Packed, key_bytes
+from ketama.lookups import Lookups, fastest, find_packed, successors
 from ketama.servers import Server, from_c, to_c
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, ClassVar, TypeAlias, TypeVar
+    from collections.abc import Iterable
+    from typing import Any, TypeAlias, TypeVar
 
     from ketama.keys import Key
+    from ketama.lookups import Version
     from ketama.servers import Servers
 
     Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-    Version: TypeAlias = tuple[Any, tuple[str, ...]]
     Self = TypeVar("Self", bound="Continuum")
+    _Lookups = Lookups
+else:
+    _Lookups = fastest()
 
 KEY_SPACE = 2**32
 LONGEST = 10**9  # seconds of auto_roll
-# Looked up once, as each dot on the way to an answer costs as much as finding the point.
-_find_index: Callable[[Any, bytes, int], int] = lib.find_index
-_find_text: Callable[[Any, bytes, int], int] = lib.find_text
-
 # Taken only to put a newer version in an older one's place, so nobody waits for a build.
 # Reentrant, for a signal handler that rolls; renewed in a forked child, for the thread that
 # held it does not exist there.
@@ -45,7 +48,8 @@ os.register_at_fork(after_in_child=_renew_turn)
 def _version(handle: Any) -> Version:
     """Take over a C handle: it with its addresses, which are made into str here and once."""
     owned = ffi.gc(handle, lib.ketama_close)
-    return owned, tuple(ffi.string(row.address).decode() for row in from_c(owned))
+    addresses = tuple(ffi.string(row.address).decode() for row in from_c(owned))
+    return owned, addresses, int(ffi.cast("uintptr_t", owned))
 
 
 def _absolute(filename: str | bytes) -> bytes:
@@ -64,7 +68,30 @@ def _absolute(filename: str | bytes) -> bytes:
         raise KetamaOSError(error.errno, error.strerror, filename) from None
 
 
-class Continuum:
+def _output(out: Any) -> tuple[memoryview, int]:
+    """Give a buffer that indexes can be written to, and the bytes of an item."""
+    try:
+        view = memoryview(out)
+    except TypeError:
+        view = memoryview(b"")
+    kind = view.format.lstrip("@=" + ("<" if sys.byteorder == "little" else ">"))
+    if kind not in {"H", "I", "L"} or view.itemsize not in (2, 4) or view.readonly:
+        raise TypeError(
+            f"out must be a writable array of uint32 or uint16, not {type(out).__name__}"
+        )
+    if view.ndim != 1 or not view.c_contiguous:
+        raise TypeError("out must be contiguous, in one dimension")
+    return view, view.itemsize
+
+
+def _check_output(view: memoryview, keys: int, servers: int) -> None:
+    if len(view) != keys:
+        raise ValueError(f"out has {len(view)} items, and there are {keys} keys")
+    if view.itemsize == 2 and servers > 2**16:
+        raise ValueError(f"out has 16 bits for an index, and there are {servers} servers")
+
+
+class Continuum(_Lookups):
     """The servers on their circle, as of now, until `roll` is called.
 
     source: the path of a server file (str, bytes or os.PathLike), or the servers themselves:
@@ -91,12 +118,11 @@ class Continuum:
     '127.0.0.1:11211'
     """
 
-    __slots__ = ("__weakref__", "_filename", "_last_error", "_now", "_options", "_path")
+    __slots__ = ("__weakref__", "_filename", "_last_error", "_options", "_path")
 
     _filename: str | bytes | None
     _path: bytes | None
     _last_error: Exception | None
-    _now: Version
     _options: tuple[bool, float | None]
 
     def __init__(
@@ -133,39 +159,51 @@ class Continuum:
         self._last_error = None
         self._now = _version(out[0])
 
-    def lookup(self, key: Key) -> str:
-        """Give the address of the server that a key belongs to.
+    def indexes(self, keys: Iterable[Key] | Packed, out: Any = None) -> Any:
+        """Give the index of each key's server in `servers`, for NumPy and for millions of keys.
 
-        key: str (its UTF-8 is hashed), bytes, bytearray or memoryview; any bytes, any length.
-        Raises TypeError for any other type.
+        keys: as for `lookup_many`; `Packed` keys are found without a Python object for each,
+            and without holding up other threads.
+        out: where to write to, and what is then returned: a contiguous buffer, such as a NumPy
+            array, of exactly as many uint32 or uint16 as there are keys. None: a new
+            array.array("I"), uint32.
+        Raises what `lookup_many` raises, TypeError where `out` is no such buffer, ValueError
+        where it has another length, or the indexes do not fit in 16 bits; it is then untouched.
         """
-        handle, addresses = self._now
-        data = key.encode() if type(key) is str else key_bytes(key)
-        try:
-            return addresses[_find_index(handle, data, len(data))]
-        except IndexError:
-            return self._follow_and_find(data)[1]
+        if out is None:
+            from array import array
 
-    __getitem__ = lookup
-    # Without these two, Python would take what has __getitem__ for a sequence.
-    __iter__: ClassVar[None] = None
-    __contains__: ClassVar[None] = None
+            return array("I", self._index_each(keys))
+        view, width = _output(out)
+        if isinstance(keys, Packed):
+            version = self._follow()
+            _check_output(view, len(keys), len(version[1]))
+            find_packed(version, keys, view, width)
+        else:
+            found = self._index_each(keys)
+            count = len(found) // 4
+            _check_output(view, count, 1 + max(memoryview(found).cast("I"), default=0))
+            lib.copy_indexes(ffi.from_buffer(found), count, ffi.from_buffer(view), width)
+        return out
 
-    def get_server(self, key: Key) -> tuple[int, str]:
-        """Give the point that a key meets, 0 to 2**32 - 1, and its server's address.
+    def successors(self, key: Key, count: int | None = None) -> list[str]:
+        """Give distinct servers in the order of the circle from a key on.
 
-        As in python_ketama, a key with a NUL byte is a TypeError: libketama would end it
-        there and, maybe, give another server. `lookup` takes any bytes.
+        The first is the one that `lookup` gives; the others are where the key's replicas go,
+        and where the key itself goes when the ones before are away.
+
+        count: how many at most. None: all that have points.
+        Raises TypeError for a key that is neither text nor bytes, ValueError for a negative
+        count.
         """
-        handle, addresses = self._now
-        data = key.encode() if type(key) is str else key_bytes(key)
-        found = _find_text(handle, data, len(data))
-        try:
-            return found & 0xFFFFFFFF, addresses[found >> 32]
-        except IndexError:
-            if found == lib.NUL_IN_KEY:
-                raise TypeError(NUL_MESSAGE) from None
-            return self._follow_and_find(data)
+        data = key_bytes(key)
+        version = self._follow()
+        if count is None:
+            return list(successors(version, data, len(version[1])))
+        count = index(count)
+        if count < 0:
+            raise ValueError(f"count must not be negative, and is {count}")
+        return list(islice(successors(version, data, max(1, count)), count))
 
     def _follow(self) -> Version:
         """Roll where it is due, and give the version that is then the newest."""
@@ -179,16 +217,9 @@ class Continuum:
         except (KetamaError, MemoryError):
             return  # it is in last_error, and the last good version goes on
 
-    def _follow_and_find(self, data: bytes) -> tuple[int, str]:
-        """Answer a lookup that was told to roll first."""
-        self._roll_quietly()
-        handle, addresses = self._now
-        found = lib.find_now(handle, data, len(data))
-        return found & 0xFFFFFFFF, addresses[found >> 32]
-
     def get_points(self) -> list[tuple[int, str]]:
         """Give all points, ascending, each with its server's address."""
-        handle, addresses = self._follow()
+        handle, addresses, _ = self._follow()
         count = lib.ketama_count_points(handle)
         pairs = bytearray(count * ffi.sizeof("ketama_point"))
         lib.ketama_points(handle, 0, count, ffi.from_buffer("ketama_point[]", pairs))
@@ -201,7 +232,7 @@ class Continuum:
     @property
     def servers(self) -> tuple[Server, ...]:
         """The servers in the order of the file, with weight, number of points, exact share."""
-        handle, addresses = self._follow()
+        handle, addresses, _ = self._follow()
         return tuple(
             Server(address, row.weight, row.points, row.share / KEY_SPACE)
             for address, row in zip(addresses, from_c(handle), strict=True)
@@ -273,7 +304,7 @@ class Continuum:
 
     def __copy__(self: Self) -> Self:
         """Give another Continuum of the same version, which rolls by itself."""
-        other = object.__new__(type(self))
+        other = type(self).__new__(type(self))
         if hasattr(self, "__dict__"):  # a subclass's
             other.__dict__.update(self.__dict__)
         other._filename = self._filename

@@ -28,7 +28,7 @@ struct state {
 
 /* Inline and by value: where only one word of the result is used, the compiler drops
  * the steps that make the others. */
-static inline struct state mix_block(struct state s, const unsigned char *block)
+MD5_INLINE struct state mix_last_block(struct state s, const unsigned char *block)
 {
     uint32_t w[16], a = s.a, b = s.b, c = s.c, d = s.d;
     for (unsigned i = 0; i < 16; i++)
@@ -37,7 +37,12 @@ static inline struct state mix_block(struct state s, const unsigned char *block)
     return (struct state){s.a + a, s.b + b, s.c + c, s.d + d};
 }
 
-static inline struct state digest(const void *bytes, size_t len)
+static struct state mix_block(struct state s, const unsigned char *block)
+{
+    return mix_last_block(s, block);
+}
+
+MD5_INLINE struct state digest(const void *bytes, size_t len)
 {
     struct state s = {MD5_START_A, MD5_START_B, MD5_START_C, MD5_START_D};
     struct md5_message message = md5_message(bytes, len);
@@ -45,7 +50,7 @@ static inline struct state digest(const void *bytes, size_t len)
 
     while (!md5_next_block(&message, block, MD5_PIECE))
         s = mix_block(s, block);
-    return mix_block(s, block);
+    return mix_last_block(s, block);
 }
 
 uint32_t ketama_hash(const void *key, size_t len)

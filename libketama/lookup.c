@@ -17,8 +17,10 @@ static uint32_t at_most(uint32_t value, uint32_t most)
 
 #ifdef __GNUC__
 #define PREFETCH(address) __builtin_prefetch(address)
+#define APART             __attribute__((noinline))
 #else
 #define PREFETCH(address) (void)(address)
+#define APART
 #endif
 
 /* Points number low to high - 1 are those that a hash could meet, or the next one is. */
@@ -62,7 +64,7 @@ static inline uint32_t among_few(const struct ketama_view *view, struct range in
 }
 
 /* Of many, the guess and those near it, and where the guess is bad, by halves. */
-static uint32_t among_many(const struct ketama_view *view, struct range in,
+APART static uint32_t among_many(const struct ketama_view *view, struct range in,
                            uint32_t hash)
 {
     const ketama_point *points = view->points;
@@ -116,7 +118,8 @@ uint32_t ketama_find_hash(ketama_continuum c, uint32_t hash, uint32_t *point)
 
 uint32_t ketama_find(ketama_continuum c, const void *key, size_t len, uint32_t *point)
 {
-    return ketama_find_hash(c, c->profile->hash(key, len), point);
+    uint32_t hash = c->profile->hash(key, len);
+    return met(&c->view, position(&c->view, hash), point);
 }
 
 /* In two passes, so that the memory of all is under way before the first is needed. */
@@ -133,7 +136,7 @@ static void find_hashes(const struct ketama_view *view, const uint32_t *hashes,
 void ketama_find_many(ketama_continuum c, const ketama_key *keys, size_t count,
                       uint32_t *servers, uint32_t *points)
 {
-    enum { BATCH = 256 };
+    enum { BATCH = 128 };
     uint32_t hashes[BATCH];
 
     for (size_t done = 0, some; done < count; done += some) {

@@ -46,6 +46,11 @@ class Ring:
         """The first point at or after a hash, and its server's index."""
         return next((point for point in self.points if point[0] >= h), self.points[0])
 
+    def servers_from(self, h: int) -> list[int]:
+        """The servers' indexes in the order of the points from a hash on, with repetitions."""
+        later = [server for point, server in self.points if point >= h]
+        return later + [server for point, server in self.points if point < h]
+
     def arcs(self, servers: int) -> list[int]:
         """How many of the 2**32 hashes each server owns."""
         owned = [0] * servers

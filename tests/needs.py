@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -22,6 +23,14 @@ def lacking(what: str) -> NoReturn:
 def need(program: str) -> str:
     """Give the program's path."""
     return shutil.which(program) or lacking(f"{program} is not installed")
+
+
+def need_module(name: str) -> Any:
+    """Give a library that the tests use and ketama does not need."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        lacking(f"{name} is not installed")
 
 
 def need_root() -> None:

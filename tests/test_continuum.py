@@ -14,6 +14,7 @@ import pytest
 from needs import need
 
 import ketama
+from ketama.lookups import Lookups
 
 
 def test_servers(two: Path) -> None:
@@ -187,19 +188,26 @@ def test_the_public_names() -> None:
         "Ketama",
         "KetamaError",
         "KetamaOSError",
+        "Packed",
         "Server",
         "ServersError",
     }
     methods = {
         name: str(inspect.signature(member))
-        for name, member in vars(ketama.Continuum).items()
+        for kind in (ketama.Continuum, Lookups)
+        for name, member in vars(kind).items()
         if inspect.isfunction(member) and not name.startswith("_")
     }
+    many = "keys: 'Iterable[Key] | Packed'"
     assert methods == {
         "get_points": "(self) -> 'list[tuple[int, str]]'",
         "get_server": "(self, key: 'Key') -> 'tuple[int, str]'",
-        "lookup": "(self, key: 'Key') -> 'str'",
+        "group_by_server": "(self, keys: 'Iterable[AnyKey]') -> 'dict[str, list[AnyKey]]'",
+        "indexes": f"(self, {many}, out: 'Any' = None) -> 'Any'",
+        "lookup": "(self, key: 'Key', exclude: 'Container[str] | None' = None) -> 'str | None'",
+        "lookup_many": f"(self, {many}) -> 'list[str]'",
         "roll": "(self) -> 'bool'",
+        "successors": "(self, key: 'Key', count: 'int | None' = None) -> 'list[str]'",
     }
     properties = {n for n, m in vars(ketama.Continuum).items() if isinstance(m, property)}
     assert properties == {"filename", "generation", "last_error", "servers", "shared"}
@@ -234,6 +242,6 @@ def test_version() -> None:
 def test_memory_of_a_worker() -> None:
     """What Python keeps is the servers' names: under 200 bytes a server."""
     servers = [f"10.20.{i // 256}.{i % 256}:11211" for i in range(5000)]
-    _, addresses = ketama.Continuum(servers)._now
+    _, addresses, _ = ketama.Continuum(servers)._now
     kept = sys.getsizeof(addresses) + sum(map(sys.getsizeof, addresses))
     assert kept < 200 * len(servers)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from hashlib import md5
+from itertools import accumulate
 
 import pytest
 from hypothesis import example, given, settings
@@ -51,6 +53,40 @@ def test_lists_and_keys(servers: list[tuple[str, int]], keys: list[bytes | str])
     assert [(a, w, c, s) for (a, w), c, s in zip(servers, counted, arcs, strict=True)] == list(
         continuum.servers
     )
+
+
+@given(LISTS, st.lists(KEYS, max_size=80), st.integers(0, 3))
+def test_lists_and_batches(
+    servers: list[tuple[str, int]], keys: list[bytes | str], count: int
+) -> None:
+    """Many keys, grouped keys, packed keys and successors are the model's."""
+    ring = Ring(servers)
+    continuum = ketama.Continuum(servers)
+    addresses = [address for address, _ in servers]
+    data = [key.encode() if isinstance(key, str) else key for key in keys]
+    found = [ring.find(hash_of(key))[1] for key in data]
+    expected = [addresses[index] for index in found]
+
+    assert expected == continuum.lookup_many(keys)
+    assert expected == continuum.lookup_many(map(bytearray, data))
+    assert found == list(continuum.indexes(keys))
+    packed = ketama.Packed(b"".join(data), array("Q", accumulate(map(len, data), initial=0)))
+    assert found == list(continuum.indexes(packed))
+    assert data == list(packed)
+    groups: dict[str, list[bytes | str]] = {}
+    for key, address in zip(keys, expected, strict=True):
+        groups.setdefault(address, []).append(key)
+    given = continuum.group_by_server(keys)  # type: ignore[type-var]
+    assert groups == given
+    assert list(groups) == list(given)
+
+    for key in data[:5]:
+        order = list(dict.fromkeys(addresses[i] for i in ring.servers_from(hash_of(key))))
+        assert order == continuum.successors(key)
+        assert order[:count] == continuum.successors(key, count)
+        away = set(order[:count])
+        left = [address for address in order if address not in away]
+        assert (left[0] if left else None) == continuum.lookup(key, exclude=away)
 
 
 @given(LISTS, st.integers(0, 2**32 - 1), st.randoms())

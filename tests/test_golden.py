@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import md5
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,47 @@ WAYS: dict[str, Lookup] = {
     "ketama.get_server": lambda c, key: ketama.get_server(key, c),
     "lookup": lambda c, key: (c.get_server(key)[0], c.lookup(key)),
     "[key]": lambda c, key: (c.get_server(key)[0], c[key]),
+}
+
+
+def packed(keys: list[str], offsets: str) -> ketama.Packed:
+    """Make one buffer of keys, with offsets of an array type."""
+    data = [key.encode() for key in keys]
+    ends = accumulate(map(len, data), initial=0)
+    return ketama.Packed(b"".join(data), array(offsets, ends))
+
+
+def ungrouped(groups: dict[str, list[str]]) -> dict[str, str]:
+    return {key: address for address, keys in groups.items() for key in keys}
+
+
+def named(c: ketama.Continuum, indexes: Iterable[int]) -> list[str]:
+    return [c.servers[i].address for i in indexes]
+
+
+Batch = Callable[[ketama.Continuum, list[str]], list[str]]
+BATCHES: dict[str, Batch] = {
+    "lookup_many of a list": lambda c, keys: c.lookup_many(keys),
+    "lookup_many of a generator of bytes": lambda c, keys: c.lookup_many(
+        key.encode() for key in keys
+    ),
+    "lookup_many of bytearrays": lambda c, keys: c.lookup_many(
+        [bytearray(key.encode()) for key in keys]
+    ),
+    "lookup_many, one by one": lambda c, keys: [c.lookup_many((key,))[0] for key in keys],
+    "lookup_many, packed": lambda c, keys: c.lookup_many(packed(keys, "I")),
+    "group_by_server": lambda c, keys: [ungrouped(c.group_by_server(keys))[k] for k in keys],
+    "indexes": lambda c, keys: named(c, c.indexes(keys)),
+    "indexes, 4-byte offsets": lambda c, keys: named(c, c.indexes(packed(keys, "I"))),
+    "indexes, 8-byte offsets": lambda c, keys: named(c, c.indexes(packed(keys, "Q"))),
+    "indexes, signed offsets": lambda c, keys: named(c, c.indexes(packed(keys, "i"))),
+    "indexes, into 2 bytes": lambda c, keys: named(
+        c, c.indexes(keys, array("H", bytes(2 * len(keys))))
+    ),
+    "successors": lambda c, keys: [c.successors(key, 1)[0] for key in keys],
+    "lookup with an empty exclude": lambda c, keys: [
+        c.lookup(key, exclude=set()) or "" for key in keys
+    ],
 }
 
 
@@ -47,6 +90,15 @@ def test_lookups(name: str, way: str) -> None:
     ]
     assert len(expected) >= 200
     assert expected == [(key, *WAYS[way](continuum, key)) for key, _, _ in expected]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("way", BATCHES)
+def test_batches(name: str, way: str) -> None:
+    """Each way of asking for many keys gives the servers that libketama gave."""
+    continuum = ketama.Continuum(VECTORS / name / "ketama.servers")
+    keys, _, _, expected = map(list, zip(*rows(name, "lookups.tsv"), strict=True))
+    assert expected == BATCHES[way](continuum, keys)
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -89,6 +141,15 @@ def test_a_million_keys() -> None:
         key = str(number)
         output.update(b"%d %d %b\n" % (ketama.hashi(key), *_encoded(continuum.get_server(key))))
     assert output.hexdigest() == "5672b131391f5aa2b280936aec1eea74"
+
+
+def test_a_million_keys_at_once() -> None:
+    """In one batch each of the million keys has the server that it has alone."""
+    continuum = ketama.Continuum(VECTORS / "classic8" / "ketama.servers")
+    keys = [str(number) for number in range(1_000_000)]
+    alone = [continuum[key] for key in keys]
+    assert alone == continuum.lookup_many(keys)
+    assert alone == continuum.lookup_many(packed(keys, "Q"))
 
 
 def _encoded(found: tuple[int, str]) -> tuple[int, bytes]:

@@ -1,0 +1,162 @@
+/*
+ * _glue.c - what would take Python two calls, or a result that cffi has to allocate
+ *
+ * _build.py compiles this into ketama._ketama, and reads the marked part as it is.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "_speedups.h"
+#include "ketama.h"
+
+/* cffi: begin */
+
+/* A failure, copied in the call that met it: before the next one, a signal handler may
+ * meet another. */
+struct fault {
+    int status;
+    int system_errno;
+    uint64_t line;
+    char reason[512];
+};
+
+/* ketama_open, ketama_open_servers, ketama_refresh */
+int open_file(ketama_continuum *c, const char *path, unsigned flags,
+              struct fault *fault);
+int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
+                 struct fault *fault);
+int refresh(ketama_continuum c, ketama_continuum *newer, struct fault *fault);
+
+/* ketama_find, with the server's index in the high half and the point in the low one.
+ * Where there is no server to give there is an index that no server has, so that
+ * Python's own check of the index is the only one on the way. */
+#define DUE        18446744073709551615u /* ketama_due: roll first */
+#define NUL_IN_KEY 18446744073709551614u
+uint64_t find_now(ketama_continuum c, const void *key, size_t len);
+uint64_t find(ketama_continuum c, const void *key, size_t len);
+uint64_t find_text(ketama_continuum c, const void *key, size_t len); /* ends at a NUL */
+uint32_t find_index(ketama_continuum c, const void *key, size_t len);
+
+/* ketama_find_many of keys in one buffer: key i is from offsets[i] to offsets[i + 1],
+ * which are unsigned and 4 or 8 bytes wide; `out` gets indexes of 2 or 4 bytes. Returns
+ * `count`, or which key is out of bounds; then nothing was written. */
+size_t find_packed(ketama_continuum c, const void *data, size_t size,
+                   const void *offsets, int offset_width, size_t count, void *out,
+                   int out_width);
+
+/* Writes indexes of 4 bytes as indexes of 2 or 4. */
+void copy_indexes(const void *indexes, size_t count, void *out, int out_width);
+
+/* What the accelerator calls: the address of a struct speedups_functions. */
+uintptr_t speedups_functions(void);
+
+/* cffi: end */
+
+static int told(int status, struct fault *fault)
+{
+    if (status < 0) {
+        const ketama_failure *last = ketama_last_failure();
+        fault->status = status;
+        fault->system_errno = last->system_errno;
+        fault->line = last->line;
+        snprintf(fault->reason, sizeof fault->reason, "%s", last->reason);
+    }
+    return status;
+}
+
+int open_file(ketama_continuum *c, const char *path, unsigned flags, struct fault *fault)
+{
+    return told(ketama_open(c, path, flags), fault);
+}
+
+int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
+                 struct fault *fault)
+{
+    return told(ketama_open_servers(c, servers, count), fault);
+}
+
+int refresh(ketama_continuum c, ketama_continuum *newer, struct fault *fault)
+{
+    return told(ketama_refresh(c, newer), fault);
+}
+
+uint64_t find_now(ketama_continuum c, const void *key, size_t len)
+{
+    uint32_t point, server = ketama_find(c, key, len, &point);
+    return (uint64_t)server << 32 | point;
+}
+
+uint64_t find(ketama_continuum c, const void *key, size_t len)
+{
+    return ketama_due(c) ? DUE : find_now(c, key, len);
+}
+
+uint64_t find_text(ketama_continuum c, const void *key, size_t len)
+{
+    return memchr(key, 0, len) != NULL ? NUL_IN_KEY : find(c, key, len);
+}
+
+uint32_t find_index(ketama_continuum c, const void *key, size_t len)
+{
+    return ketama_due(c) ? UINT32_MAX : ketama_find(c, key, len, NULL);
+}
+
+static uint64_t offset_at(const void *offsets, int width, size_t i)
+{
+    return width == 4 ? ((const uint32_t *)offsets)[i] : ((const uint64_t *)offsets)[i];
+}
+
+size_t find_packed(ketama_continuum c, const void *data, size_t size,
+                   const void *offsets, int offset_width, size_t count, void *out,
+                   int out_width)
+{
+    enum { BATCH = 256 };
+    ketama_key keys[BATCH];
+    uint32_t servers[BATCH];
+    uint64_t from = offset_at(offsets, offset_width, 0), to;
+
+    for (size_t i = 0; i < count; i++, from = to) {
+        to = offset_at(offsets, offset_width, i + 1);
+        if (from > to || to > size)
+            return i;
+    }
+    for (size_t done = 0, some; done < count; done += some) {
+        some = count - done < BATCH ? count - done : BATCH;
+        for (size_t i = 0; i < some; i++) {
+            from = offset_at(offsets, offset_width, done + i);
+            to = offset_at(offsets, offset_width, done + i + 1);
+            /* Once more: another thread may write to them meanwhile. */
+            bool good = from <= to && to <= size;
+            keys[i].bytes = good ? (const char *)data + from : NULL;
+            keys[i].len = good ? (size_t)(to - from) : 0;
+        }
+        ketama_find_many(c, keys, some, servers, NULL);
+        copy_indexes(servers, some, (char *)out + done * (size_t)out_width, out_width);
+    }
+    return count;
+}
+
+void copy_indexes(const void *indexes, size_t count, void *out, int out_width)
+{
+    if (out_width == 4) {
+        memcpy(out, indexes, count * 4);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint32_t index;
+        memcpy(&index, (const char *)indexes + 4 * i, sizeof index);
+        ((uint16_t *)out)[i] = (uint16_t)index;
+    }
+}
+
+uintptr_t speedups_functions(void)
+{
+    static const struct speedups_functions functions = {
+        .size = sizeof functions,
+        .find = ketama_find,
+        .find_many = ketama_find_many,
+        .due = ketama_due,
+    };
+    return (uintptr_t)&functions;
+}

@@ -1,0 +1,468 @@
+/*
+ * _speedups.c - ketama.lookups.Lookups for CPython, without cffi's share of the time
+ *
+ * A class with the same methods, for keys that are str or bytes in lists and tuples.
+ * Whatever else comes, it hands to the methods of the class in lookups.py, which know
+ * every case and every error. Written for the limited API, so one binary serves all
+ * versions from 3.10 on.
+ *
+ * Nothing here is guarded against a second thread, but by the GIL; builds of CPython
+ * without one do without this module.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <string.h>
+
+#include "_speedups.h"
+
+/* The process's own: set once, when the module makes its class. */
+static const struct speedups_functions *functions;
+static PyObject *slow;   /* the class in lookups.py */
+static PyObject *packed; /* the class of packed keys, which only that one knows */
+
+typedef struct {
+    PyObject_HEAD PyObject
+        *now; /* what Python calls _now: (handle, addresses, pointer), or NULL */
+    PyObject *addresses; /* borrowed from it */
+    ketama_continuum c;  /* as long as the handle lives */
+} Lookups;
+
+/* ---- The version in use */
+
+static PyObject *get_now(PyObject *object, void *closure)
+{
+    Lookups *self = (Lookups *)object;
+    (void)closure;
+    if (self->now == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_now");
+        return NULL;
+    }
+    Py_INCREF(self->now);
+    return self->now;
+}
+
+static int set_now(PyObject *object, PyObject *value, void *closure)
+{
+    Lookups *self = (Lookups *)object;
+    PyObject *handle, *addresses, *old = self->now;
+    unsigned long long pointer;
+    (void)closure;
+
+    if (value == NULL || !PyTuple_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "_now must be a tuple");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(value, "OO!K", &handle, &PyTuple_Type, &addresses, &pointer))
+        return -1;
+    Py_INCREF(value);
+    self->now = value;
+    self->addresses = addresses;
+    self->c = (ketama_continuum)(uintptr_t)pointer;
+    Py_XDECREF(old); /* last, for it may run whatever code */
+    return 0;
+}
+
+/* Refreshes where that is due. False: an exception is set. */
+static int is_ready(Lookups *self)
+{
+    if (self->now == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_now");
+        return 0;
+    }
+    if (functions->due(self->c)) {
+        PyObject *now = PyObject_CallMethod((PyObject *)self, "_roll_quietly", NULL);
+        if (now == NULL)
+            return 0;
+        Py_DECREF(now);
+    }
+    return 1;
+}
+
+/* ---- One key */
+
+/* False: the key is neither str nor bytes, or cannot be encoded. No exception is set. */
+static int read_key(PyObject *object, ketama_key *key)
+{
+    Py_ssize_t len;
+    if (PyUnicode_Check(object)) {
+        key->bytes = PyUnicode_AsUTF8AndSize(object, &len);
+        if (key->bytes == NULL) {
+            PyErr_Clear();
+            return 0;
+        }
+    } else if (PyBytes_Check(object)) {
+        key->bytes = PyBytes_AsString(object);
+        len = PyBytes_Size(object);
+    } else {
+        return 0;
+    }
+    key->len = (size_t)len;
+    return 1;
+}
+
+/* Calls a method of the class in lookups.py. */
+static PyObject *slowly(const char *name, PyObject *self, PyObject *const *args,
+                        Py_ssize_t count, PyObject *names)
+{
+    Py_ssize_t named = names != NULL ? PyTuple_Size(names) : 0;
+    PyObject *method = PyObject_GetAttrString(slow, name), *result = NULL;
+    PyObject *tuple = PyTuple_New(count + 1), *dict = named > 0 ? PyDict_New() : NULL;
+
+    if (method == NULL || tuple == NULL || (named > 0 && dict == NULL))
+        goto out;
+    Py_INCREF(self);
+    if (PyTuple_SetItem(tuple, 0, self) != 0)
+        goto out;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        Py_INCREF(args[i]);
+        if (PyTuple_SetItem(tuple, i + 1, args[i]) != 0)
+            goto out;
+    }
+    for (Py_ssize_t i = 0; i < named; i++)
+        if (PyDict_SetItem(dict, PyTuple_GetItem(names, i), args[count + i]) != 0)
+            goto out;
+    result = PyObject_Call(method, tuple, dict);
+out:
+    Py_XDECREF(method);
+    Py_XDECREF(tuple);
+    Py_XDECREF(dict);
+    return result;
+}
+
+static PyObject *address_of(Lookups *self, uint32_t server)
+{
+    PyObject *address = PyTuple_GetItem(self->addresses, (Py_ssize_t)server);
+    Py_XINCREF(address);
+    return address;
+}
+
+static PyObject *lookup(PyObject *object, PyObject *const *args, Py_ssize_t count,
+                        PyObject *names)
+{
+    Lookups *self = (Lookups *)object;
+    ketama_key key;
+
+    if (count != 1 || names != NULL || !read_key(args[0], &key))
+        return slowly("lookup", object, args, count, names);
+    if (!is_ready(self))
+        return NULL;
+    return address_of(self, functions->find(self->c, key.bytes, key.len, NULL));
+}
+
+static PyObject *subscript(PyObject *self, PyObject *key)
+{
+    return lookup(self, &key, 1, NULL);
+}
+
+static PyObject *point_and_address(Lookups *self, const ketama_key *key)
+{
+    uint32_t point, server;
+    PyObject *pair, *number, *address;
+
+    if (!is_ready(self))
+        return NULL;
+    /* Made first, for the processor does this while it hashes. */
+    pair = PyTuple_New(2);
+    server = functions->find(self->c, key->bytes, key->len, &point);
+    number = PyLong_FromUnsignedLong(point);
+    address = address_of(self, server);
+    if (address == NULL || number == NULL || pair == NULL) {
+        Py_XDECREF(address);
+        Py_XDECREF(number);
+        Py_XDECREF(pair);
+        return NULL;
+    }
+    PyTuple_SetItem(pair, 0, number);
+    PyTuple_SetItem(pair, 1, address);
+    return pair;
+}
+
+static PyObject *get_server(PyObject *object, PyObject *argument)
+{
+    ketama_key key;
+    if (!read_key(argument, &key) || memchr(key.bytes, '\0', key.len) != NULL)
+        return slowly("get_server", object, &argument, 1, NULL);
+    return point_and_address((Lookups *)object, &key);
+}
+
+static PyObject *meet(PyObject *object, PyObject *argument)
+{
+    ketama_key key;
+    if (!read_key(argument, &key))
+        return slowly("_meet", object, &argument, 1, NULL);
+    return point_and_address((Lookups *)object, &key);
+}
+
+/* ---- Many keys */
+
+enum {
+    FEW = 128,   /* so many are found without allocating */
+    LONG = 4096, /* so many take long enough to let other threads run meanwhile */
+};
+
+struct batch {
+    PyObject *items; /* a tuple, so that nobody else's change of a list matters */
+    Py_ssize_t count;
+    PyObject *now, *addresses; /* one version for all of them */
+    uint32_t *servers;         /* the answers */
+    ketama_key *keys;
+    uint32_t few_servers[FEW];
+    ketama_key few_keys[FEW];
+};
+
+static void batch_free(struct batch *batch)
+{
+    if (batch->count > FEW) {
+        PyMem_Free(batch->servers);
+        PyMem_Free(batch->keys);
+    }
+    Py_XDECREF(batch->items);
+    Py_XDECREF(batch->now);
+}
+
+enum found { FOUND, NOT_FOR_US, FAILED };
+
+/* Finds all; NOT_FOR_US: there is a key among them that lookups.py has to look at, and
+ * batch->items is what to give it. */
+static enum found find_batch(Lookups *self, PyObject *keys, struct batch *batch)
+{
+    ketama_continuum c;
+
+    batch->items = batch->now = NULL;
+    batch->count = 0;
+    if (PyUnicode_Check(keys) || PyBytes_Check(keys) || PyByteArray_Check(keys) ||
+        PyMemoryView_Check(keys) || (PyObject *)Py_TYPE(keys) == packed) {
+        Py_INCREF(keys);
+        batch->items = keys;
+        return NOT_FOR_US;
+    }
+    batch->items = PySequence_Tuple(keys);
+    if (batch->items == NULL)
+        return FAILED;
+    batch->count = PyTuple_Size(batch->items);
+    batch->keys = batch->few_keys;
+    batch->servers = batch->few_servers;
+    if (batch->count > FEW) {
+        batch->keys = PyMem_Malloc((size_t)batch->count * sizeof *batch->keys);
+        batch->servers = PyMem_Malloc((size_t)batch->count * sizeof *batch->servers);
+        if (batch->keys == NULL || batch->servers == NULL) {
+            PyErr_NoMemory();
+            return FAILED;
+        }
+    }
+    for (Py_ssize_t i = 0; i < batch->count; i++)
+        if (!read_key(PyTuple_GetItem(batch->items, i), &batch->keys[i]))
+            return NOT_FOR_US;
+    if (!is_ready(self))
+        return FAILED;
+    Py_INCREF(self->now);
+    batch->now = self->now;
+    batch->addresses = self->addresses;
+    c = self->c;
+    if (batch->count < LONG) {
+        functions->find_many(c, batch->keys, (size_t)batch->count, batch->servers, NULL);
+    } else {
+        Py_BEGIN_ALLOW_THREADS functions->find_many(c, batch->keys, (size_t)batch->count,
+                                                    batch->servers, NULL);
+        Py_END_ALLOW_THREADS
+    }
+    return FOUND;
+}
+
+/* Finds the keys and makes the result of the batch, or has lookups.py do both. */
+static PyObject *answer(const char *name, PyObject *self, PyObject *keys,
+                        PyObject *(*make)(const struct batch *))
+{
+    struct batch batch;
+    enum found found = find_batch((Lookups *)self, keys, &batch);
+    PyObject *result = found == FOUND        ? make(&batch)
+                       : found == NOT_FOR_US ? slowly(name, self, &batch.items, 1, NULL)
+                                             : NULL;
+    batch_free(&batch);
+    return result;
+}
+
+static PyObject *address_in(const struct batch *batch, Py_ssize_t i)
+{
+    return PyTuple_GetItem(batch->addresses, (Py_ssize_t)batch->servers[i]);
+}
+
+static PyObject *make_addresses(const struct batch *batch)
+{
+    PyObject *list = PyList_New(batch->count);
+    for (Py_ssize_t i = 0; list != NULL && i < batch->count; i++) {
+        PyObject *address = address_in(batch, i);
+        Py_XINCREF(address);
+        if (address == NULL || PyList_SetItem(list, i, address) != 0)
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+static PyObject *make_groups(const struct batch *batch)
+{
+    PyObject *groups = PyDict_New();
+    for (Py_ssize_t i = 0; groups != NULL && i < batch->count; i++) {
+        PyObject *address = address_in(batch, i);
+        PyObject *group = address ? PyDict_GetItemWithError(groups, address) : NULL;
+        int good = group != NULL;
+        if (address != NULL && group == NULL && !PyErr_Occurred()) {
+            group = PyList_New(0);
+            good = group != NULL && PyDict_SetItem(groups, address, group) == 0;
+            Py_XDECREF(group); /* the dict has it */
+        }
+        if (!good || PyList_Append(group, PyTuple_GetItem(batch->items, i)) != 0)
+            Py_CLEAR(groups);
+    }
+    return groups;
+}
+
+static PyObject *make_indexes(const struct batch *batch)
+{
+    return PyBytes_FromStringAndSize((const char *)batch->servers,
+                                     batch->count * (Py_ssize_t)sizeof *batch->servers);
+}
+
+static PyObject *lookup_many(PyObject *self, PyObject *keys)
+{
+    return answer("lookup_many", self, keys, make_addresses);
+}
+
+static PyObject *group_by_server(PyObject *self, PyObject *keys)
+{
+    return answer("group_by_server", self, keys, make_groups);
+}
+
+static PyObject *index_each(PyObject *self, PyObject *keys)
+{
+    return answer("_index_each", self, keys, make_indexes);
+}
+
+/* ---- The class */
+
+static int traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((Lookups *)self)->now);
+    return 0;
+}
+
+static int clear(PyObject *self)
+{
+    Py_CLEAR(((Lookups *)self)->now);
+    return 0;
+}
+
+static void dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    PyObject_GC_UnTrack(self);
+    (void)clear(self);
+    release(self);
+    Py_DECREF(type);
+}
+
+static PyGetSetDef getset[] = {{"_now", get_now, set_now, NULL, NULL}, {0}};
+
+#define METHOD(function) (PyCFunction)(void (*)(void))(function)
+
+/* ml_doc is the signature, until take_docs() puts the text behind it. */
+static PyMethodDef methods[] = {
+    {"lookup", METHOD(lookup), METH_FASTCALL | METH_KEYWORDS,
+     "($self, key, exclude=None)"},
+    {"get_server", get_server, METH_O, "($self, key, /)"},
+    {"_meet", meet, METH_O, "($self, key, /)"},
+    {"lookup_many", lookup_many, METH_O, "($self, keys, /)"},
+    {"group_by_server", group_by_server, METH_O, "($self, keys, /)"},
+    {"_index_each", index_each, METH_O, "($self, keys, /)"},
+    {0},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "What ketama.lookups.Lookups is, in C."},
+    {Py_tp_traverse, traverse},
+    {Py_tp_clear, clear},
+    {Py_tp_dealloc, dealloc},
+    {Py_tp_getset, getset},
+    {Py_tp_methods, methods},
+    {Py_mp_subscript, subscript},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {
+    .name = "ketama._speedups.Lookups",
+    .basicsize = sizeof(Lookups),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = slots,
+};
+
+/* Each method is documented once, in lookups.py; its text is kept for good. */
+static int take_docs(void)
+{
+    for (PyMethodDef *method = methods; method->ml_name != NULL; method++) {
+        PyObject *slow_method = PyObject_GetAttrString(slow, method->ml_name), *text;
+        if (slow_method == NULL)
+            return -1;
+        text = PyObject_GetAttrString(slow_method, "__doc__");
+        Py_DECREF(slow_method);
+        if (text == NULL)
+            return -1;
+        PyObject *whole = PyUnicode_FromFormat("%s%s\n--\n\n%S", method->ml_name,
+                                               method->ml_doc, text);
+        Py_DECREF(text);
+        if (whole == NULL)
+            return -1;
+        method->ml_doc =
+            PyUnicode_AsUTF8AndSize(whole, NULL); /* lives on with `whole` */
+        if (method->ml_doc == NULL)
+            return -1;
+    }
+    return 0;
+}
+
+static PyObject *make_class(PyObject *module, PyObject *args)
+{
+    static PyObject *made;
+    unsigned long long address;
+    (void)module;
+
+    if (made == NULL) {
+        if (!PyArg_ParseTuple(args, "KOO:make_class", &address, &slow, &packed))
+            return NULL;
+        functions = (const struct speedups_functions *)(uintptr_t)address;
+        if (functions->size != sizeof *functions) {
+            PyErr_SetString(PyExc_ImportError,
+                            "_speedups and _ketama are of two builds");
+            return NULL;
+        }
+        Py_INCREF(slow);
+        Py_INCREF(packed);
+        if (take_docs() != 0)
+            return NULL;
+        made = PyType_FromSpec(&spec);
+    }
+    Py_XINCREF(made);
+    return made;
+}
+
+static PyMethodDef functions_of_module[] = {
+    {"make_class", make_class, METH_VARARGS,
+     "make_class(functions, slow, packed, /)\n--\n\n"
+     "Make the class, which calls these C functions, and `slow` for what it has not."},
+    {0},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "ketama._speedups",
+    .m_doc = "Lookups without cffi's share of the time.",
+    .m_size = -1,
+    .m_methods = functions_of_module,
+};
+
+PyMODINIT_FUNC PyInit__speedups(void)
+{
+    return PyModule_Create(&definition);
+}

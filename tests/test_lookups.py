@@ -1,0 +1,539 @@
+"""Lookups of many keys, successors, exclusion, and the two implementations of lookups."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from needs import need_module
+
+import ketama
+from ketama.lookups import Lookups, fastest
+
+SERVERS = [(f"10.0.0.{number}:11211", 100 + number) for number in range(1, 21)]
+ACCELERATED = os.environ.get("KETAMA_SPEEDUPS") != "0"
+
+Many = Callable[[ketama.Continuum, Any], Any]
+MANY: dict[str, Many] = {
+    "lookup_many": lambda c, keys: c.lookup_many(keys),
+    "group_by_server": lambda c, keys: c.group_by_server(keys),
+    "indexes": lambda c, keys: c.indexes(keys),
+}
+every_way = pytest.mark.parametrize("many", MANY.values(), ids=MANY)
+
+
+@pytest.fixture
+def continuum() -> ketama.Continuum:
+    return ketama.Continuum(SERVERS)
+
+
+# ---- Two implementations
+
+
+def test_the_accelerator_is_in_use() -> None:
+    """Lookups are the accelerator's, unless the environment says otherwise."""
+    base = ketama.Continuum.__mro__[1]
+    assert ("ketama._speedups" if ACCELERATED else "ketama.lookups") == base.__module__
+    assert base is fastest()
+
+
+@pytest.mark.skipif(not ACCELERATED, reason="there is only one implementation in this run")
+def test_the_accelerator_has_the_same_face() -> None:
+    """It has the same methods, with the same parameters and texts, and no others."""
+    theirs = {name for name in vars(Lookups) if not name.startswith("__")}
+    base = ketama.Continuum.__mro__[1]
+    assert {name for name in vars(base) if not name.startswith("__")} == theirs
+    for name in theirs - {"_now"}:
+        ours, other = getattr(base, name), getattr(Lookups, name)
+        assert inspect.getdoc(ours) == inspect.getdoc(other)
+        assert list(inspect.signature(ours).parameters) == list(
+            inspect.signature(other).parameters
+        )
+
+
+@pytest.mark.skipif(not ACCELERATED, reason="there is only one implementation in this run")
+def test_without_the_accelerator() -> None:
+    """Where the accelerator is missing, cffi does all the work."""
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        "sys.modules['ketama._speedups'] = None\n"
+        "import ketama\n"
+        "print(ketama.Continuum.__mro__[1].__module__, ketama.Continuum(['a:1'])['key'])\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("ketama.lookups a:1\n", "")
+
+
+def test_before_init() -> None:
+    """A Continuum whose __init__ was not called raises, whatever is asked of it."""
+    unborn = ketama.Continuum.__new__(ketama.Continuum)
+    for ask in (
+        lambda: unborn.lookup("key"),
+        lambda: unborn["key"],
+        lambda: unborn.get_server("key"),
+        lambda: unborn.lookup_many(["key"]),
+        lambda: unborn.group_by_server(["key"]),
+        lambda: unborn.indexes(["key"]),
+        lambda: unborn.successors("key"),
+        lambda: unborn._now,
+    ):
+        with pytest.raises(AttributeError, match="_now"):
+            ask()
+
+
+def test_a_version_must_be_one(continuum: ketama.Continuum) -> None:
+    """What is no version can't be put in the place of one, where that would be fatal."""
+    if not ACCELERATED:
+        pytest.skip("Python itself is never in danger")
+    for wrong in (None, (), (1, 2, 3), (object(), ("a",), "x"), "abc"):
+        with pytest.raises(TypeError):
+            continuum._now = wrong  # type: ignore[assignment]
+    with pytest.raises(TypeError):
+        del continuum._now
+    assert continuum.lookup("key") == ketama.Continuum(SERVERS).lookup("key")
+
+
+def test_nothing_leaks(continuum: ketama.Continuum) -> None:
+    """Keys and addresses have as many references after lookups as before."""
+    keys: list[Any] = ["a" * 30, b"b" * 30, bytearray(b"c"), "d" * 29]
+    addresses = continuum._now[1]
+
+    def counts() -> list[int]:
+        return [sys.getrefcount(held) for held in (continuum._now, *keys, *addresses)]
+
+    def work() -> None:
+        for some in (keys, keys[:2] * 200, [1], [*keys[:2], None]):
+            for many in MANY.values():
+                try:
+                    many(continuum, some)
+                except TypeError:
+                    continue
+        for key in keys:
+            continuum.lookup(key, exclude={continuum.lookup(key)})
+            continuum.get_server(key)
+            continuum[key]
+
+    before = counts()
+    for _ in range(50):
+        work()
+    assert before == counts()
+
+
+def test_continua_are_collected() -> None:
+    """A Continuum in a cycle of references is freed by the garbage collector."""
+    import gc
+    import weakref
+
+    class Pool(ketama.Continuum):
+        itself: Pool
+
+    pool = Pool(SERVERS)
+    pool.itself = pool
+    gone = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert gone() is None
+
+
+# ---- Batches
+
+
+@every_way
+@pytest.mark.parametrize("kind", [list, tuple, iter, dict.fromkeys, lambda keys: (*keys,)])
+def test_iterables(continuum: ketama.Continuum, many: Many, kind: Callable[..., Any]) -> None:
+    """Keys come from any iterable, each once."""
+    keys = [f"key{number}" for number in range(300)]
+    assert many(continuum, keys) == many(continuum, kind(keys))
+
+
+@every_way
+def test_no_keys(continuum: ketama.Continuum, many: Many) -> None:
+    """An empty batch has an empty answer."""
+    nothings: list[Any] = [[], (), iter([]), {}, ketama.Packed(b"", array("I", [0]))]
+    for nothing in nothings:
+        assert len(many(continuum, nothing)) == 0
+
+
+@every_way
+@pytest.mark.parametrize(
+    "count", [1, 2, 3, 4, 19, 20, 33, 127, 128, 129, 300, 4095, 4096, 5000]
+)
+def test_all_sizes(continuum: ketama.Continuum, many: Many, count: int) -> None:
+    """However many keys there are, each has the answer that it has alone."""
+    keys: list[str | bytes] = [f"{number:0{number % 70}}" for number in range(count)]
+    keys[count // 2] = b"some bytes \0\xff"
+    alone = [continuum[key] for key in keys]
+    answer = many(continuum, keys)
+    if isinstance(answer, dict):
+        assert {
+            address: [k for k, a in zip(keys, alone, strict=True) if a == address]
+            for address in alone
+        } == answer
+    elif isinstance(answer, array):
+        assert alone == [SERVERS[index][0] for index in answer]
+    else:
+        assert alone == answer
+
+
+def test_grouped_keys_are_the_objects_given(continuum: ketama.Continuum) -> None:
+    """A group has the very objects, equal ones as often as they came, in their order."""
+    keys = ["b", b"b", "a", "b", bytearray(b"b"), memoryview(b"b")]
+    groups = continuum.group_by_server(keys)  # type: ignore[type-var]
+    assert [id(key) for key in keys if key != "a"] == [
+        id(key) for key in groups[continuum["b"]] if key != "a"
+    ]
+    assert continuum.group_by_server(ketama.Packed(b"ab", array("I", [0, 1, 2]))) == {
+        continuum[key]: [key] for key in (b"a", b"b")
+    }
+
+
+@every_way
+@pytest.mark.parametrize("wrong", [None, 7, 1.5, ["a"], object()])
+@pytest.mark.parametrize("at", [0, 1, 150])
+def test_a_key_of_a_wrong_type(
+    continuum: ketama.Continuum, many: Many, wrong: object, at: int
+) -> None:
+    """The error names the position and the type."""
+    keys: list[object] = ["key"] * 200
+    keys[at] = wrong
+    message = f"keys[{at}] must be str, bytes, bytearray or memoryview, not "
+    with pytest.raises(TypeError) as caught:
+        many(continuum, iter(keys))
+    assert message + type(wrong).__name__ == str(caught.value)
+
+
+@every_way
+def test_a_key_that_is_no_text(continuum: ketama.Continuum, many: Many) -> None:
+    """A lone surrogate has no UTF-8; the error names the position."""
+    with pytest.raises(UnicodeEncodeError, match=r"surrogates not allowed, in keys\[2\]"):
+        many(continuum, ["a", "b", "\ud800"])
+    with pytest.raises(UnicodeEncodeError, match=r"surrogates not allowed$"):
+        continuum.lookup("\ud800")
+
+
+@every_way
+@pytest.mark.parametrize("key", ["key", b"key", bytearray(b"key"), memoryview(b"key")])
+def test_one_key_is_not_many(continuum: ketama.Continuum, many: Many, key: object) -> None:
+    """A key in the place of keys is refused, and not taken for its letters."""
+    with pytest.raises(TypeError, match="this is one key"):
+        many(continuum, key)
+
+
+@every_way
+def test_no_iterable(continuum: ketama.Continuum, many: Many) -> None:
+    """What can't be iterated over is a TypeError."""
+    with pytest.raises(TypeError, match="'int' object is not iterable"):
+        many(continuum, 7)
+
+
+@every_way
+def test_an_iterable_that_fails(continuum: ketama.Continuum, many: Many) -> None:
+    """An iterable's own exception comes through."""
+
+    def keys() -> Iterator[str]:
+        yield "a"
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        many(continuum, keys())
+
+
+def test_a_batch_sees_one_version(tmp_path: Path) -> None:
+    """While another thread rolls, each batch is answered by one file's servers alone."""
+    path = tmp_path / "ketama.servers"
+    names = ["old", "new"]
+    path.write_text("".join(f"old{number}:1 1\n" for number in range(10)))
+    continuum = ketama.Continuum(path)
+    keys = [f"key{number}" for number in range(5000)]
+    stop = threading.Event()
+
+    def edit() -> None:
+        for turn in range(1, 10_000):
+            if stop.is_set():
+                return
+            other = tmp_path / "other"
+            other.write_text("".join(f"{names[turn % 2]}{n}:1 1\n" for n in range(10)))
+            other.replace(path)
+            continuum.roll()
+
+    editor = threading.Thread(target=edit)
+    editor.start()
+    seen: set[str] = set()
+    try:
+        deadline = time.monotonic() + 60
+        while seen != {"old", "new"} and time.monotonic() < deadline:
+            for _ in range(20):
+                batch = {address[:3] for address in continuum.lookup_many(keys)}
+                assert len(batch) == 1
+                seen |= batch
+                assert len({address[:3] for address in continuum.group_by_server(keys)}) == 1
+    finally:
+        stop.set()
+        editor.join()
+    assert seen == {"old", "new"}
+
+
+@every_way
+def test_batches_follow(tmp_path: Path, many: Many) -> None:
+    """With auto_roll a batch, too, takes up a file that has changed."""
+    path = tmp_path / "ketama.servers"
+    path.write_text("a:1 1\n")
+    continuum = ketama.Continuum(path, auto_roll=1e-9)
+    many(continuum, ["key"])
+    path.write_text("b:1 1\nc:1 1\n")
+    deadline = time.monotonic() + 10
+    while continuum.generation == 1 and time.monotonic() < deadline:
+        many(continuum, ["key"])
+    assert continuum.generation == 2
+    assert [server.address for server in continuum.servers] == ["b:1", "c:1"]
+
+
+def test_a_list_that_changes_meanwhile(continuum: ketama.Continuum) -> None:
+    """A thread that empties the list does no harm to a batch under way."""
+    keys = [f"key{number}" for number in range(50_000)]
+    expected = continuum.lookup_many(keys)
+    for _ in range(20):
+        changing = list(keys)
+        emptier = threading.Thread(target=changing.clear)
+        emptier.start()
+        found = continuum.lookup_many(changing)
+        emptier.join()
+        assert found in ([], expected)
+
+
+# ---- Packed keys and outputs
+
+KEYS = ["one", "two", "", "three"]
+PACKED = b"onetwothree", [0, 3, 6, 6, 11]
+
+
+@pytest.mark.parametrize("kind", ["i", "I", "l", "L", "q", "Q"])
+@pytest.mark.parametrize("data", [bytes, bytearray, memoryview, lambda data: array("B", data)])
+def test_packed(continuum: ketama.Continuum, kind: str, data: Callable[[bytes], Any]) -> None:
+    """Offsets of each width, and data of each kind, give the keys that they stand for."""
+    keys = ketama.Packed(data(PACKED[0]), array(kind, PACKED[1]))
+    assert len(keys) == 4
+    assert [key.encode() for key in KEYS] == list(keys)
+    assert repr(keys) == "<ketama.Packed of 4 keys>"
+    assert list(continuum.indexes(KEYS)) == list(continuum.indexes(keys))
+    assert continuum.lookup_many(KEYS) == continuum.lookup_many(keys)
+
+
+def test_a_slice_of_packed_keys(continuum: ketama.Continuum) -> None:
+    """Offsets need not begin at 0, nor end with the data."""
+    keys = ketama.Packed(b"..onetwo..", array("I", [2, 5, 8]))
+    assert continuum.lookup_many(["one", "two"]) == continuum.lookup_many(keys)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "message"),
+    [
+        ([0, 3, 12], r"keys\[1\] is from offset 3 to 12, and the data has 11 bytes"),
+        ([0, 3, 2], r"keys\[1\] is from offset 3 to 2, and"),
+        ([12, 12], r"keys\[0\] is from offset 12 to 12, and"),
+        ([-1, 3], r"keys\[0\] is from offset -1 to 3, and"),
+        ([0, 3, -1], r"keys\[1\] is from offset 3 to -1, and"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["i", "q"])
+def test_offsets_that_lead_astray(
+    continuum: ketama.Continuum, offsets: list[int], message: str, kind: str
+) -> None:
+    """Wrong offsets are an error that names the key, and `out` is left as it was."""
+    keys = ketama.Packed(b"onetwothree", array(kind, offsets))
+    out = array("I", [77] * len(keys))
+    with pytest.raises(ValueError, match=message):
+        continuum.indexes(keys, out)
+    assert out == array("I", [77] * len(keys))
+    with pytest.raises(ValueError, match=message):
+        continuum.lookup_many(keys)
+
+
+@pytest.mark.parametrize(
+    ("data", "offsets", "error", "message"),
+    [
+        ("text", array("I", [0]), TypeError, "data must have a buffer, and str has none"),
+        (b"", [0], TypeError, "offsets must have a buffer, and list has none"),
+        (b"", b"\0\0\0\0", TypeError, "offsets must be integers of 4 or 8 bytes"),
+        (b"", array("H", [0]), TypeError, "offsets must be integers of 4 or 8 bytes"),
+        (b"", array("f", [0]), TypeError, "offsets must be integers of 4 or 8 bytes"),
+        (b"", array("I"), ValueError, "at least one"),
+        (memoryview(b"abcd")[::2], array("I", [0]), TypeError, "data must be contiguous"),
+        (b"", memoryview(array("I", [0, 1, 2]))[::2], TypeError, "must be contiguous"),
+        (b"", memoryview(bytes(16)).cast("I", (2, 2)), TypeError, "in one dimension"),
+    ],
+)
+def test_what_is_not_packed(
+    data: object, offsets: object, error: type[Exception], message: str
+) -> None:
+    """Buffers of another kind are refused when they are put together."""
+    with pytest.raises(error, match=message):
+        ketama.Packed(data, offsets)
+
+
+@pytest.mark.parametrize("kind", ["H", "I"])
+@pytest.mark.parametrize("keys", [KEYS, ketama.Packed(PACKED[0], array("I", PACKED[1]))])
+def test_out(continuum: ketama.Continuum, kind: str, keys: Any) -> None:
+    """Indexes are written to `out`, which is what comes back."""
+    out = array(kind, [9] * 4)
+    assert out is continuum.indexes(keys, out)
+    assert list(continuum.indexes(keys)) == list(out)
+    part = memoryview(array(kind, [9] * 6))[1:5]
+    continuum.indexes(keys, out=part)
+    assert [9, *out, 9] == list(part.obj)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("keys", [KEYS, ketama.Packed(PACKED[0], array("I", PACKED[1]))])
+@pytest.mark.parametrize(
+    ("out", "error", "message"),
+    [
+        (array("I", [7] * 3), ValueError, "out has 3 items, and there are 4 keys"),
+        (array("H", [7] * 5), ValueError, "out has 5 items, and there are 4 keys"),
+        (array("Q", [7] * 4), TypeError, "writable array of uint32 or uint16, not array"),
+        (array("i", [7] * 4), TypeError, "writable array of uint32 or uint16"),
+        (bytearray(16), TypeError, "writable array of uint32 or uint16, not bytearray"),
+        (memoryview(bytes(16)).cast("I"), TypeError, "writable array of uint32 or uint16"),
+        ([0] * 4, TypeError, "writable array of uint32 or uint16, not list"),
+        (memoryview(array("I", [7] * 8))[::2], TypeError, "must be contiguous"),
+        (memoryview(bytearray(16)).cast("I", (2, 2)), TypeError, "in one dimension"),
+    ],
+)
+def test_an_out_that_does_not_fit(
+    continuum: ketama.Continuum, keys: Any, out: Any, error: type[Exception], message: str
+) -> None:
+    """Another length, type or shape is an error, and nothing is written."""
+    before = bytes(memoryview(out)) if not isinstance(out, list) else out
+    with pytest.raises(error, match=message):
+        continuum.indexes(keys, out)
+    assert before == (bytes(memoryview(out)) if not isinstance(out, list) else out)
+
+
+def test_more_servers_than_two_bytes_count() -> None:
+    """65,536 servers have indexes of 16 bits, 65,537 do not."""
+    keys = ketama.Packed(b"key", array("I", [0, 3]))
+    names = [f"s{number}" for number in range(65_537)]
+    fits, exceeds = ketama.Continuum(names[:-1]), ketama.Continuum(names)
+    out = array("H", [7])
+    assert list(fits.indexes(keys)) == list(fits.indexes(keys, out))
+    out[0] = 7
+    with pytest.raises(ValueError, match="16 bits for an index, and there are 65537 servers"):
+        exceeds.indexes(keys, out)
+    assert out[0] == 7
+
+
+def test_numpy(continuum: ketama.Continuum) -> None:
+    """NumPy arrays are offsets, data and output, and what comes back is an array to NumPy."""
+    np = need_module("numpy")
+    data = np.frombuffer(PACKED[0], dtype=np.uint8)
+    for dtype in (np.int32, np.uint32, np.int64, np.uint64):
+        keys = ketama.Packed(data, np.array(PACKED[1], dtype=dtype))
+        for out in (np.zeros(4, np.uint32), np.zeros(4, np.uint16)):
+            assert out is continuum.indexes(keys, out)
+            assert list(continuum.indexes(KEYS)) == out.tolist()
+    assert np.asarray(continuum.indexes(KEYS)).dtype == np.uint32
+
+
+def test_arrow(continuum: ketama.Continuum) -> None:
+    """The buffers of Arrow's string arrays, small and large, are packed keys."""
+    pa = need_module("pyarrow")
+    for kind in (pa.string(), pa.binary(), pa.large_string()):
+        _, buffer, data = pa.array(KEYS, type=kind).buffers()
+        raw = memoryview(buffer).cast("B")
+        offsets = raw[:40].cast("q") if kind == pa.large_string() else raw[:20].cast("i")
+        keys = ketama.Packed(data, offsets)
+        assert continuum.lookup_many(KEYS) == continuum.lookup_many(keys)
+
+
+# ---- Successors and exclusion
+
+
+def test_successors(continuum: ketama.Continuum) -> None:
+    """All servers come, each once, beginning with the key's own; a count cuts the list."""
+    for key in ("a", b"b", bytearray(b"c"), memoryview(b"d")):
+        order = continuum.successors(key)
+        assert len(order) == len(set(order)) == len(SERVERS)
+        assert order[0] == continuum[key]
+        for count in range(len(SERVERS) + 2):
+            assert order[:count] == continuum.successors(key, count)
+
+
+def test_successors_when_the_first_leaves(continuum: ketama.Continuum) -> None:
+    """Where weights are equal, a server that leaves hands its keys to its successors."""
+    names = [f"s{number}" for number in range(10)]
+    all_of_them = ketama.Continuum(names)
+    for key in map(str, range(200)):
+        first, second, *_ = all_of_them.successors(key)
+        rest = ketama.Continuum([name for name in names if name != first])
+        assert second == rest[key]
+
+
+def test_successors_of_a_repeated_address() -> None:
+    """An address that stands in the file twice succeeds itself no more than once."""
+    continuum = ketama.Continuum([("a:1", 1), ("b:1", 2), ("a:1", 5), ("a:1", 9)])
+    for key in map(str, range(50)):
+        assert sorted(continuum.successors(key)) == ["a:1", "b:1"]
+        assert len(continuum.successors(key, 2)) == 2
+        assert continuum.lookup(key, exclude={"a:1"}) == "b:1"
+
+
+def test_servers_without_points_succeed_nobody() -> None:
+    """A server of no points is never met."""
+    continuum = ketama.Continuum({"a:1": 1, "b:1": 100000, "c:1": 50000})
+    assert sorted(continuum.successors("key")) == ["b:1", "c:1"]
+    assert continuum.lookup("key", exclude={"b:1", "c:1"}) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "count", "error"),
+    [("a", -1, ValueError), ("a", "1", TypeError), ("a", 1.0, TypeError), (7, 1, TypeError)],
+)
+def test_wrong_successors(
+    continuum: ketama.Continuum, key: Any, count: Any, error: type[Exception]
+) -> None:
+    """Counts and keys of a wrong kind are errors."""
+    with pytest.raises(error):
+        continuum.successors(key, count)
+
+
+def test_exclude(continuum: ketama.Continuum) -> None:
+    """The first server in the circle's order that is not excluded; None where all are."""
+    for key in ("a", b"b", bytearray(b"c")):
+        order = continuum.successors(key)
+        for count in range(len(order)):
+            for kind in (set, frozenset, list, tuple, dict.fromkeys):
+                away = kind(order[:count])
+                assert order[count] == continuum.lookup(key, exclude=away)
+                assert order[count] == continuum.lookup(key, away)
+        assert continuum.lookup(key, exclude=set(order)) is None
+        assert continuum.lookup(key, exclude={"elsewhere:1"}) == order[0]
+        assert continuum.lookup(key=key, exclude=None) == order[0]
+
+
+@pytest.mark.parametrize("exclude", ["10.0.0.1:11211", b"x", 7, iter(["a"])])
+def test_an_exclude_that_is_no_set(continuum: ketama.Continuum, exclude: Any) -> None:
+    """A single address is not a set of them, nor is what can be gone through only once."""
+    with pytest.raises(TypeError, match="exclude must be a set of addresses, not"):
+        continuum.lookup("key", exclude=exclude)
+
+
+def test_wrong_arguments(continuum: ketama.Continuum) -> None:
+    """Calls of a wrong shape are TypeErrors."""
+    for wrong in (
+        lambda: continuum.lookup(),  # type: ignore[call-overload]
+        lambda: continuum.lookup("a", None, None),  # type: ignore[call-overload]
+        lambda: continuum.lookup("a", other=1),  # type: ignore[call-overload]
+        lambda: continuum.get_server(),  # type: ignore[call-arg]
+        lambda: continuum.lookup_many(),  # type: ignore[call-arg]
+        lambda: continuum.lookup_many("a", "b"),  # type: ignore[call-arg]
+    ):
+        with pytest.raises(TypeError):
+            wrong()
