@@ -8,10 +8,11 @@
 
 from ketama._ketama import ffi as _ffi
 from ketama._ketama import lib as _lib
+from ketama.buffers import Packed
 from ketama.compat import Ketama
 from ketama.continuum import Continuum, get_server, roll
 from ketama.errors import KetamaError, KetamaOSError, ServersError
-from ketama.keys import Packed, hashi, md5_digest
+from ketama.keys import hashi, md5_digest
 from ketama.servers import Server
 
 __all__ = [

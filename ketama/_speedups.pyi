@@ -1,6 +1,6 @@
 """The accelerator, an extension module that may be missing."""
 
-from ketama.keys import Packed
+from ketama.buffers import Packed
 from ketama.lookups import Lookups
 
 def make_class(

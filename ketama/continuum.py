@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from _thread import RLock
 from itertools import islice
 from operator import index
 
 from ketama._ketama import ffi, lib
+from ketama.buffers import Packed, check_output, output
 from ketama.errors import KetamaError, KetamaOSError, failure
-from ketama.keys import Packed, key_bytes
+from ketama.keys import key_bytes
 from ketama.lookups import Lookups, fastest, find_packed, successors
 from ketama.servers import Server, from_c, to_c
 
@@ -66,29 +66,6 @@ def _absolute(filename: str | bytes) -> bytes:
         return os.path.join(os.getcwdb(), path)
     except OSError as error:  # the working folder is gone
         raise KetamaOSError(error.errno, error.strerror, filename) from None
-
-
-def _output(out: Any) -> tuple[memoryview, int]:
-    """Give a buffer that indexes can be written to, and the bytes of an item."""
-    try:
-        view = memoryview(out)
-    except TypeError:
-        view = memoryview(b"")
-    kind = view.format.lstrip("@=" + ("<" if sys.byteorder == "little" else ">"))
-    if kind not in {"H", "I", "L"} or view.itemsize not in (2, 4) or view.readonly:
-        raise TypeError(
-            f"out must be a writable array of uint32 or uint16, not {type(out).__name__}"
-        )
-    if view.ndim != 1 or not view.c_contiguous:
-        raise TypeError("out must be contiguous, in one dimension")
-    return view, view.itemsize
-
-
-def _check_output(view: memoryview, keys: int, servers: int) -> None:
-    if len(view) != keys:
-        raise ValueError(f"out has {len(view)} items, and there are {keys} keys")
-    if view.itemsize == 2 and servers > 2**16:
-        raise ValueError(f"out has 16 bits for an index, and there are {servers} servers")
 
 
 class Continuum(_Lookups):
@@ -174,15 +151,15 @@ class Continuum(_Lookups):
             from array import array
 
             return array("I", self._index_each(keys))
-        view, width = _output(out)
+        view, width = output(out)
         if isinstance(keys, Packed):
             version = self._follow()
-            _check_output(view, len(keys), len(version[1]))
+            check_output(view, len(keys), len(version[1]))
             find_packed(version, keys, view, width)
         else:
             found = self._index_each(keys)
             count = len(found) // 4
-            _check_output(view, count, 1 + max(memoryview(found).cast("I"), default=0))
+            check_output(view, count, 1 + max(memoryview(found).cast("I"), default=0))
             lib.copy_indexes(ffi.from_buffer(found), count, ffi.from_buffer(view), width)
         return out
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 
 from ketama._ketama import ffi, lib
-from ketama.keys import NUL_MESSAGE, Packed, key_bytes
+from ketama.buffers import Packed
+from ketama.keys import NUL_MESSAGE, key_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
