@@ -19,6 +19,9 @@ test: test-c $(VENV)/test ## all tests: C under sanitizers, Python with and with
 test-c: ## the C library's tests, under sanitizers
 	$(MAKE) -C libketama test
 
+test-emulated: ## the C library's tests on aarch64 and, big-endian, on s390x
+	$(MAKE) -C libketama test-aarch64 test-s390x
+
 stress: $(VENV)/test ## the long tests: processes that are killed, raced, starved (2 minutes)
 	$(BIN)/pytest -m stress --capture=no
 
@@ -39,12 +42,13 @@ dist: $(VENV)/dev ## sdist and wheel in dist/, tried in a fresh environment
 	sh tests/fresh_install.sh "$(PYTHON)" dist/*.whl
 	sh tests/fresh_install.sh "$(PYTHON)" dist/*.tar.gz
 
-bench: $(VENV)/bench ## measure, side by side with others
-	$(BIN)/python benchmarks/get_server.py --quiet
-	$(BIN)/python benchmarks/import_time.py --quiet
+bench: $(VENV)/bench ## measure, side by side with others (a quarter of an hour)
 	$(MAKE) -s -C libketama build/libketama.a
-	$(CC) -O2 -Ilibketama -o libketama/build/sharing benchmarks/sharing.c \
-	    libketama/build/libketama.a
+	for program in lookups sharing; do \
+	    $(CC) -O2 -Ilibketama -o libketama/build/$$program benchmarks/$$program.c \
+	        libketama/build/libketama.a || exit; done
+	$(BIN)/python benchmarks/run.py libketama/build/lookups
+	$(BIN)/python benchmarks/import_time.py --quiet
 	libketama/build/sharing
 
 clean: ## remove all that was built
@@ -70,11 +74,12 @@ $(VENV)/dev: $(VENV)/test
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-# PyPI's ketama has our import name, so it gets a folder of its own.
+# PyPI's ketama has our import name, so the peers get a folder of their own.
 $(VENV)/bench: $(VENV)/run
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps \
-	    --target $(VENV)/peers 'ketama==0.1.1'
+	    --target $(VENV)/peers \
+	    ketama==0.1.1 uhashring==2.5 pymemcache==4.0.0 libmc==1.4.17
 	@touch $@
 
-.PHONY: help run test test-c stress test-versions lint typecheck dist bench clean
+.PHONY: help run test test-c test-emulated stress test-versions lint typecheck dist bench clean

@@ -1,0 +1,59 @@
+"""What a further worker process keeps for itself: prints a row for each library.
+
+A row: name, number of servers, private bytes that came with its ring, tab-separated.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import fleet
+
+import ketama
+
+SERVERS = 1_000
+
+
+def private_bytes() -> int:
+    """Give the memory of this process that no other one shares."""
+    rollup = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    lines = [line.split() for line in rollup]
+    return 1024 * sum(int(line[1]) for line in lines if line[0].startswith("Private_"))
+
+
+def work(name: str) -> None:
+    """Be a worker: make the ring, look some keys up, and say what that took."""
+    if name == "uhashring":
+        fleet.uhashring(2)
+    else:
+        ketama.Continuum(["a", "b"])
+    keys = fleet.keys(20, 1_000)
+    before = private_bytes()
+    if name == "uhashring":
+        ring = fleet.uhashring(SERVERS)
+        for key in keys:
+            ring.get_node(key)
+    else:
+        continuum = ketama.Continuum(fleet.server_file(SERVERS))
+        if not continuum.shared:
+            raise SystemExit("there is no shared memory here")
+        for key in keys:
+            continuum.get_server(key)
+    print(name, SERVERS, private_bytes() - before, sep="\t")
+
+
+def main() -> None:
+    """Start a fresh process for each, after one that has published the image."""
+    first = ketama.Continuum(fleet.server_file(SERVERS))
+    for name in ("uhashring", "libketama"):
+        subprocess.run([sys.executable, __file__, name], check=True)
+    del first
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2:
+        work(sys.argv[1])
+    else:
+        main()
