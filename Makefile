@@ -19,8 +19,8 @@ test: test-c $(VENV)/test ## all tests: C under sanitizers, Python with and with
 test-c: ## the C library's tests, under sanitizers
 	$(MAKE) -C libketama test
 
-test-emulated: ## the C library's tests on aarch64 and, big-endian, on s390x
-	$(MAKE) -C libketama test-aarch64 test-s390x
+test-emulated: ## the C library's tests on aarch64, on older x86-64, and on s390x, big-endian
+	$(MAKE) -C libketama test-aarch64 test-x86_64 test-s390x
 
 stress: $(VENV)/test ## the long tests: processes that are killed, raced, starved (2 minutes)
 	$(BIN)/pytest -m stress --capture=no

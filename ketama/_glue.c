@@ -39,8 +39,9 @@ uint64_t find_text(ketama_continuum c, const void *key, size_t len); /* ends at 
 uint32_t find_index(ketama_continuum c, const void *key, size_t len);
 
 /* ketama_find_many of keys in one buffer: key i is from offsets[i] to offsets[i + 1],
- * which are unsigned and 4 or 8 bytes wide; `out` gets indexes of 2 or 4 bytes. Returns
- * `count`, or which key is out of bounds; then nothing was written. */
+ * which are 4 or 8 bytes wide, and signed where the width is negative; `out` gets
+ * indexes of 2 or 4 bytes. Returns `count`, or which key is out of bounds; then nothing
+ * was written. */
 size_t find_packed(ketama_continuum c, const void *data, size_t size,
                    const void *offsets, int offset_width, size_t count, void *out,
                    int out_width);
@@ -102,9 +103,24 @@ uint32_t find_index(ketama_continuum c, const void *key, size_t len)
     return ketama_due(c) ? UINT32_MAX : ketama_find(c, key, len, NULL);
 }
 
+/* What is negative becomes more than any buffer has. No buffer need be aligned. */
 static uint64_t offset_at(const void *offsets, int width, size_t i)
 {
-    return width == 4 ? ((const uint32_t *)offsets)[i] : ((const uint64_t *)offsets)[i];
+    const char *from = (const char *)offsets + i * (size_t)(width < 0 ? -width : width);
+    uint64_t wide;
+    uint32_t narrow;
+    int32_t negative;
+    switch (width) {
+    case 4:
+        memcpy(&narrow, from, sizeof narrow);
+        return narrow;
+    case -4:
+        memcpy(&negative, from, sizeof negative);
+        return (uint64_t)(int64_t)negative;
+    default:
+        memcpy(&wide, from, sizeof wide);
+        return wide;
+    }
 }
 
 size_t find_packed(ketama_continuum c, const void *data, size_t size,
@@ -145,8 +161,10 @@ void copy_indexes(const void *indexes, size_t count, void *out, int out_width)
     }
     for (size_t i = 0; i < count; i++) {
         uint32_t index;
+        uint16_t narrow;
         memcpy(&index, (const char *)indexes + 4 * i, sizeof index);
-        ((uint16_t *)out)[i] = (uint16_t)index;
+        narrow = (uint16_t)index;
+        memcpy((char *)out + 2 * i, &narrow, sizeof narrow);
     }
 }
 

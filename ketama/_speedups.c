@@ -178,20 +178,23 @@ static PyObject *point_and_address(Lookups *self, const ketama_key *key)
     return pair;
 }
 
-static PyObject *get_server(PyObject *object, PyObject *argument)
+static PyObject *get_server(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                            PyObject *names)
 {
     ketama_key key;
-    if (!read_key(argument, &key) || memchr(key.bytes, '\0', key.len) != NULL)
-        return slowly("get_server", object, &argument, 1, NULL);
-    return point_and_address((Lookups *)object, &key);
+    if (count != 1 || names != NULL || !read_key(args[0], &key) ||
+        memchr(key.bytes, '\0', key.len) != NULL)
+        return slowly("get_server", self, args, count, names);
+    return point_and_address((Lookups *)self, &key);
 }
 
-static PyObject *meet(PyObject *object, PyObject *argument)
+static PyObject *meet(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                      PyObject *names)
 {
     ketama_key key;
-    if (!read_key(argument, &key))
-        return slowly("_meet", object, &argument, 1, NULL);
-    return point_and_address((Lookups *)object, &key);
+    if (count != 1 || names != NULL || !read_key(args[0], &key))
+        return slowly("_meet", self, args, count, names);
+    return point_and_address((Lookups *)self, &key);
 }
 
 /* ---- Many keys */
@@ -232,7 +235,8 @@ static enum found find_batch(Lookups *self, PyObject *keys, struct batch *batch)
     batch->items = batch->now = NULL;
     batch->count = 0;
     if (PyUnicode_Check(keys) || PyBytes_Check(keys) || PyByteArray_Check(keys) ||
-        PyMemoryView_Check(keys) || (PyObject *)Py_TYPE(keys) == packed) {
+        PyMemoryView_Check(keys) ||
+        PyType_IsSubtype(Py_TYPE(keys), (PyTypeObject *)packed)) {
         Py_INCREF(keys);
         batch->items = keys;
         return NOT_FOR_US;
@@ -271,11 +275,14 @@ static enum found find_batch(Lookups *self, PyObject *keys, struct batch *batch)
 }
 
 /* Finds the keys and makes the result of the batch, or has lookups.py do both. */
-static PyObject *answer(const char *name, PyObject *self, PyObject *keys,
+static PyObject *answer(const char *name, PyObject *self, PyObject *const *args,
+                        Py_ssize_t count, PyObject *names,
                         PyObject *(*make)(const struct batch *))
 {
     struct batch batch;
-    enum found found = find_batch((Lookups *)self, keys, &batch);
+    if (count != 1 || names != NULL)
+        return slowly(name, self, args, count, names);
+    enum found found = find_batch((Lookups *)self, args[0], &batch);
     PyObject *result = found == FOUND        ? make(&batch)
                        : found == NOT_FOR_US ? slowly(name, self, &batch.items, 1, NULL)
                                              : NULL;
@@ -320,23 +327,27 @@ static PyObject *make_groups(const struct batch *batch)
 
 static PyObject *make_indexes(const struct batch *batch)
 {
-    return PyBytes_FromStringAndSize((const char *)batch->servers,
-                                     batch->count * (Py_ssize_t)sizeof *batch->servers);
+    return Py_BuildValue("(y#n)", (const char *)batch->servers,
+                         batch->count * (Py_ssize_t)sizeof *batch->servers,
+                         PyTuple_Size(batch->addresses));
 }
 
-static PyObject *lookup_many(PyObject *self, PyObject *keys)
+static PyObject *lookup_many(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                             PyObject *names)
 {
-    return answer("lookup_many", self, keys, make_addresses);
+    return answer("lookup_many", self, args, count, names, make_addresses);
 }
 
-static PyObject *group_by_server(PyObject *self, PyObject *keys)
+static PyObject *group_by_server(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                 PyObject *names)
 {
-    return answer("group_by_server", self, keys, make_groups);
+    return answer("group_by_server", self, args, count, names, make_groups);
 }
 
-static PyObject *index_each(PyObject *self, PyObject *keys)
+static PyObject *index_each(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                            PyObject *names)
 {
-    return answer("_index_each", self, keys, make_indexes);
+    return answer("_index_each", self, args, count, names, make_indexes);
 }
 
 /* ---- The class */
@@ -366,17 +377,18 @@ static void dealloc(PyObject *self)
 
 static PyGetSetDef getset[] = {{"_now", get_now, set_now, NULL, NULL}, {0}};
 
-#define METHOD(function) (PyCFunction)(void (*)(void))(function)
+#define FAST(name, function, parameters)                                                \
+    {name, (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS,      \
+     parameters}
 
 /* ml_doc is the signature, until take_docs() puts the text behind it. */
 static PyMethodDef methods[] = {
-    {"lookup", METHOD(lookup), METH_FASTCALL | METH_KEYWORDS,
-     "($self, key, exclude=None)"},
-    {"get_server", get_server, METH_O, "($self, key, /)"},
-    {"_meet", meet, METH_O, "($self, key, /)"},
-    {"lookup_many", lookup_many, METH_O, "($self, keys, /)"},
-    {"group_by_server", group_by_server, METH_O, "($self, keys, /)"},
-    {"_index_each", index_each, METH_O, "($self, keys, /)"},
+    FAST("lookup", lookup, "($self, key, exclude=None)"),
+    FAST("get_server", get_server, "($self, key)"),
+    FAST("_meet", meet, "($self, key)"),
+    FAST("lookup_many", lookup_many, "($self, keys)"),
+    FAST("group_by_server", group_by_server, "($self, keys)"),
+    FAST("_index_each", index_each, "($self, keys)"),
     {0},
 };
 
@@ -426,23 +438,31 @@ static PyObject *make_class(PyObject *module, PyObject *args)
 {
     static PyObject *made;
     unsigned long long address;
+    PyObject *slow_class, *packed_class;
     (void)module;
 
-    if (made == NULL) {
-        if (!PyArg_ParseTuple(args, "KOO:make_class", &address, &slow, &packed))
-            return NULL;
-        functions = (const struct speedups_functions *)(uintptr_t)address;
-        if (functions->size != sizeof *functions) {
-            PyErr_SetString(PyExc_ImportError,
-                            "_speedups and _ketama are of two builds");
-            return NULL;
-        }
-        Py_INCREF(slow);
-        Py_INCREF(packed);
+    if (!PyArg_ParseTuple(args, "KOO:make_class", &address, &slow_class, &packed_class))
+        return NULL;
+    if (slow != NULL && slow != slow_class) {
+        PyErr_SetString(PyExc_ImportError,
+                        "_speedups serves another interpreter, or another import");
+        return NULL;
+    }
+    functions = (const struct speedups_functions *)(uintptr_t)address;
+    if (functions->size != sizeof *functions) {
+        PyErr_SetString(PyExc_ImportError, "_speedups and _ketama are of two builds");
+        return NULL;
+    }
+    if (slow == NULL) {
+        Py_INCREF(slow_class);
+        Py_INCREF(packed_class);
+        slow = slow_class;
+        packed = packed_class;
         if (take_docs() != 0)
             return NULL;
-        made = PyType_FromSpec(&spec);
     }
+    if (made == NULL)
+        made = PyType_FromSpec(&spec);
     Py_XINCREF(made);
     return made;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class Packed:
         there are keys, ascending, integers of 4 or 8 bytes in the machine's order. Buffers
         without a type, such as Arrow's own, need one: memoryview(buffer).cast("i").
 
-    Nothing is copied. It has a length, and iterating gives each key as bytes.
+    Nothing is copied. It has a length, and iterating gives each key as bytes. A slice of an
+    Arrow array has its parent's buffers: take the offsets from [slice.offset] on.
 
     Raises TypeError where one of the two is no such buffer, ValueError where there are no
     offsets at all. Offsets that lead out of the data, or descend, are found when the keys are
@@ -32,41 +34,44 @@ class Packed:
     [b'one', b'two', b'three']
     """
 
-    __slots__ = ("data", "offsets")
+    __slots__ = ("_buffers",)
 
-    data: memoryview
-    offsets: memoryview
+    # Both in one, so that nobody ever sees the data of one and the offsets of another.
+    _buffers: tuple[memoryview, memoryview]
 
     def __init__(self, data: Buffer, offsets: Buffer) -> None:
-        self.data = _contiguous("data", data)
-        self.offsets = _contiguous("offsets", offsets)
+        text, places = _contiguous("data", data), _contiguous("offsets", offsets)
         if (
-            _kind(self.offsets) not in {"i", "I", "l", "L", "q", "Q"}
-            or self.offsets.itemsize not in (4, 8)
-            or self.offsets.ndim != 1
+            kind(places) not in {"i", "I", "l", "L", "q", "Q"}
+            or places.itemsize not in (4, 8)
+            or places.ndim != 1
         ):
             raise TypeError(
                 "offsets must be integers of 4 or 8 bytes, in one dimension, not items of "
-                f"format {self.offsets.format!r} in {self.offsets.ndim}"
+                f"format {places.format!r} in {places.ndim}"
             )
-        if len(self.offsets) == 0:
+        if len(places) == 0:
             raise ValueError("offsets are one more than the keys, so at least one")
+        self._buffers = text, places
 
-    @classmethod
-    def of(cls, keys: list[bytes]) -> Packed:
-        """Pack keys that are in memory one by one."""
-        from array import array
-        from itertools import accumulate
+    @property
+    def data(self) -> memoryview:
+        """The keys' bytes."""
+        return self._buffers[0]
 
-        return cls(b"".join(keys), array("Q", accumulate(map(len, keys), initial=0)))
+    @property
+    def offsets(self) -> memoryview:
+        """Where the keys are in the data."""
+        return self._buffers[1]
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self._buffers[1]) - 1
 
     def __iter__(self) -> Iterator[bytes]:
-        data = self.data.cast("B") if self.data.nbytes else memoryview(b"")
-        for start, end in zip(self.offsets, self.offsets[1:], strict=False):
-            yield bytes(data[start:end])
+        data, offsets = self._buffers
+        text = data.cast("B") if data.nbytes else memoryview(b"")
+        for start, end in pairwise(offsets):
+            yield bytes(text[start:end])
 
     def __repr__(self) -> str:
         return f"<ketama.Packed of {len(self)} keys>"
@@ -84,29 +89,25 @@ def _contiguous(name: str, buffer: Any) -> memoryview:
     return view
 
 
-def _kind(view: memoryview) -> str:
+def kind(view: memoryview) -> str:
     """Give an item's format without its byte order, where that is the machine's."""
     return view.format.lstrip("@=" + ("<" if sys.byteorder == "little" else ">"))
 
 
-def output(out: Any) -> tuple[memoryview, int]:
-    """Give a buffer that indexes can be written to, and the bytes of an item."""
+def output(out: Any, keys: int, servers: int) -> memoryview:
+    """Give the buffer that indexes of so many keys and servers are to be written to."""
     try:
         view = memoryview(out)
     except TypeError:
         view = memoryview(b"")
-    if _kind(view) not in {"H", "I", "L"} or view.itemsize not in (2, 4) or view.readonly:
+    if kind(view) not in {"H", "I", "L"} or view.itemsize not in (2, 4) or view.readonly:
         raise TypeError(
             f"out must be a writable array of uint32 or uint16, not {type(out).__name__}"
         )
     if view.ndim != 1 or not view.c_contiguous:
         raise TypeError("out must be contiguous, in one dimension")
-    return view, view.itemsize
-
-
-def check_output(view: memoryview, keys: int, servers: int) -> None:
-    """Raise ValueError where the indexes of so many keys and servers do not fit."""
     if len(view) != keys:
         raise ValueError(f"out has {len(view)} items, and there are {keys} keys")
     if view.itemsize == 2 and servers > 2**16:
         raise ValueError(f"out has 16 bits for an index, and there are {servers} servers")
+    return view

@@ -8,10 +8,10 @@ from itertools import islice
 from operator import index
 
 from ketama._ketama import ffi, lib
-from ketama.buffers import Packed, check_output, output
+from ketama.buffers import Packed, output
 from ketama.errors import KetamaError, KetamaOSError, failure
 from ketama.keys import key_bytes
-from ketama.lookups import Lookups, fastest, find_packed, successors
+from ketama.lookups import Lookups, fastest, find_buffers, packed_buffers, successors
 from ketama.servers import Server, from_c, to_c
 
 TYPE_CHECKING = False
@@ -147,20 +147,21 @@ class Continuum(_Lookups):
         Raises what `lookup_many` raises, TypeError where `out` is no such buffer, ValueError
         where it has another length, or the indexes do not fit in 16 bits; it is then untouched.
         """
+        if out is not None and isinstance(keys, Packed):
+            buffers = packed_buffers(keys)
+            version = self._follow()
+            # Taken last, when no more of anybody's code will run.
+            view = output(out, buffers[-1], len(version[1]))
+            find_buffers(version, buffers, view, view.itemsize)
+            return out
+        found, servers = self._index_each(keys)
         if out is None:
             from array import array
 
-            return array("I", self._index_each(keys))
-        view, width = output(out)
-        if isinstance(keys, Packed):
-            version = self._follow()
-            check_output(view, len(keys), len(version[1]))
-            find_packed(version, keys, view, width)
-        else:
-            found = self._index_each(keys)
-            count = len(found) // 4
-            check_output(view, count, 1 + max(memoryview(found).cast("I"), default=0))
-            lib.copy_indexes(ffi.from_buffer(found), count, ffi.from_buffer(view), width)
+            return array("I", found)
+        count = len(found) // 4
+        view = output(out, count, servers)
+        lib.copy_indexes(ffi.from_buffer(found), count, ffi.from_buffer(view), view.itemsize)
         return out
 
     def successors(self, key: Key, count: int | None = None) -> list[str]:
@@ -180,6 +181,7 @@ class Continuum(_Lookups):
         count = index(count)
         if count < 0:
             raise ValueError(f"count must not be negative, and is {count}")
+        count = min(count, len(version[1]))
         return list(islice(successors(version, data, max(1, count)), count))
 
     def _follow(self) -> Version:

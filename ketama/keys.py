@@ -29,8 +29,13 @@ def key_bytes(key: object, at: int | None = None) -> bytes:
             if at is not None:
                 error.reason += f", in keys[{at}]"
             raise
-    if isinstance(key, (bytes, bytearray, memoryview)):
-        return bytes(memoryview(key))  # what it holds, whatever a subclass says of it
+    # What it holds, whatever a subclass says of it.
+    if isinstance(key, bytes):
+        return bytes.__getitem__(key, slice(None))
+    if isinstance(key, bytearray):
+        return bytes(bytearray.__getitem__(key, slice(None)))
+    if isinstance(key, memoryview):
+        return bytes(key)
     name = "key" if at is None else f"keys[{at}]"
     raise TypeError(
         f"{name} must be str, bytes, bytearray or memoryview, not {type(key).__name__}"

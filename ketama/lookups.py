@@ -7,9 +7,10 @@ the same for the common kinds of keys, and calls this one for all others.
 from __future__ import annotations
 
 import os
+from itertools import accumulate
 
 from ketama._ketama import ffi, lib
-from ketama.buffers import Packed
+from ketama.buffers import Packed, kind
 from ketama.keys import NUL_MESSAGE, key_bytes
 
 TYPE_CHECKING = False
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
     from ketama.keys import Key
 
-    AnyKey = TypeVar("AnyKey", str, bytes, bytearray, memoryview)
+    AnyKey = TypeVar("AnyKey", bound=Key)
+    # data, its bytes, offsets, the bytes of one (negative: signed), number of keys
+    Buffers: TypeAlias = tuple[Any, int, Any, int, int]
     # The handle, its servers' addresses, and where in memory the handle is.
     Version: TypeAlias = tuple[Any, tuple[str, ...], int]
 
@@ -101,15 +104,13 @@ class Lookups:
     def lookup_many(self, keys: Iterable[Key] | Packed) -> list[str]:
         """Give the address for each of many keys, in the order of the keys.
 
-        keys: any iterable of what `lookup` takes, mixed as you like, or `Packed` keys. The
-            keys are hashed side by side, which takes a fraction of the time of one by one.
+        keys: any iterable of what `lookup` takes, mixed as you like, or `Packed` keys. They
+            are hashed side by side: from a handful on, and the more so the more there are,
+            a key takes a fraction of the time that it takes alone.
         Raises TypeError where a key is of another type, and names its position, from 0. All
         keys are looked up in one version of the continuum, also while another thread rolls.
         """
-        keys = _packed(keys)
-        version = self._follow()
-        addresses = version[1]
-        return [addresses[index] for index in memoryview(_indexes(version, keys)).cast("I")]
+        return _addresses(self, keys)
 
     def group_by_server(self, keys: Iterable[AnyKey]) -> dict[str, list[AnyKey]]:
         """Give for each server that is met the keys that belong to it: what a get_multi needs.
@@ -120,14 +121,15 @@ class Lookups:
         """
         items = keys if isinstance(keys, Packed) else _several(keys)
         groups: dict[str, list[AnyKey]] = {}
-        for key, address in zip(items, self.lookup_many(items), strict=True):
+        for key, address in zip(items, _addresses(self, items), strict=True):
             groups.setdefault(address, []).append(key)
         return groups
 
-    def _index_each(self, keys: Iterable[Key] | Packed) -> bytes | bytearray:
-        """Give the server's index for each key, as four bytes in the machine's order."""
-        keys = _packed(keys)
-        return _indexes(self._follow(), keys)
+    def _index_each(self, keys: Iterable[Key] | Packed) -> tuple[Any, int]:
+        """Give each key's server's index in four bytes, and how many servers there are."""
+        buffers = packed_buffers(keys)
+        version = self._follow()
+        return _indexes(version, buffers), len(version[1])
 
 
 def _follow_and_find(self: Lookups, data: bytes) -> tuple[int, str]:
@@ -139,7 +141,7 @@ def _follow_and_find(self: Lookups, data: bytes) -> tuple[int, str]:
 
 
 def _lookup_outside(self: Lookups, key: Key, exclude: Container[str]) -> str | None:
-    if isinstance(exclude, (str, bytes)) or not hasattr(exclude, "__contains__"):
+    if isinstance(exclude, (str, bytes, bytearray)) or not hasattr(exclude, "__contains__"):
         raise TypeError(f"exclude must be a set of addresses, not {type(exclude).__name__}")
     data = key_bytes(key)
     for address in successors(self._follow(), data, 4):
@@ -157,42 +159,48 @@ def _several(keys: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(keys)
 
 
-def _packed(keys: Iterable[Any] | Packed) -> Packed:
+def packed_buffers(keys: Iterable[Any] | Packed) -> Buffers:
+    """Give keys as one buffer: data, offsets, their number, and what to tell C of them."""
     if isinstance(keys, Packed):
-        return keys
-    return Packed.of(
-        [
-            key.encode() if type(key) is str and key.isascii() else key_bytes(key, at)
-            for at, key in enumerate(_several(keys))
-        ]
-    )
+        data, offsets = keys._buffers
+        return (
+            ffi.from_buffer(data),
+            data.nbytes,
+            ffi.from_buffer(offsets),
+            -offsets.itemsize if kind(offsets).islower() else offsets.itemsize,
+            len(offsets) - 1,
+        )
+    parts = [
+        key.encode() if type(key) is str and key.isascii() else key_bytes(key, at)
+        for at, key in enumerate(_several(keys))
+    ]
+    text = b"".join(parts)
+    ends = ffi.new("uint64_t[]", [0, *accumulate(map(len, parts))])
+    return ffi.from_buffer(text), len(text), ends, 8, len(parts)
 
 
-def _indexes(version: Version, keys: Packed) -> bytearray:
-    out = bytearray(4 * len(keys))
-    find_packed(version, keys, out, 4)
+def find_buffers(version: Version, buffers: Buffers, out: Any, width: int) -> None:
+    """Write the index of each key's server to `out`, whose items have so many bytes."""
+    count = buffers[-1]
+    wrong = lib.find_packed(version[0], *buffers, ffi.from_buffer(out), width)
+    if wrong < count:
+        raise ValueError(
+            f"keys[{wrong}] is not in the data, which has {buffers[1]} bytes: its offsets lead "
+            "out of it, or backwards"
+        )
+
+
+def _indexes(version: Version, buffers: Buffers) -> bytearray:
+    out = bytearray(4 * buffers[-1])
+    find_buffers(version, buffers, out, 4)
     return out
 
 
-def find_packed(version: Version, keys: Packed, out: Any, width: int) -> None:
-    """Write the index of each key's server to `out`, whose items have so many bytes."""
-    count = len(keys)
-    data, offsets = keys.data, keys.offsets
-    done = lib.find_packed(
-        version[0],
-        ffi.from_buffer(data),
-        data.nbytes,
-        ffi.from_buffer(offsets),
-        offsets.itemsize,
-        count,
-        ffi.from_buffer(out, require_writable=True),
-        width,
-    )
-    if done < count:
-        raise ValueError(
-            f"keys[{done}] is from offset {offsets[done]} to {offsets[done + 1]}, and the data "
-            f"has {data.nbytes} bytes"
-        )
+def _addresses(self: Lookups, keys: Iterable[Any] | Packed) -> list[str]:
+    buffers = packed_buffers(keys)
+    version = self._follow()
+    addresses = version[1]
+    return [addresses[index] for index in memoryview(_indexes(version, buffers)).cast("I")]
 
 
 def successors(version: Version, data: bytes, at_once: int) -> Iterator[str]:
@@ -226,6 +234,7 @@ def fastest() -> type[Lookups]:
         return Lookups
     try:
         from ketama import _speedups
+
+        return _speedups.make_class(lib.speedups_functions(), Lookups, Packed)
     except ImportError:
         return Lookups
-    return _speedups.make_class(lib.speedups_functions(), Lookups, Packed)

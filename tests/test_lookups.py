@@ -23,6 +23,7 @@ SERVERS = [(f"10.0.0.{number}:11211", 100 + number) for number in range(1, 21)]
 ACCELERATED = os.environ.get("KETAMA_SPEEDUPS") != "0"
 
 Many = Callable[[ketama.Continuum, Any], Any]
+PACKED_KEY = ketama.Packed(b"key", array("I", [0, 3]))
 MANY: dict[str, Many] = {
     "lookup_many": lambda c, keys: c.lookup_many(keys),
     "group_by_server": lambda c, keys: c.group_by_server(keys),
@@ -55,9 +56,13 @@ def test_the_accelerator_has_the_same_face() -> None:
     for name in theirs - {"_now"}:
         ours, other = getattr(base, name), getattr(Lookups, name)
         assert inspect.getdoc(ours) == inspect.getdoc(other)
-        assert list(inspect.signature(ours).parameters) == list(
-            inspect.signature(other).parameters
-        )
+        for mine, its in zip(
+            inspect.signature(ours).parameters.values(),
+            inspect.signature(other).parameters.values(),
+            strict=True,
+        ):
+            assert (mine.name, mine.default) == (its.name, its.default)
+            assert mine.kind == its.kind or mine.name == "self"
 
 
 @pytest.mark.skipif(not ACCELERATED, reason="there is only one implementation in this run")
@@ -71,6 +76,22 @@ def test_without_the_accelerator() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (ran.stdout, ran.stderr) == ("ketama.lookups a:1\n", "")
+
+
+def test_a_second_import() -> None:
+    """One that finds the accelerator taken, as in another interpreter, does without."""
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        "import ketama\n"
+        "for name in [n for n in sys.modules if 'ketama' in n]: del sys.modules[name]\n"
+        "import ketama\n"
+        "from array import array\n"
+        "print(ketama.Continuum.__mro__[1].__module__)\n"
+        "try: ketama.Continuum(['a:1']).lookup_many(ketama.Packed(b'', array('i', [0, 9])))\n"
+        "except ValueError as error: print(error)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.stdout.startswith("ketama.lookups\nkeys[0] is not in the data"), ran.stderr
 
 
 def test_before_init() -> None:
@@ -91,12 +112,13 @@ def test_before_init() -> None:
 
 
 def test_a_version_must_be_one(continuum: ketama.Continuum) -> None:
-    """What is no version can't be put in the place of one, where that would be fatal."""
+    """What is not even shaped like a version can't be put in the place of one."""
     if not ACCELERATED:
         pytest.skip("Python itself is never in danger")
-    for wrong in (None, (), (1, 2, 3), (object(), ("a",), "x"), "abc"):
+    wrongs: list[Any] = [None, (), (1, 2, 3), (object(), ("a",), "x"), "abc"]
+    for wrong in wrongs:
         with pytest.raises(TypeError):
-            continuum._now = wrong  # type: ignore[assignment]
+            continuum._now = wrong
     with pytest.raises(TypeError):
         del continuum._now
     assert continuum.lookup("key") == ketama.Continuum(SERVERS).lookup("key")
@@ -221,11 +243,85 @@ def test_a_key_that_is_no_text(continuum: ketama.Continuum, many: Many) -> None:
 
 
 @every_way
-@pytest.mark.parametrize("key", ["key", b"key", bytearray(b"key"), memoryview(b"key")])
+@pytest.mark.parametrize(
+    "key",
+    ["key", b"key", bytearray(b"key"), memoryview(b"key"), type("Text", (str,), {})("key")],
+)
 def test_one_key_is_not_many(continuum: ketama.Continuum, many: Many, key: object) -> None:
     """A key in the place of keys is refused, and not taken for its letters."""
     with pytest.raises(TypeError, match="this is one key"):
         many(continuum, key)
+
+
+def test_subclasses_of_keys(continuum: ketama.Continuum) -> None:
+    """In a batch, too, a key is what it holds, whatever its class says of it."""
+
+    class Text(str):
+        def encode(self, *_: object) -> bytes:
+            return b"something else"
+
+    class Bytes(bytes):
+        def __buffer__(self, flags: int) -> memoryview:
+            return memoryview(b"something else")
+
+    class Array(bytearray):
+        def __buffer__(self, flags: int) -> memoryview:
+            return memoryview(b"something else")
+
+    for key in (Text("key"), Bytes(b"key"), Array(b"key")):
+        for others in ([], [bytearray(b"other")]):
+            assert continuum["key"] == continuum.lookup_many([key, *others])[0]
+        assert continuum["key"] == continuum.lookup(key) == continuum.lookup(key, exclude=())
+        assert continuum["key"] == continuum.successors(key)[0]
+
+
+def test_keywords(continuum: ketama.Continuum) -> None:
+    """Arguments may be given by their names."""
+    assert continuum.lookup(key="a", exclude=None) == continuum["a"]
+    assert continuum.lookup_many(keys=["a"]) == [continuum["a"]]
+    assert continuum.group_by_server(keys=["a"]) == {continuum["a"]: ["a"]}
+    assert continuum.get_server(key="a") == continuum.get_server("a")
+    assert list(continuum.indexes(keys=["a"], out=None)) == list(continuum.indexes(["a"]))
+
+
+def test_an_overridden_method_is_nobody_elses(continuum: ketama.Continuum) -> None:
+    """A subclass's lookup_many may be made of group_by_server, and the other way round."""
+
+    class Pool(ketama.Continuum):
+        def lookup_many(self, keys: Any) -> list[str]:
+            return sorted(self.group_by_server(keys))
+
+    pool = Pool(SERVERS)
+    keys: list[Any]
+    for keys in (["a", "b"], [bytearray(b"a"), "b"]):
+        assert sorted({continuum["a"], continuum["b"]}) == pool.lookup_many(keys)
+
+
+def test_large_batches_let_others_run(continuum: ketama.Continuum) -> None:
+    """While a large batch is looked up, another thread gets its turn."""
+    keys = [f"{number:0250}" for number in range(200_000)]
+
+    def had_a_turn() -> bool:
+        wake, ran = threading.Semaphore(0), threading.Event()
+
+        def wait() -> None:
+            wake.acquire()
+            ran.set()
+
+        other = threading.Thread(target=wait)
+        other.start()
+        wake.release()
+        continuum.lookup_many(keys)
+        turn = ran.is_set()
+        other.join()
+        return turn
+
+    patience = sys.getswitchinterval()
+    sys.setswitchinterval(1000)  # so that nobody gets a turn that is not given
+    try:
+        assert any(had_a_turn() for _ in range(50))
+    finally:
+        sys.setswitchinterval(patience)
 
 
 @every_way
@@ -282,9 +378,20 @@ def test_a_batch_sees_one_version(tmp_path: Path) -> None:
     assert seen == {"old", "new"}
 
 
-@every_way
-def test_batches_follow(tmp_path: Path, many: Many) -> None:
-    """With auto_roll a batch, too, takes up a file that has changed."""
+FOLLOWING: dict[str, Many] = MANY | {
+    "indexes, packed": lambda c, keys: c.indexes(PACKED_KEY),
+    "indexes, packed, into out": lambda c, keys: c.indexes(PACKED_KEY, array("I", [0])),
+    "successors": lambda c, keys: c.successors(keys[0]),
+    "lookup with exclude": lambda c, keys: c.lookup(keys[0], exclude={"x"}),
+    "lookup": lambda c, keys: c.lookup(keys[0]),
+    "get_server": lambda c, keys: c.get_server(keys[0]),
+    "lookup_many of bytearrays": lambda c, keys: c.lookup_many([bytearray(b"key")]),
+}
+
+
+@pytest.mark.parametrize("many", FOLLOWING.values(), ids=FOLLOWING)
+def test_all_lookups_follow(tmp_path: Path, many: Many) -> None:
+    """With auto_roll every kind of lookup takes up a file that has changed."""
     path = tmp_path / "ketama.servers"
     path.write_text("a:1 1\n")
     continuum = ketama.Continuum(path, auto_roll=1e-9)
@@ -317,7 +424,16 @@ PACKED = b"onetwothree", [0, 3, 6, 6, 11]
 
 
 @pytest.mark.parametrize("kind", ["i", "I", "l", "L", "q", "Q"])
-@pytest.mark.parametrize("data", [bytes, bytearray, memoryview, lambda data: array("B", data)])
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes,
+        bytearray,
+        memoryview,
+        lambda data: array("B", data),
+        lambda data: array("H", data + b"."),
+    ],
+)
 def test_packed(continuum: ketama.Continuum, kind: str, data: Callable[[bytes], Any]) -> None:
     """Offsets of each width, and data of each kind, give the keys that they stand for."""
     keys = ketama.Packed(data(PACKED[0]), array(kind, PACKED[1]))
@@ -335,27 +451,46 @@ def test_a_slice_of_packed_keys(continuum: ketama.Continuum) -> None:
 
 
 @pytest.mark.parametrize(
-    ("offsets", "message"),
-    [
-        ([0, 3, 12], r"keys\[1\] is from offset 3 to 12, and the data has 11 bytes"),
-        ([0, 3, 2], r"keys\[1\] is from offset 3 to 2, and"),
-        ([12, 12], r"keys\[0\] is from offset 12 to 12, and"),
-        ([-1, 3], r"keys\[0\] is from offset -1 to 3, and"),
-        ([0, 3, -1], r"keys\[1\] is from offset 3 to -1, and"),
-    ],
+    ("offsets", "wrong"),
+    [([0, 3, 12], 1), ([0, 3, 2], 1), ([12, 12], 0), ([-1, 3], 0), ([0, 3, -1], 1)],
 )
 @pytest.mark.parametrize("kind", ["i", "q"])
+@pytest.mark.parametrize("packed", [ketama.Packed, type("Kind", (ketama.Packed,), {})])
 def test_offsets_that_lead_astray(
-    continuum: ketama.Continuum, offsets: list[int], message: str, kind: str
+    continuum: ketama.Continuum,
+    offsets: list[int],
+    wrong: int,
+    kind: str,
+    packed: type[ketama.Packed],
 ) -> None:
     """Wrong offsets are an error that names the key, and `out` is left as it was."""
-    keys = ketama.Packed(b"onetwothree", array(kind, offsets))
+    keys = packed(b"onetwothree", array(kind, offsets))
     out = array("I", [77] * len(keys))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"^keys\[{wrong}\] is not in the data, which has 11"):
         continuum.indexes(keys, out)
     assert out == array("I", [77] * len(keys))
-    with pytest.raises(ValueError, match=message):
-        continuum.lookup_many(keys)
+    for many in MANY.values():
+        with pytest.raises(ValueError, match=rf"^keys\[{wrong}\] is not in the data"):
+            many(continuum, keys)
+
+
+def test_negative_offsets_in_much_data(continuum: ketama.Continuum) -> None:
+    """A negative offset is wrong also where it would, unsigned, be within the data."""
+    np = need_module("numpy")
+    data = np.zeros(2**32 + 1000, np.uint8)  # takes no memory until it is touched
+    with pytest.raises(ValueError, match=r"keys\[0\] is not in the data"):
+        continuum.indexes(ketama.Packed(data, array("i", [0, -1])))
+
+
+def test_packed_keys_cannot_be_changed(continuum: ketama.Continuum) -> None:
+    """Buffers that were checked can't be replaced by others."""
+    keys = ketama.Packed(b"abc", array("I", [0, 3]))
+    with pytest.raises(AttributeError):
+        keys.offsets = memoryview(bytes(8))  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        keys.data = memoryview(b"x")  # type: ignore[misc]
+    assert (bytes(keys.data), list(keys.offsets)) == (b"abc", [0, 3])
+    assert continuum.lookup_many(keys) == [continuum["abc"]]
 
 
 @pytest.mark.parametrize(
@@ -417,9 +552,43 @@ def test_an_out_that_does_not_fit(
     assert before == (bytes(memoryview(out)) if not isinstance(out, list) else out)
 
 
-def test_more_servers_than_two_bytes_count() -> None:
+def test_many_narrow_indexes(continuum: ketama.Continuum) -> None:
+    """Two bytes are written for each of many keys, and none behind them."""
+    keys = [f"{number:03}" for number in range(1000)]
+    packed = ketama.Packed("".join(keys).encode(), array("I", range(0, 3001, 3)))
+    for some in (keys, packed):
+        room = array("H", [77] * 1010)
+        continuum.indexes(some, memoryview(room)[:1000])
+        assert list(continuum.indexes(keys)) == list(room[:1000])
+        assert [77] * 10 == list(room[1000:])
+
+
+def test_buffers_at_odd_addresses(continuum: ketama.Continuum) -> None:
+    """Offsets and output need not be aligned."""
+    offsets = memoryview(bytearray(b"." + array("I", PACKED[1]).tobytes()))[1:].cast("I")
+    out = memoryview(bytearray(9))[1:].cast("H")
+    continuum.indexes(ketama.Packed(PACKED[0], offsets), out)
+    assert list(continuum.indexes(KEYS)) == list(out)
+    assert list(continuum.indexes(KEYS)) == list(continuum.indexes(KEYS, out))
+
+
+def test_an_out_that_is_resized_meanwhile(continuum: ketama.Continuum) -> None:
+    """What the keys' iterator does to `out` is seen before anything is written to it."""
+    out = array("I", [7])
+
+    def keys() -> Iterator[str]:
+        yield "a"
+        out.extend([7] * 100_000)
+        yield "b"
+
+    with pytest.raises(ValueError, match="out has 100001 items, and there are 2 keys"):
+        continuum.indexes(keys(), out)
+    assert set(out) == {7}
+
+
+@pytest.mark.parametrize("keys", [["key"], ketama.Packed(b"key", array("I", [0, 3]))])
+def test_more_servers_than_two_bytes_count(keys: Any) -> None:
     """65,536 servers have indexes of 16 bits, 65,537 do not."""
-    keys = ketama.Packed(b"key", array("I", [0, 3]))
     names = [f"s{number}" for number in range(65_537)]
     fits, exceeds = ketama.Continuum(names[:-1]), ketama.Continuum(names)
     out = array("H", [7])

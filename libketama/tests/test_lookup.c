@@ -185,6 +185,46 @@ static void the_longest_address(void)
     CHECK(strncmp("xx-4294967295", label + 253, 13) == 0);
 }
 
+/* Points in heaps, where the guess of a place in a bucket is always wrong. */
+static void points_in_heaps(void)
+{
+    enum { POINTS = 3000, SHIFT = 30 };
+    static ketama_point points[POINTS];
+    uint32_t index[5], next = 0;
+    struct ketama_handle handle = {.profile = &ketama_profile_libketama};
+
+    for (uint32_t heap = 0; heap < 3; heap++) { /* at a bucket's begin, end and middle */
+        static const uint32_t begin[] = {5, 0x7fff0000, 0xa0000000};
+        for (uint32_t i = 0; i < POINTS / 3; i++) { /* some of them equal */
+            uint32_t at = begin[heap] + (heap == 1 ? i : i / 3) * (2 + heap);
+            points[heap * (POINTS / 3) + i] = (ketama_point){at, heap};
+        }
+    }
+    for (uint32_t b = 0; b < 5; b++) {
+        while (next < POINTS && points[next].point >> SHIFT < b)
+            next++;
+        index[b] = next;
+    }
+    handle.view = (struct ketama_view){.points = points,
+                                       .index = index,
+                                       .point_count = POINTS,
+                                       .server_count = 3,
+                                       .shift = SHIFT};
+    for (uint32_t i = 0; i < POINTS; i++)
+        for (uint32_t step = 0; step < 3; step++) {
+            uint32_t hash = points[i].point + step - 1, point;
+            const ketama_point *right = &points[first_at_or_after(points, POINTS, hash)];
+            CHECK_INT(right->server, ketama_find_hash(&handle, hash, &point));
+            CHECK_INT(right->point, point);
+        }
+    for (uint64_t hash = 0; hash <= UINT32_MAX; hash += 0x12345) {
+        uint32_t point;
+        ketama_find_hash(&handle, (uint32_t)hash, &point);
+        CHECK_INT(points[first_at_or_after(points, POINTS, (uint32_t)hash)].point,
+                  point);
+    }
+}
+
 /* Whatever an image's indexes say, nothing outside it is read. */
 static void wild_indexes_are_clamped(void)
 {
@@ -337,6 +377,7 @@ void run_lookup(void)
     RUN(points_in_pieces);
     RUN(sixty_five_thousand_servers);
     RUN(the_longest_address);
+    RUN(points_in_heaps);
     RUN(wild_indexes_are_clamped);
     RUN(many_keys_are_found_as_one_by_one);
     RUN(successors_are_the_servers_in_the_circles_order);
