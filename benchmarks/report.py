@@ -1,4 +1,4 @@
-"""Makes tables and a plot of what was measured."""
+"""Makes tables and a plot of what was measured; as a program, again from figures.tsv."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import fleet
 # (what, number of servers, bytes in a key) -> nanoseconds a key, or what the name says
 Figures = dict[tuple[str, int, int], float]
 
-LINES = {
+OTHERS = {
     "uhashring get_node": "uhashring 2.5",
     "PyPI ketama get_server": "PyPI's ketama 0.1.1",
     "libmc get_host_by_key": "libmc 1.4.17",
     "hashlib.md5": "hashlib.md5 alone",
+}
+LINES = OTHERS | {
     "get_server": "get_server",
     "lookup": "lookup",
     "C: find": "ketama_find, in C",
@@ -176,7 +178,7 @@ def plot(f: Figures, path: Path) -> None:
         style = {
             "color": colours(number),
             "marker": "o",
-            "linestyle": "-" if label[0] in "gli" and "md5" not in label else "--",
+            "linestyle": "--" if what in OTHERS else ":" if "C: " in what else "-",
         }
         for axis, xs, key in (
             (axes[0], lengths, lambda x, what=what: (what, 100, x)),
@@ -186,8 +188,9 @@ def plot(f: Figures, path: Path) -> None:
             if len(points) > 1:
                 axis.plot(*zip(*points, strict=True), label=label, **style)
     axes[0].set(xlabel="bytes in a key (100 servers)", ylabel="nanoseconds a key", xscale="log")
-    axes[0].set_xticks(lengths, [str(length) for length in lengths])
+    axes[0].set_xticks(lengths, ["" if length == 55 else str(length) for length in lengths])
     axes[1].set(xlabel="servers (keys of 20 bytes)", xscale="log")
+    axes[1].set_xticks(fleet.FLEETS, [f"{servers:,}" for servers in fleet.FLEETS])
     for axis in axes:
         axis.set_yscale("log")
         axis.grid(visible=True, which="both", alpha=0.25)
@@ -213,3 +216,15 @@ def write(figures: Figures, folder: Path) -> None:
     (folder / "figures.tsv").write_text("\n".join(lines) + "\n")
     (folder / "table.md").write_text(table(figures))
     plot(figures, folder / "lookups.png")
+
+
+def read(folder: Path) -> Figures:
+    """Read the figures that were written."""
+    lines = (folder / "figures.tsv").read_text().splitlines()[1:]
+    rows = [line.split("\t") for line in lines]
+    return {(what, int(servers), int(length)): float(v) for what, servers, length, v in rows}
+
+
+if __name__ == "__main__":
+    results = Path(__file__).with_name("results")
+    write(read(results), results)
