@@ -17,7 +17,11 @@ speedups = Extension(
     sources=["ketama/_speedups.c"],
     depends=["ketama/_speedups.h", "libketama/ketama.h"],
     include_dirs=["libketama"],
-    define_macros=[("Py_LIMITED_API", "0x030A0000"), ("KETAMA_HIDDEN", "1")],
+    define_macros=[
+        ("Py_LIMITED_API", "0x030A0000"),
+        ("KETAMA_HIDDEN", "1"),
+        ("KETAMA_NO_OLD_NAMES", "1"),
+    ],
     extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
     py_limited_api=True,
     optional=True,

@@ -21,12 +21,16 @@ ffibuilder.set_source(
     "ketama._ketama",
     '#include "_glue.c"',
     # Relative, as setuptools wants them: the build runs in the project's root.
-    sources=sorted(str(path.relative_to(ROOT)) for path in (ROOT / "libketama").glob("*.c")),
+    sources=sorted(
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "libketama").glob("*.c")
+        if path.name != "compat.c"  # which is for C
+    ),
     depends=[
         "ketama/_glue.c",
         *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*ketama/*.h"))),
     ],
     include_dirs=["libketama", "ketama"],
-    define_macros=[("KETAMA_HIDDEN", "1")],
+    define_macros=[("KETAMA_HIDDEN", "1"), ("KETAMA_NO_OLD_NAMES", "1")],
     extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
 )

@@ -115,6 +115,7 @@ void ketama_close(ketama_continuum c)
     int saved = errno;
     ketama_image_free(c->image);
     ketama_segment_detach(&c->segment);
+    free(atomic_load(&c->old));
     free(c->path);
     free(c);
     errno = saved;

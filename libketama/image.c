@@ -21,7 +21,7 @@
 #include "internal.h"
 
 enum { ALIGNMENT = 64, BYTE_ORDER_MARK = 0x01020304 };
-static const char magic[8] = "ketama\r\n";
+static const char magic[8] = {'k', 'e', 't', 'a', 'm', 'a', '\r', '\n'};
 
 struct ketama_image {
     char magic[8];

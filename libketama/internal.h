@@ -3,6 +3,7 @@
  *
  *     file --source--> text --servers--> server list --points--> sorted points
  *          --image--> flat bytes --segment--> shared memory --lookup--> server
+ *                                                           --compat--> as in 2007
  *
  * Each stage is a C file that knows nothing of the others; roll.c alone knows the
  * order. servers.c, digest.c, profile.c, points.c, image.c are pure: no system call,
@@ -14,6 +15,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#ifndef KETAMA_NO_OLD_NAMES
+#define KETAMA_NO_OLD_NAMES
+#endif
 #include "ketama.h"
 
 /* Four bytes as a little-endian word, at any address, on any machine. */
@@ -58,6 +62,7 @@ struct ketama_listed {
     const char *address; /* in the text it was read from, not NUL-terminated */
     uint64_t weight;
     uint32_t length; /* of the address, bytes */
+    uint64_t line;   /* of the file, or place in the list, from 1 */
 };
 
 struct ketama_server_list {
@@ -243,6 +248,7 @@ struct ketama_handle {
     atomic_bool heeded;          /* the superseded mark has been acted upon */
     _Atomic int64_t interval_ns; /* ketama_follow's; 0: none */
     _Atomic int64_t looked_ns;   /* when the file was looked at last, coarse clock */
+    _Atomic(void *) old;         /* compat.c's, one piece of memory; NULL: none yet */
 };
 
 /* One without an image yet. path: NULL, or absolute, and copied. NULL: no memory. */
@@ -252,6 +258,11 @@ ketama_continuum ketama_handle_new(const struct ketama_profile *profile,
 void ketama_handle_looked(ketama_continuum c);
 /* A copy of the path that does not depend on the working folder. */
 int ketama_absolute_path(const char *path, char **absolute);
+
+/* ---- lookup.c: for compat.c, which gives out points */
+
+/* The number of the point that a key meets. */
+uint32_t ketama_position(ketama_continuum c, const void *key, size_t len);
 
 /* ---- status.c: what went wrong. Those that return int return the status. */
 

@@ -270,4 +270,9 @@ const char *ketama_version(void);
 #ifdef __cplusplus
 }
 #endif
+
+/* The interface of 2007, for programs that were written for it. */
+#ifndef KETAMA_NO_OLD_NAMES
+#include "ketama_compat.h"
+#endif
 #endif

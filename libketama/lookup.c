@@ -65,7 +65,7 @@ static inline uint32_t among_few(const struct ketama_view *view, struct range in
 
 /* Of many, the guess and those near it, and where the guess is bad, by halves. */
 APART static uint32_t among_many(const struct ketama_view *view, struct range in,
-                           uint32_t hash)
+                                 uint32_t hash)
 {
     const ketama_point *points = view->points;
     uint32_t at = guess(view, in, hash), end;
@@ -109,6 +109,11 @@ static inline uint32_t met(const struct ketama_view *view, uint32_t at, uint32_t
     if (point != NULL)
         *point = found->point;
     return at_most(found->server, view->server_count - 1);
+}
+
+uint32_t ketama_position(ketama_continuum c, const void *key, size_t len)
+{
+    return position(&c->view, c->profile->hash(key, len));
 }
 
 uint32_t ketama_find_hash(ketama_continuum c, uint32_t hash, uint32_t *point)

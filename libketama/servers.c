@@ -145,7 +145,7 @@ static int append(struct ketama_server_list *list, struct span address, uint64_t
         list->room = room;
     }
     list->at[list->count++] =
-        (struct ketama_listed){address.at, weight, (uint32_t)length(address)};
+        (struct ketama_listed){address.at, weight, (uint32_t)length(address), line};
     list->total += weight;
     return KETAMA_OK;
 }

@@ -89,5 +89,6 @@ void run_lookup(void);
 void run_source(void);
 void run_roll(void);
 void run_status(void);
+void run_compat(void);
 
 #endif

@@ -202,6 +202,7 @@ int main(void)
     run_source();
     run_roll();
     run_status();
+    run_compat();
     RUN(no_file_is_left_open);
 
     snprintf(remove, sizeof remove, "rm -r '%s'", folder);

@@ -27,7 +27,7 @@ static uint64_t chance(uint64_t below)
 static struct ketama_image *made(void)
 {
     struct ketama_listed listed[] = {
-        {"a:1", 1, 3}, {"b:1", 2, 3}, {"c:1", 3, 3}, {"d", 9, 1}};
+        {"a:1", 1, 3, 1}, {"b:1", 2, 3, 2}, {"c:1", 3, 3, 3}, {"d", 9, 1, 4}};
     struct ketama_server_list servers = {.at = listed, .count = 4, .total = 15};
     struct ketama_origin origin = {.path = path, .generation = 7};
     struct ketama_point_list points;

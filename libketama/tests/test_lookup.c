@@ -171,7 +171,7 @@ static void the_longest_address(void)
     memset(longest, 'x', 255);
     longest[255] = '\0';
     const ketama_server servers[] = {{longest, KETAMA_WEIGHT_MAX, 0, 0}};
-    const struct ketama_listed listed = {longest, 1, 255};
+    const struct ketama_listed listed = {longest, 1, 255, 1};
     ketama_server server;
 
     ketama_continuum c = opened(servers, 1);

@@ -51,8 +51,8 @@ static struct ketama_point_list made(const struct ketama_profile *profile,
     struct ketama_flaw flaw;
 
     for (uint32_t i = 0; i < count; i++)
-        listed[i] =
-            (struct ketama_listed){addresses[i], 1, (uint32_t)strlen(addresses[i])};
+        listed[i] = (struct ketama_listed){addresses[i], 1,
+                                           (uint32_t)strlen(addresses[i]), i + 1};
     CHECK_INT(KETAMA_OK, ketama_points_make(profile, &servers, &points, &flaw));
     return points;
 }
@@ -125,7 +125,7 @@ static void another_profile(void)
 static void nobody_gets_a_point(void)
 {
     struct ketama_profile profile = ketama_profile_libketama;
-    struct ketama_listed listed = {"a", 1, 1};
+    struct ketama_listed listed = {"a", 1, 1, 1};
     struct ketama_server_list servers = {.at = &listed, .count = 1, .total = 1};
     struct ketama_point_list points;
     struct ketama_flaw flaw;

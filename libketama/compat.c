@@ -1,0 +1,249 @@
+/*
+ * compat.c - the functions of libketama.so.1, on the one handle
+ *
+ * Programs roll for each request and smoke when it is served, so the process keeps the
+ * newest handle of a file, and a roll is no more than a look at the file. What it keeps
+ * is the only thing in this library that lives between calls.
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+#include "ketama_compat.h"
+
+enum { IP_MAX = sizeof((mcs *)NULL)->ip - 1 };
+
+/* One piece of memory, so that closing the handle frees it. */
+struct old {
+    time_t modtime;
+    mcs array[];
+};
+
+/* ---- The array of points with their addresses */
+
+/* The line of an address that is too long is no longer known; the file has it. */
+static int fail_too_long(ketama_continuum c, uint32_t server, const char *address)
+{
+    struct ketama_flaw flaw, unread;
+    struct ketama_source source;
+    struct ketama_server_list list;
+    uint64_t line = server + 1;
+    char *text;
+
+    if (c->path != NULL &&
+        ketama_source_read(c->path, &source, &text, &unread) == KETAMA_OK) {
+        if (ketama_servers_parse(text, (size_t)source.stamp.size_bytes, &list,
+                                 &unread) == KETAMA_OK &&
+            server < list.count)
+            line = list.at[server].line;
+        ketama_servers_free(&list);
+        free(text);
+    }
+    ketama_flawed(
+        &flaw, KETAMA_EADDRESS, line,
+        "address %s has %lu bytes, and the interface of libketama.so.1 has room "
+        "for %d",
+        ketama_quote(address, strlen(address)).text, (unsigned long)strlen(address),
+        IP_MAX);
+    return ketama_fail(KETAMA_EADDRESS, c->path, &flaw);
+}
+
+static int check_addresses(ketama_continuum c)
+{
+    ketama_server server;
+    for (uint32_t i = 0; i < c->view.server_count; i++) {
+        int status = ketama_server_at(c, i, &server);
+        if (status != KETAMA_OK)
+            return status;
+        if (strlen(server.address) > IP_MAX)
+            return fail_too_long(c, i, server.address);
+    }
+    return KETAMA_OK;
+}
+
+/* Makes the array, once; a thread that was slower throws its own away. NULL: failed. */
+static struct old *old_of(ketama_continuum c)
+{
+    struct old *made = atomic_load(&c->old);
+    void *none = NULL;
+    uint32_t count = c->view.point_count;
+
+    if (made != NULL || check_addresses(c) != KETAMA_OK)
+        return made;
+    made = calloc(1, sizeof *made + count * sizeof *made->array);
+    if (made == NULL) {
+        ketama_fail(KETAMA_ENOMEM, c->path, NULL);
+        return NULL;
+    }
+    made->modtime = (time_t)(c->source.stamp.mtime_ns / 1000000000);
+    for (uint32_t i = 0; i < count; i++) {
+        ketama_point point;
+        ketama_server server;
+        ketama_points(c, i, 1, &point);
+        made->array[i].point = point.point;
+        /* What the image says may have changed since it was checked: cut, not overrun.
+         */
+        if (ketama_server_at(c, point.server, &server) == KETAMA_OK)
+            memcpy(made->array[i].ip, server.address, strnlen(server.address, IP_MAX));
+    }
+    if (!atomic_compare_exchange_strong(&c->old, &none, made)) {
+        free(made);
+        made = none;
+    }
+    return made;
+}
+
+/* ---- What is kept */
+
+enum { KEPT = 16 };
+
+/* The oldest use is given up for a new path. */
+static struct kept {
+    ketama_continuum c;
+    uint64_t used;
+} kept[KEPT];
+static uint64_t uses;
+
+/* 0, or the process that is in here. Never waited for: who can't get in does without. A
+ * child that was forked while another thread was in here takes the parent's place. */
+static atomic_long inside;
+
+static bool enter(void)
+{
+    long self = (long)getpid(), other = 0;
+    for (int tries = 0; tries < 100; tries++) {
+        if (atomic_compare_exchange_weak(&inside, &other, self))
+            return true;
+        if (other == self)
+            other = 0;
+    }
+    return false;
+}
+
+static void leave(void)
+{
+    atomic_store(&inside, 0);
+}
+
+/* The kept handle of a path, with one more owner; NULL: none. */
+static ketama_continuum kept_of(const char *path)
+{
+    ketama_continuum found = NULL;
+    if (!enter())
+        return NULL;
+    for (unsigned i = 0; i < KEPT && found == NULL; i++)
+        if (kept[i].c != NULL && strcmp(kept[i].c->path, path) == 0) {
+            kept[i].used = ++uses;
+            found = ketama_retain(kept[i].c);
+        }
+    leave();
+    return found;
+}
+
+/* Keeps a handle in the place of the one that was kept for its path. */
+static void keep(ketama_continuum c)
+{
+    ketama_continuum given_up;
+    unsigned at = 0;
+    if (!enter())
+        return;
+    for (unsigned i = 0; i < KEPT; i++) {
+        if (kept[i].c != NULL && strcmp(kept[i].c->path, c->path) == 0) {
+            at = i;
+            break;
+        }
+        if (kept[i].used < kept[at].used)
+            at = i;
+    }
+    given_up = kept[at].c;
+    kept[at] = (struct kept){ketama_retain(c), ++uses};
+    leave();
+    ketama_close(given_up);
+}
+
+/* ---- The functions */
+
+/* The newest handle of a path, owned by the caller; NULL: failed. */
+static ketama_continuum newest(const char *path)
+{
+    ketama_continuum c = kept_of(path), newer = NULL;
+    struct old *old;
+
+    if (c != NULL) {
+        int status = ketama_refresh(c, &newer);
+        if (status == KETAMA_OK)
+            return c;
+        ketama_close(c);
+        if (status < 0)
+            return NULL;
+        c = newer;
+    } else if (ketama_open(&c, path, 0) != KETAMA_OK) {
+        return NULL;
+    }
+    /* Nobody else has this one yet, so the fields may be written. */
+    old = old_of(c);
+    if (old == NULL) {
+        ketama_close(c);
+        return NULL;
+    }
+    c->numpoints = (int)c->view.point_count;
+    c->modtime = &old->modtime;
+    c->array = old->array;
+    keep(c);
+    return c;
+}
+
+int ketama_roll(ketama_continuum *c, char *filename)
+{
+    char *absolute = NULL;
+    int status = ketama_absolute_path(filename != NULL ? filename : "", &absolute);
+
+    *c = NULL;
+    if (status == KETAMA_ENOMEM)
+        ketama_fail(status, filename, NULL);
+    if (status == KETAMA_OK)
+        *c = newest(absolute);
+    free(absolute);
+    return *c != NULL;
+}
+
+void ketama_smoke(ketama_continuum c)
+{
+    ketama_close(c);
+}
+
+mcs *ketama_get_server(char *key, ketama_continuum c)
+{
+    struct old *old = old_of(c);
+    return old != NULL ? &old->array[ketama_position(c, key, strlen(key))] : NULL;
+}
+
+void ketama_print_continuum(ketama_continuum c)
+{
+    struct old *old = old_of(c);
+    if (old == NULL)
+        return;
+    printf("Numpoints in continuum: %lu\n", (unsigned long)c->view.point_count);
+    for (uint32_t i = 0; i < c->view.point_count; i++)
+        printf("%s (%u)\n", old->array[i].ip, old->array[i].point);
+}
+
+int ketama_compare(mcs *a, mcs *b)
+{
+    return (a->point > b->point) - (a->point < b->point);
+}
+
+unsigned int ketama_hashi(char *string)
+{
+    return ketama_hash(string, strlen(string));
+}
+
+void ketama_md5_digest(char *string, unsigned char digest[16])
+{
+    ketama_md5(string, strlen(string), digest);
+}

@@ -1,0 +1,282 @@
+/*
+ * test_compat.c - the interface of 2007
+ */
+#define _DEFAULT_SOURCE
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../internal.h"
+#include "../ketama_compat.h"
+#include "check.h"
+
+#ifdef __LP64__
+_Static_assert(sizeof(mcs) == 28 && offsetof(mcs, ip) == 4, "mcs");
+_Static_assert(sizeof(serverinfo) == 32 && offsetof(serverinfo, memory) == 24,
+               "serverinfo");
+_Static_assert(offsetof(struct ketama_handle, numpoints) == 0 &&
+                   offsetof(struct ketama_handle, modtime) == 8 &&
+                   offsetof(struct ketama_handle, array) == 16,
+               "continuum");
+#endif
+
+static const char two[] = "127.0.0.1:11211 600\n127.0.0.1:11212 400\n";
+
+/* The functions take char *, and write to none of them. */
+static char *text(const char *constant)
+{
+    static char copies[4][300];
+    static unsigned next;
+    char *copy = copies[next++ % 4];
+    snprintf(copy, sizeof copies[0], "%s", constant);
+    return copy;
+}
+
+static ketama_continuum rolled(const char *path)
+{
+    ketama_continuum c = NULL;
+    CHECK_INT(1, ketama_roll(&c, text(path)));
+    return c;
+}
+
+static void the_old_functions(void)
+{
+    const char *path = put("compat", two);
+    ketama_continuum c = rolled(path);
+    struct stat state;
+    unsigned char md5[16], expected[16];
+    mcs *found = ketama_get_server(text("test"), c), *array = c->array;
+
+    CHECK_INT(3454255383, found->point);
+    CHECK_TEXT("127.0.0.1:11211", found->ip);
+    CHECK(found >= array && found < array + c->numpoints);
+
+    CHECK_INT(320, c->numpoints);
+    CHECK_INT(0, stat(path, &state));
+    CHECK_INT(state.st_mtime, *(time_t *)c->modtime);
+    for (int i = 0; i < c->numpoints; i++) {
+        ketama_point point;
+        ketama_server server;
+        ketama_points(c, (uint32_t)i, 1, &point);
+        ketama_server_at(c, point.server, &server);
+        CHECK_INT(point.point, array[i].point);
+        CHECK_TEXT(server.address, array[i].ip);
+    }
+    CHECK_INT(-1, ketama_compare(&array[0], &array[1]));
+    CHECK_INT(1, ketama_compare(&array[1], &array[0]));
+    CHECK_INT(0, ketama_compare(&array[1], &array[1]));
+
+    CHECK_INT(3446378249, ketama_hashi(text("test")));
+    ketama_md5_digest(text("test"), md5);
+    ketama_md5("test", 4, expected);
+    CHECK(memcmp(expected, md5, 16) == 0);
+    ketama_smoke(c);
+    ketama_smoke(NULL);
+}
+
+/* New functions on a rolled continuum, old ones on an opened one. */
+static void one_handle_for_both(void)
+{
+    const char *path = put("compat", two);
+    ketama_continuum opened, c = rolled(path);
+    CHECK_INT(0, ketama_find(c, "test", 4, NULL));
+    CHECK_INT(KETAMA_OK, ketama_open(&opened, path, 0));
+    CHECK_INT(0, opened->numpoints);
+    CHECK(opened->array == NULL);
+    CHECK_INT(3454255383, ketama_get_server(text("test"), opened)->point);
+    CHECK(ketama_get_server(text("test"), opened) ==
+          ketama_get_server(text("test"), opened));
+    ketama_smoke(opened);
+    ketama_close(c);
+}
+
+static void each_roll_sees_the_file_as_it_is(void)
+{
+    const char *path = put("compat", two);
+    ketama_continuum first = rolled(path), same = rolled(path), other;
+
+    CHECK(first == same); /* nothing to build, nothing to attach */
+    put("compat", "a:1 1\n");
+    other = rolled(path);
+    CHECK_TEXT("a:1", ketama_get_server(text("test"), other)->ip);
+    CHECK_INT(160, other->numpoints);
+    /* The ones before keep what they have, until they are smoked. */
+    ketama_smoke(same);
+    CHECK_TEXT("127.0.0.1:11211", ketama_get_server(text("test"), first)->ip);
+    ketama_smoke(first);
+    put("compat", "b:1 1\n"); /* of the same size, within the same second */
+    first = rolled(path);
+    CHECK_TEXT("b:1", ketama_get_server(text("test"), first)->ip);
+    CHECK_TEXT("a:1", ketama_get_server(text("test"), other)->ip);
+    ketama_smoke(first);
+    ketama_smoke(other);
+}
+
+static void what_cannot_be_rolled(void)
+{
+    const char *path = put("compat", "# two\n\na:1 1\nb:1 none\n");
+    char expected[400];
+    ketama_continuum c = (ketama_continuum)&expected; /* is overwritten */
+
+    CHECK_INT(0, ketama_roll(&c, text(path)));
+    CHECK(c == NULL);
+    snprintf(expected, sizeof expected, "%s:4: weight is \"none\"", path);
+    CHECK(strncmp(ketama_error(), expected, strlen(expected)) == 0);
+    CHECK_INT(0, ketama_roll(&c, text("/nowhere")));
+    CHECK_TEXT("/nowhere: No such file or directory", ketama_error());
+    CHECK_INT(0, ketama_roll(&c, NULL));
+    CHECK(c == NULL);
+
+    /* A file that was good fails as well, and is good again when it is. */
+    put("compat", two);
+    ketama_smoke(rolled(path));
+    put("compat", "");
+    CHECK_INT(0, ketama_roll(&c, text(path)));
+    CHECK(strstr(ketama_error(), "no servers") != NULL);
+    put("compat", two);
+    ketama_smoke(rolled(path));
+}
+
+/* 21 bytes fit, 22 do not: never a cut address. Our own interface takes both. */
+static void an_address_too_long(void)
+{
+    const char *path = put("compat", "# one\na234567890123456789.1 7\n\n"
+                                     "a234567890123456789.22 7\n");
+    char expected[400];
+    ketama_continuum c;
+    ketama_server server;
+
+    CHECK_INT(0, ketama_roll(&c, text(path)));
+    snprintf(
+        expected, sizeof expected,
+        "%s:4: address \"a234567890123456789.22\" has 22 bytes, and the interface of "
+        "libketama.so.1 has room for 21",
+        path);
+    CHECK_TEXT(expected, ketama_error());
+    CHECK_INT(KETAMA_EADDRESS, ketama_last_failure()->status);
+
+    CHECK_INT(KETAMA_OK, ketama_open(&c, path, 0));
+    CHECK(ketama_get_server(text("key"), c) == NULL);
+    ketama_print_continuum(c); /* has nothing to print */
+    CHECK_INT(KETAMA_OK, ketama_server_at(c, 1, &server));
+    CHECK_TEXT("a234567890123456789.22", server.address);
+    ketama_smoke(c);
+
+    put("compat", "a234567890123456789.1 7\n");
+    c = rolled(path);
+    CHECK_TEXT("a234567890123456789.1", ketama_get_server(text("key"), c)->ip);
+    ketama_smoke(c);
+}
+
+/* More files than are kept; each goes on to work. */
+static void many_files(void)
+{
+    enum { FILES = 40 };
+    ketama_continuum c[FILES];
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < FILES; i++) {
+            char name[32], line[32];
+            snprintf(name, sizeof name, "compat%d", i);
+            snprintf(line, sizeof line, "s%d:1 1\n", i);
+            if (round == 0)
+                put(name, line);
+            c[i] = rolled(scratch_path(name));
+        }
+        for (int i = 0; i < FILES; i++) {
+            char address[32];
+            snprintf(address, sizeof address, "s%d:1", i);
+            CHECK_TEXT(address, ketama_get_server(text("key"), c[i])->ip);
+            ketama_smoke(c[i]);
+        }
+    }
+}
+
+static void a_child_smokes_its_own(void)
+{
+    ketama_continuum c = rolled(put("compat", two));
+    int status = 1;
+    pid_t child = fork();
+    if (child == 0) {
+        ketama_continuum own = NULL;
+        bool good = ketama_roll(&own, text(scratch_path("compat"))) == 1;
+        ketama_smoke(c);
+        good = good &&
+               strcmp(ketama_get_server(text("test"), own)->ip, "127.0.0.1:11211") == 0;
+        ketama_smoke(own);
+        _exit(good ? 0 : 1);
+    }
+    CHECK_INT(child, waitpid(child, &status, 0));
+    CHECK_INT(0, status);
+    CHECK_TEXT("127.0.0.1:11211", ketama_get_server(text("test"), c)->ip);
+    ketama_smoke(c);
+}
+
+static void no_memory(void)
+{
+    const char *path = put("compat-memory", two);
+    ketama_continuum c;
+    int n = 0;
+    do {
+        fail_allocation(++n);
+        int good = ketama_roll(&c, text(path));
+        bool failed = allocation_failed();
+        fail_allocation(0);
+        CHECK(good ? c != NULL : c == NULL && failed);
+        if (!good)
+            CHECK_TEXT("out of memory", strrchr(ketama_error(), ':') != NULL
+                                            ? strrchr(ketama_error(), ':') + 2
+                                            : ketama_error());
+        ketama_smoke(c);
+        if (!failed)
+            break;
+    } while (n < 1000);
+    CHECK(n > 1 && n < 1000);
+}
+
+static void printing(void)
+{
+    const char *path = scratch_path("printed");
+    ketama_continuum c = rolled(put("compat", two));
+    char line[64] = "";
+    fflush(stdout);
+    int saved = dup(1);
+    FILE *file = freopen(path, "w", stdout);
+    CHECK(file != NULL);
+    ketama_print_continuum(c);
+    fflush(stdout);
+    CHECK_INT(1, dup2(saved, 1));
+    close(saved);
+
+    file = fopen(path, "r");
+    CHECK(file != NULL && fgets(line, sizeof line, file) != NULL);
+    CHECK_TEXT("Numpoints in continuum: 320\n", line);
+    for (int i = 0; file != NULL && i < 320; i++) {
+        char expected[64];
+        const mcs *point = (mcs *)c->array + i;
+        snprintf(expected, sizeof expected, "%s (%u)\n", point->ip, point->point);
+        CHECK(fgets(line, sizeof line, file) != NULL);
+        CHECK_TEXT(expected, line);
+    }
+    if (file != NULL) {
+        CHECK(fgets(line, sizeof line, file) == NULL);
+        fclose(file);
+    }
+    ketama_smoke(c);
+}
+
+void run_compat(void)
+{
+    RUN(the_old_functions);
+    RUN(one_handle_for_both);
+    RUN(each_roll_sees_the_file_as_it_is);
+    RUN(what_cannot_be_rolled);
+    RUN(an_address_too_long);
+    RUN(many_files);
+    RUN(a_child_smokes_its_own);
+    RUN(no_memory);
+    RUN(printing);
+}

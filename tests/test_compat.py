@@ -1,0 +1,167 @@
+"""Programs that were compiled against libketama.so.1 of 2007, and the installed library."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+from hashlib import md5
+from pathlib import Path
+
+import pytest
+from needs import need
+from test_golden import VECTORS, WITH_POINTS, rows
+
+ROOT = Path(__file__).resolve().parents[1]
+OLD = ROOT / "tests" / "programs" / "old.c"
+# As a build by hand would have it, whatever calls the tests.
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+
+
+def make(folder: Path, *arguments: str) -> None:
+    ran = subprocess.run(
+        [need("make"), "-s", "-C", folder, *arguments],
+        capture_output=True,
+        text=True,
+        env=CLEAN,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the C library from a tarball of libketama/ alone; give what is in DESTDIR."""
+    folder = tmp_path_factory.mktemp("installed")
+    archive = folder / "libketama.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(
+            ROOT / "libketama",
+            "libketama",
+            filter=lambda info: None if "/build" in info.name else info,
+        )
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    make(folder / "libketama", "install", f"DESTDIR={folder}/root", "PREFIX=/opt/k")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def old(installed: Path) -> list[str]:
+    """Compile the old program; it finds the library by its name alone."""
+    lib = installed / "root/opt/k/lib"
+    program = installed / "old"
+    command = [need("cc"), "-Wall", "-Werror", "-o", program, OLD, f"-L{lib}", "-lketama"]
+    subprocess.run(command, check=True)
+    return [need("env"), f"LD_LIBRARY_PATH={lib}", str(program)]
+
+
+def output(*command: str | Path) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_a_million_keys_in_the_old_program(old: list[str]) -> None:
+    """It prints what it printed with the original."""
+    printed = output(*old, VECTORS / "classic8" / "ketama.servers")
+    assert md5(printed.encode()).hexdigest() == "5672b131391f5aa2b280936aec1eea74"
+
+
+@pytest.mark.parametrize("name", WITH_POINTS)
+def test_a_walk_through_the_array(old: list[str], name: str) -> None:
+    """The program finds the points where the original had them, and the file's time."""
+    path = VECTORS / name / "ketama.servers"
+    first, *points = output(*old, path, "walk").splitlines()
+    expected = list(rows(name, "points.tsv"))
+    assert first == f"{len(expected)} {int(path.stat().st_mtime)}"
+    assert expected == [line.split("\t") for line in points]
+
+
+def test_a_million_rolls(old: list[str]) -> None:
+    """A process that rolls and smokes a million times stays as large as it was."""
+    path = VECTORS / "classic8" / "ketama.servers"
+    before, after, _ = map(int, output(*old, path, "loop", "1000000").split())
+    assert before - 16 <= after <= before + 16
+
+
+def test_a_file_that_is_wrong(old: list[str], tmp_path: Path) -> None:
+    """The message names file and line."""
+    path = tmp_path / "servers"
+    path.write_text("a:1 1\nb:1\n")
+    ran = subprocess.run([*old, path], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == f'{path}:2: address "b:1" has no weight after it\n'
+
+
+def test_what_is_installed(installed: Path) -> None:
+    """Library, links, headers, pkg-config file and manual are where they belong."""
+    root = installed / "root/opt/k"
+    files = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
+    (real,) = (name for name in files if name.startswith("lib/libketama.so.1."))
+    assert files == {
+        "include/ketama.h",
+        "include/ketama_compat.h",
+        "lib/libketama.a",
+        "lib/libketama.so",
+        "lib/libketama.so.1",
+        "lib/pkgconfig/libketama.pc",
+        "share/man/man3/ketama.3",
+        real,
+    }
+    for name in ("libketama.so", "libketama.so.1"):
+        assert (root / "lib" / name).resolve() == root / real
+        assert not (root / "lib" / name).readlink().is_absolute()
+    assert "/opt/k" in (root / "lib/pkgconfig/libketama.pc").read_text()
+    manual = subprocess.run(
+        [need("man"), "--warnings", "-l", root / "share/man/man3/ketama.3"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MANWIDTH": "80"},
+    )
+    assert manual.stderr == ""
+    assert "ketama_open(ketama_continuum" in manual.stdout
+
+
+def test_pkg_config_and_uninstall(installed: Path, tmp_path: Path) -> None:
+    """A program is compiled with what pkg-config says; uninstall leaves nothing behind."""
+    make(installed / "libketama", "install", f"PREFIX={tmp_path}/here")
+    environment = {**os.environ, "PKG_CONFIG_PATH": str(tmp_path / "here/lib/pkgconfig")}
+    flags = subprocess.run(
+        [need("pkg-config"), "--cflags", "--libs", "libketama"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+    ).stdout.split()
+    program = tmp_path / "program.c"
+    program.write_text(
+        "#include <ketama.h>\n#include <stdio.h>\n"
+        'int main(void) { ketama_continuum c; mcs *m; char file[] = "nowhere";\n'
+        "return !ketama_roll(&c, file) && puts(ketama_version()) < 0; (void)m; }\n"
+    )
+    for compiler, standard in (("cc", "c99"), ("cc", "c11"), ("c++", "c++11")):
+        language = "c++" if compiler == "c++" else "c"
+        subprocess.run(
+            [
+                need(compiler),
+                f"-x{language}",
+                f"-std={standard}",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-Wno-unused",
+                "-o",
+                tmp_path / "program",
+                program,
+                *flags,
+            ],
+            check=True,
+        )
+        ran = subprocess.run(
+            [tmp_path / "program"],
+            env={"LD_LIBRARY_PATH": str(tmp_path / "here/lib")},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert ran.stdout.count(".") == 2
+    make(installed / "libketama", "uninstall", f"PREFIX={tmp_path}/here")
+    assert not [path for path in (tmp_path / "here").rglob("*") if not path.is_dir()]
