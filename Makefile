@@ -3,7 +3,8 @@ PYTHON   ?= python3
 VENV     := .venv
 BIN      := $(VENV)/bin
 COMPILED := $(wildcard libketama/*.[ch] ketama/*.[ch]) ketama/_build.py setup.py pyproject.toml
-C_FILES  := $(wildcard libketama/*.[ch] libketama/tests/*.[ch] ketama/_[gs]*.[ch] benchmarks/*.c)
+C_FILES  := $(wildcard libketama/*.[ch] libketama/*/*.[ch] ketama/_[gs]*.[ch] benchmarks/*.c \
+                       tests/programs/*.c examples/*.c)
 VERSIONS ?= 3.10 3.11 3.12 3.13
 
 help: ## list the targets
@@ -21,6 +22,12 @@ test-c: ## the C library's tests, under sanitizers
 
 test-emulated: ## the C library's tests on aarch64, on older x86-64, and on s390x, big-endian
 	$(MAKE) -C libketama test-aarch64 test-x86_64 test-s390x
+
+test-cross: $(VENV)/cross ## the C library for musl, aarch64, s390x and macOS; run where it can be
+	sh tests/cross.sh $(BIN)/python -m ziglang cc
+
+fuzz: ## fuzz parser, image check and lookup, each for SECONDS=60
+	$(MAKE) -C libketama fuzz
 
 stress: $(VENV)/test ## the long tests: processes that are killed, raced, starved (2 minutes)
 	$(BIN)/pytest -m stress --capture=no
@@ -74,6 +81,10 @@ $(VENV)/dev: $(VENV)/test
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+$(VENV)/cross: $(VENV)/made
+	$(BIN)/pip install --quiet --disable-pip-version-check 'ziglang==0.17.*'
+	@touch $@
+
 # PyPI's ketama has our import name, so the peers get a folder of their own.
 $(VENV)/bench: $(VENV)/run
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
@@ -82,4 +93,4 @@ $(VENV)/bench: $(VENV)/run
 	    ketama==0.1.1 uhashring==2.5 pymemcache==4.0.0 libmc==1.4.17
 	@touch $@
 
-.PHONY: help run test test-c test-emulated stress test-versions lint typecheck dist bench clean
+.PHONY: help run test test-c test-emulated test-cross fuzz stress test-versions lint typecheck dist bench clean

@@ -1,0 +1,98 @@
+/*
+ * image.c - fuzzes the check of images that somebody else may have written
+ *
+ * The input's first byte says how it is used: 0, the rest is the image; else the rest
+ * changes an image that was good, three bytes a change (where, where, what), and for 2
+ * its checksum is made to fit again, for a checksum keeps no attacker away.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../image.c" /* for the checksum, which is nobody else's business */
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void must(bool condition)
+{
+    if (!condition)
+        abort();
+}
+
+static struct ketama_image *good_image(void)
+{
+    struct ketama_listed at[] = {{"a:1", 7, 3, 1},
+                                 {"b:1", 1, 3, 2},
+                                 {"a:1", 2, 3, 3},
+                                 {"longer:11211", 3, 12, 4}};
+    const struct ketama_server_list servers = {at, 4, 4, 13};
+    const struct ketama_origin origin = {.path = "/p", .generation = 3};
+    struct ketama_point_list points;
+    struct ketama_flaw flaw;
+    struct ketama_image *image = NULL;
+
+    if (ketama_points_make(&ketama_profile_libketama, &servers, &points, &flaw) ==
+        KETAMA_OK)
+        image = ketama_image_make(&ketama_profile_libketama, &servers, &points, &origin);
+    ketama_points_free(&points);
+    return image;
+}
+
+/* Whatever passed the check, nothing outside the image is read. */
+static void use(const struct ketama_view *view)
+{
+    struct ketama_handle c = {.view = *view, .profile = &ketama_profile_libketama};
+    uint32_t servers[8], point;
+    ketama_key keys[40];
+    uint32_t found[40];
+    ketama_server server;
+    char text[40];
+
+    memset(text, 'k', sizeof text);
+    for (uint32_t i = 0; i < 40; i++)
+        keys[i] = (ketama_key){text, i};
+    ketama_find_many(&c, keys, 40, found, NULL);
+    for (uint32_t i = 0; i < 40; i++)
+        must(found[i] == ketama_find(&c, text, i, &point) &&
+             found[i] < view->server_count);
+    for (uint64_t hash = 0; hash <= UINT32_MAX; hash += 0x01fffff1)
+        must(ketama_find_hash(&c, (uint32_t)hash, &point) < view->server_count);
+    must(ketama_successors(&c, text, 7, servers, 8) <= 8);
+    for (uint32_t i = 0; i < view->server_count && i < 1000; i++)
+        must(ketama_server_at(&c, i, &server) == KETAMA_OK &&
+             strlen(server.address) < view->names_bytes);
+    must(ketama_due(&c) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct ketama_image *image;
+    struct ketama_origin origin;
+    struct ketama_view view;
+    size_t bytes;
+
+    if (size == 0)
+        return 0;
+    if (data[0] == 0) {
+        bytes = size - 1;
+        image = aligned_alloc(ALIGNMENT, align(bytes + 1));
+    } else {
+        image = good_image();
+        bytes = image != NULL ? ketama_image_size(image) : 0;
+    }
+    if (image == NULL)
+        return 0;
+    if (data[0] == 0) {
+        memcpy(image, data + 1, bytes);
+    } else {
+        for (size_t i = 1; i + 2 < size; i += 3)
+            ((unsigned char *)image)[((size_t)data[i] << 8 | data[i + 1]) % bytes] =
+                data[i + 2];
+        if (data[0] == 2 && image->size_bytes == bytes)
+            image->checksum = checksum(image, image);
+    }
+    (void)ketama_image_origin(image, bytes, &ketama_profile_libketama, "/p", &origin);
+    if (ketama_image_open(image, bytes, &ketama_profile_libketama, "/p", &view))
+        use(&view);
+    free(image);
+    return 0;
+}

@@ -1,0 +1,90 @@
+/*
+ * lookup.c - fuzzes lookups: in views that are all lies, and in true ones against the
+ * rule
+ *
+ * The input: how many points, how many buckets (as a power of two), whether to lie, and
+ * then points, buckets and hashes.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../internal.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { POINTS_MAX = 200, BITS_MAX = 6 };
+
+static void must(bool condition)
+{
+    if (!condition)
+        abort();
+}
+
+static uint32_t take(const uint8_t **data, size_t *size)
+{
+    unsigned char bytes[4] = {0};
+    size_t some = *size < 4 ? *size : 4;
+    memcpy(bytes, *data, some);
+    *data += some;
+    *size -= some;
+    return ketama_load32(bytes);
+}
+
+static int by_point(const void *a, const void *b)
+{
+    const ketama_point *x = a, *y = b;
+    return (x->point > y->point) - (x->point < y->point);
+}
+
+static uint32_t first_at_or_after(const ketama_point *points, uint32_t count,
+                                  uint32_t hash)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (points[i].point >= hash)
+            return points[i].point;
+    return points[0].point;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint32_t head = take(&data, &size);
+    uint32_t count = 1 + (head & 0xff) % POINTS_MAX,
+             bits = 1 + (head >> 8 & 0xff) % BITS_MAX;
+    bool lies = (head >> 16 & 1) != 0;
+    uint32_t buckets = UINT32_C(1) << bits, next = 0, servers[8];
+    /* Of their exact sizes, so that one too far is found. */
+    ketama_point *points = malloc(count * sizeof *points);
+    uint32_t *index = malloc((buckets + 1) * sizeof *index);
+    struct ketama_handle c = {.profile = &ketama_profile_libketama};
+
+    if (points == NULL || index == NULL)
+        abort();
+    for (uint32_t i = 0; i < count; i++)
+        points[i] =
+            (ketama_point){take(&data, &size), lies ? take(&data, &size) : i % 5};
+    if (!lies)
+        qsort(points, count, sizeof *points, by_point);
+    for (uint32_t b = 0; b <= buckets; b++) {
+        while (next < count && points[next].point >> (32 - bits) < b)
+            next++;
+        index[b] = lies ? take(&data, &size) : b == buckets ? count : next;
+    }
+    c.view = (struct ketama_view){.points = points,
+                                  .index = index,
+                                  .point_count = count,
+                                  .server_count = 5,
+                                  .shift = 32 - bits};
+    for (int i = 0; i < 64; i++) {
+        uint32_t point,
+            hash = size > 0 ? take(&data, &size) : points[i % (int)count].point;
+        for (uint32_t step = 0; step < 3; step++) {
+            must(ketama_find_hash(&c, hash + step - 1, &point) < 5);
+            must(lies || point == first_at_or_after(points, count, hash + step - 1));
+        }
+    }
+    int found = ketama_successors(&c, "key", 3, servers, 8);
+    must(found >= 0 && found <= 5);
+    free(points);
+    free(index);
+    return 0;
+}

@@ -1,0 +1,44 @@
+#!/bin/sh
+# Compiles the C library for other machines without a warning, and where an emulator can run
+# it, has it answer for a million keys. Usage: cross.sh COMPILER [ARGUMENT ...], where the
+# compiler takes clang's -target, as "python -m ziglang cc" does.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+options="-std=c11 -O2 -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wvla -Wpedantic -Werror
+    -fvisibility=hidden -I$root/libketama"
+expected=5672b131391f5aa2b280936aec1eea74
+
+# The million keys of tests/vectors/README.md. Usage: check NAME COMMAND ...
+check() {
+    name=$1
+    shift
+    sum=$("$@" "$root/tests/vectors/classic8/ketama.servers" | md5sum | cut -d ' ' -f 1)
+    if [ "$sum" != "$expected" ]; then
+        echo "$name: wrong answers" >&2
+        exit 1
+    fi
+    echo "$name: compiled, and right for a million keys"
+}
+
+for target in x86_64-linux-gnu x86_64-linux-musl aarch64-linux-gnu aarch64-linux-musl \
+    x86_64-macos aarch64-macos; do
+    "$@" -target $target $options -fPIC -shared -o "$folder/$target.so" "$root"/libketama/*.c
+    "$@" -target $target -w -O2 -o "$folder/old-$target" "$root/tests/programs/old.c" \
+        "$folder/$target.so"
+    case $target in
+    *-musl)
+        "$@" -target $target -w -O2 -static -o "$folder/static-$target" \
+            "$root/tests/programs/old.c" "$root"/libketama/*.c
+        check $target qemu-${target%%-*} "$folder/static-$target"
+        ;;
+    *) echo "$target: compiled and linked" ;;
+    esac
+done
+
+for machine in aarch64 s390x; do
+    $machine-linux-gnu-gcc $options -static -o "$folder/static-$machine" \
+        "$root"/libketama/*.c -w "$root/tests/programs/old.c"
+    check "$machine-linux-gnu, gcc" qemu-$machine "$folder/static-$machine"
+done
