@@ -20,7 +20,7 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 
 def make(folder: Path, *arguments: str) -> None:
     ran = subprocess.run(
-        [need("make"), "-s", "-C", folder, *arguments],
+        [need("make"), "-s", "-C", str(folder), *arguments],
         capture_output=True,
         text=True,
         env=CLEAN,
