@@ -49,10 +49,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def old(installed: Path) -> list[str]:
     """Compile the old program; it finds the library by its name alone."""
     lib = installed / "root/opt/k/lib"
-    program = installed / "old"
-    command = [need("cc"), "-Wall", "-Werror", "-o", program, OLD, f"-L{lib}", "-lketama"]
+    program = str(installed / "old")
+    warnings = ["-Wall", "-Wextra", "-Werror"]
+    command = [need("cc"), *warnings, "-o", program, str(OLD), f"-L{lib}", "-lketama"]
     subprocess.run(command, check=True)
-    return [need("env"), f"LD_LIBRARY_PATH={lib}", str(program)]
+    return [need("env"), f"LD_LIBRARY_PATH={lib}", program]
 
 
 def output(*command: str | Path) -> str:
