@@ -1,0 +1,80 @@
+// Lookup.java - where does each key live? For Java 11 and newer, without libraries.
+//
+//     java Lookup.java /etc/ketama.servers <keys
+//
+// Reads a key a line, and prints key, point and address, with tabs between them. It shares
+// the rules with Python, PHP and C, but not their memory: it computes the continuum for
+// itself, in some milliseconds, and would have to do so again when the file has changed.
+import static java.nio.charset.StandardCharsets.*;
+import java.io.*;
+import java.math.BigInteger;
+import java.nio.*;
+import java.nio.file.*;
+import java.security.*;
+import java.util.*;
+import java.util.regex.*;
+
+public final class Lookup {
+    private static final Pattern PASSED_OVER = Pattern.compile("(#[^\0]*|[ \t]*)\r?"),
+        SERVER = Pattern.compile("[ \t]*([^# \t\r\0][^ \t\r\0]{0,254})[ \t]+([0-9]+)[ \t]*\r?");
+    private final TreeMap<Long, String> circle = new TreeMap<>(); // longs: points are unsigned
+    private final MessageDigest md5 = MessageDigest.getInstance("MD5"); // so: one thread only
+
+    Lookup(String file) throws IOException, NoSuchAlgorithmException {
+        var addresses = new ArrayList<String>();
+        var weights = new ArrayList<BigInteger>();
+        var total = BigInteger.ZERO; // exact: it may be more than a long holds
+        // A char a byte here, because addresses are limited, and hashed, as bytes.
+        String[] lines = new String(Files.readAllBytes(Path.of(file)), ISO_8859_1).split("\n");
+        for (int i = 0; i < lines.length; i++) {
+            Matcher server = SERVER.matcher(lines[i]);
+            if (PASSED_OVER.matcher(lines[i]).matches()) continue;
+            byte[] bytes = server.matches() ? server.group(1).getBytes(ISO_8859_1) : new byte[0];
+            var address = new String(bytes, UTF_8); // is changed where it is not UTF-8
+            var weight = server.matches() ? new BigInteger(server.group(2)) : BigInteger.ZERO;
+            total = total.add(weight);
+            if (weight.signum() == 0 || weight.bitLength() > 63 || total.bitLength() > 64
+                    || !Arrays.equals(bytes, address.getBytes(UTF_8))
+                    || i == 0 && address.startsWith("\ufeff")) // a byte order mark
+                throw new IOException(file + ":" + (i + 1) + ": not \"address weight\", as UTF-8");
+            addresses.add(address);
+            weights.add(weight);
+        }
+        if (addresses.isEmpty()) throw new IOException(file + ": there are no servers in it");
+        for (int i = 0; i < addresses.size(); i++) {
+            // Every rounding to float is part of the answer (61 equal servers show it): keep all.
+            float part = weights.get(i).floatValue() / total.floatValue();
+            int labels = (int) (float) ((double) part * 40.0 * (double) (float) addresses.size());
+            for (int k = 0; k < labels; k++)
+                for (var points = md5(addresses.get(i) + "-" + k); points.hasRemaining();)
+                    // of equal points the first one stays, in the order of the file
+                    circle.putIfAbsent(Integer.toUnsignedLong(points.get()), addresses.get(i));
+        }
+    }
+
+    private IntBuffer md5(String text) {
+        var digest = ByteBuffer.wrap(md5.digest(text.getBytes(UTF_8)));
+        return digest.order(ByteOrder.LITTLE_ENDIAN).asIntBuffer();
+    }
+
+    /** The first point at or after the key's hash, or the first of all; and its address. */
+    Map.Entry<Long, String> find(String key) {
+        var found = circle.ceilingEntry(Integer.toUnsignedLong(md5(key).get()));
+        return found != null ? found : circle.firstEntry();
+    }
+
+    public static void main(String[] args) throws Exception {
+        try {
+            var lookup = new Lookup(args[0]);
+            var out = new PrintStream(new FileOutputStream(FileDescriptor.out), true, UTF_8);
+            new Scanner(System.in, UTF_8).findAll("[^\n]*\n|[^\n]+").forEach(line -> {
+                String key = line.group().replace("\n", "");
+                var found = lookup.find(key);
+                out.print(key + "\t" + found.getKey() + "\t" + found.getValue() + "\n");
+            });
+        } catch (IOException e) {
+            System.err.println(e instanceof FileSystemException ? e : e.getMessage());
+            System.exit(1);
+        }
+    }
+}
