@@ -1,0 +1,281 @@
+"""The programs in examples/ for C, PHP, Lua and Java agree with Python on each key."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import images
+import pytest
+from needs import lacking, need
+from test_golden import FOLDERS, VECTORS, rows
+from test_wrong_input import GOOD_FILES, WRONG_FILES
+
+import ketama
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES, LIBRARY = ROOT / "examples", ROOT / "libketama"
+MOST = 2**63 - 1
+
+Folder = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def shared_library() -> Path:
+    """Build libketama.so.1, as a user does."""
+    subprocess.run([need("make"), "-s", "-C", str(LIBRARY)], check=True)
+    return LIBRARY / "build" / "libketama.so.1"
+
+
+def in_c(library: Path, folder: Path) -> list[str]:
+    link = [f"-L{library.parent}", "-lketama", f"-Wl,-rpath,{library.parent}"]
+    warnings = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
+    source, program = EXAMPLES / "lookup.c", folder / "lookup"
+    command = [need("cc"), *warnings, f"-I{LIBRARY}", "-o", str(program), str(source), *link]
+    subprocess.run(command, check=True)
+    return [str(program)]
+
+
+def in_php(library: Path, folder: Path) -> list[str]:
+    php = need("php")
+    if "FFI" not in subprocess.run([php, "-m"], capture_output=True, text=True).stdout:
+        lacking("php has no FFI")
+    return [php, str(EXAMPLES / "lookup.php")]
+
+
+def in_lua(library: Path, folder: Path) -> list[str]:
+    return [need("luajit"), str(EXAMPLES / "lookup.lua")]
+
+
+def in_java(library: Path, folder: Path) -> list[str]:
+    java = need("java")
+    source = EXAMPLES / "Lookup.java"
+    lint = ["-Xlint:all", "-Werror", "--release", "11"]
+    subprocess.run([need("javac"), *lint, "-d", folder, source], check=True)
+    return [java, "-XX:TieredStopAtLevel=1", "-cp", str(folder), "Lookup"]
+
+
+LANGUAGES = {"C": in_c, "PHP": in_php, "Lua": in_lua, "Java": in_java}
+SHARING = ["C", "PHP", "Lua"]
+
+
+@pytest.fixture(scope="session")
+def programs(
+    shared_library: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], list[str]]:
+    """Give the command of each language's program; what is to be compiled is, once."""
+    made: dict[str, list[str]] = {}
+
+    def command(language: str) -> list[str]:
+        if language not in made:
+            folder = tmp_path_factory.mktemp(language)
+            made[language] = LANGUAGES[language](shared_library, folder)
+        return made[language]
+
+    return command
+
+
+@pytest.fixture(params=LANGUAGES)
+def program(request: pytest.FixtureRequest, programs: Callable[[str], list[str]]) -> list[str]:
+    return programs(request.param)
+
+
+@pytest.fixture(params=SHARING)
+def sharing(request: pytest.FixtureRequest, programs: Callable[[str], list[str]]) -> list[str]:
+    return programs(request.param)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, shared_library: Path) -> None:
+    """Let the programs load the library that was built here, in the plainest locale."""
+    monkeypatch.setenv("KETAMA_LIBRARY", str(shared_library))
+    monkeypatch.setenv("LC_ALL", "C")
+
+
+def run(program: list[str], servers: Path, keys: str) -> subprocess.CompletedProcess[bytes]:
+    command = [*program, str(servers)]
+    return subprocess.run(command, input=keys.encode(), capture_output=True, check=False)
+
+
+def answers(program: list[str], servers: Path, keys: Iterable[str]) -> list[str]:
+    done = run(program, servers, "".join(f"{key}\n" for key in keys))
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout.decode().split("\n")[:-1]
+
+
+def answer(key: str, found: tuple[int, str]) -> str:
+    return f"{key}\t{found[0]}\t{found[1]}"
+
+
+def of_python(servers: Path, keys: Iterable[str]) -> list[str]:
+    continuum = ketama.Continuum(servers)
+    return [answer(key, continuum.get_server(key)) for key in keys]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_golden(name: str, program: list[str]) -> None:
+    """Each key has the point and server that libketama gave it, the empty key too."""
+    lookups = list(rows(name, "lookups.tsv"))
+    assert lookups[0][0] == ""
+    expected = [answer(key, (int(point), server)) for key, _, point, server in lookups]
+    found = answers(program, VECTORS / name / "ketama.servers", [row[0] for row in lookups])
+    assert expected == found
+
+
+def test_java_from_its_source() -> None:
+    """The program in Java needs no compilation."""
+    servers = EXAMPLES / "ketama.servers"
+    found = answers([need("java"), str(EXAMPLES / "Lookup.java")], servers, ["", "user:42"])
+    assert of_python(servers, ["", "user:42"]) == found
+
+
+def test_many_servers(program: list[str], tmp_path: Path) -> None:
+    """Keys that lie exactly on a point agree, and so do those with blanks in them."""
+    chance = random.Random(2007)
+    path = tmp_path / "ketama.servers"
+    weights = [int(2 ** chance.uniform(0, 40)) for _ in range(700)]
+    path.write_text("".join(f"höst-{i}:1 {w + 2**36}\n" for i, w in enumerate(weights)))
+    continuum = ketama.Continuum(path)
+    points = {point for point, _ in continuum.get_points()}
+    numbers = [str(number) for number in range(300_000)]
+    on = [key for key in numbers if ketama.hashi(key) in points]
+    assert len(on) > 5
+    keys = [*on, *numbers[:1000], "a\rb", "a\r", "a\tb", " ", "ключ", "🦊"]
+    assert of_python(path, keys) == answers(program, path, keys)
+
+
+# Of the third the total has to be rounded to float at once: by way of a double both servers
+# would get 160 points in the place of 156.
+@pytest.mark.parametrize(
+    "weights",
+    [
+        [MOST, MOST, 1],
+        [MOST, 2**62, 2**62 - 1],
+        [496200131507388416, 496200131507388417],
+    ],
+)
+def test_large_weights(weights: list[int], program: list[str], tmp_path: Path) -> None:
+    """Weights whose sum is more than a signed 64-bit number, or hard to round, agree."""
+    path = tmp_path / "ketama.servers"
+    path.write_text("".join(f"{i} {weight}\n" for i, weight in enumerate(weights)))
+    keys = [str(number) for number in range(2000)]
+    assert of_python(path, keys) == answers(program, path, keys)
+
+
+@pytest.mark.parametrize("name", GOOD_FILES)
+def test_good_files(name: str, program: list[str], tmp_path: Path) -> None:
+    """What Python reads in a file, blanks, comments and line ends, the others read too."""
+    path = tmp_path / "ketama.servers"
+    path.write_bytes(GOOD_FILES[name][0])
+    keys = [str(number) for number in range(50)]
+    assert of_python(path, keys) == answers(program, path, keys)
+
+
+TOO_MUCH = (f"a:1 {MOST}\nb:1 {MOST}\nc:1 2\n".encode(), 3, "")
+
+
+@pytest.mark.parametrize("name", [*WRONG_FILES, "too much weight"])
+def test_wrong_files(name: str, program: list[str], tmp_path: Path) -> None:
+    """A wrong file ends the program with status 1 and one line that names file and line."""
+    text, line, _ = WRONG_FILES.get(name, TOO_MUCH)
+    path = tmp_path / "ketama.servers"
+    path.write_bytes(text)
+    done = run(program, path, "key\n")
+    said = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert said.startswith(f"{path}:{line}: " if line else f"{path}: ")
+    assert (said.count("\n"), said[-1]) == (1, "\n")
+
+
+def test_a_missing_file(program: list[str], tmp_path: Path) -> None:
+    """A missing file ends the program with status 1 and one line that names the file."""
+    done = run(program, tmp_path / "missing", "key\n")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert str(tmp_path / "missing") in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for the images of one test alone."""
+    base = tmp_path / "images"
+    base.mkdir()
+    monkeypatch.setenv("KETAMA_SHM_DIR", str(base))
+    return base
+
+
+class Talk:
+    """A program that runs, is given keys one by one, and answers each."""
+
+    def __init__(self, program: list[str], servers: Path) -> None:
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen([*program, str(servers)], stdin=pipe, stdout=pipe)
+
+    def ask(self, key: str) -> str:
+        """Give the answer to a key."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(f"{key}\n".encode())
+        self.process.stdin.flush()
+        return self.process.stdout.readline().decode().removesuffix("\n")
+
+    def mapped(self) -> set[int]:
+        """The inodes of the images that it has mapped."""
+        lines = Path(f"/proc/{self.process.pid}/maps").read_text().splitlines()
+        return {int(line.split()[4]) for line in lines if "/libketama-" in line}
+
+    def end(self) -> int:
+        """Let its keys end, and give its exit status."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.close()
+        self.process.stdout.close()
+        return self.process.wait()
+
+
+@pytest.fixture
+def talk(sharing: list[str], two: Path, own_folder: Path) -> Iterator[Talk]:
+    """A program of a language that shares, started after Python has published."""
+    continuum = ketama.Continuum(two)
+    assert continuum.shared
+    talking = Talk(sharing, two)
+    yield talking
+    assert talking.end() == 0
+
+
+def test_attaches(talk: Talk, two: Path, own_folder: Path) -> None:
+    """The program maps the very image that Python has published, and leaves it there."""
+    image = images.image(two, own_folder)
+    inode = image.stat().st_ino
+    assert answer("test", (3454255383, "127.0.0.1:11211")) == talk.ask("test")
+    assert talk.mapped() == {inode}
+    assert images.generation(two) == 1
+    assert {image.name, f"{image.name}.lock"} == set(os.listdir(image.parent))
+    assert inode == image.stat().st_ino
+
+
+def test_python_attaches(sharing: list[str], two: Path, own_folder: Path) -> None:
+    """Where the program came first, Python attaches to its image."""
+    answers(sharing, two, ["key"])
+    inode = images.image(two, own_folder).stat().st_ino
+    assert ketama.Continuum(two).shared
+    assert inode == images.image(two, own_folder).stat().st_ino
+    assert images.generation(two) == 1
+
+
+def test_follows(talk: Talk, two: Path, own_folder: Path) -> None:
+    """It answers from the file as it is now, by one image; a wrong file changes nothing."""
+    assert of_python(two, ["test"]) == [talk.ask("test")]
+    renamed = two.with_suffix(".new")
+    for number in range(5):
+        renamed.write_text(f"server-{number} 1\nserver-x 1\n")
+        renamed.rename(two)
+        found = [talk.ask(key) for key in ("test", "other", "third")]
+        assert of_python(two, ["test", "other", "third"]) == found
+        assert talk.mapped() == {images.image(two, own_folder).stat().st_ino}
+        renamed.write_text("wrong\n")
+        renamed.rename(two)
+        assert found[0] == talk.ask("test")
