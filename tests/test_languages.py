@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import images
@@ -145,6 +146,17 @@ def test_many_servers(program: list[str], tmp_path: Path) -> None:
     assert len(on) > 5
     keys = [*on, *numbers[:1000], "a\rb", "a\r", "a\tb", " ", "ключ", "🦊"]
     assert of_python(path, keys) == answers(program, path, keys)
+
+
+def test_a_tie(program: list[str]) -> None:
+    """Keys that meet a point of two servers belong to the one that comes first in the file."""
+    servers = VECTORS / "tie100" / "ketama.servers"
+    continuum = ketama.Continuum(servers)
+    points = [point for point, _ in continuum.get_points()]
+    tied = {point for point, following in pairwise(points) if point == following}
+    keys = [key for key in map(str, range(300_000)) if continuum.get_server(key)[0] in tied]
+    assert keys
+    assert of_python(servers, keys) == answers(program, servers, keys)
 
 
 # Of the third the total has to be rounded to float at once: by way of a double both servers
