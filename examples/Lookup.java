@@ -2,9 +2,8 @@
 //
 //     java Lookup.java /etc/ketama.servers <keys
 //
-// Reads a key a line, and prints key, point and address, with tabs between them. It shares
-// the rules with Python, PHP and C, but not their memory: it computes the continuum for
-// itself, in some milliseconds, and would have to do so again when the file has changed.
+// Reads a key a line, and prints key, point and address, with tabs between them. It shares the rules
+// with Python, PHP and C, but not their memory: it reads the file, and computes, once for itself.
 import static java.nio.charset.StandardCharsets.*;
 import java.io.*;
 import java.math.BigInteger;
