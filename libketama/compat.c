@@ -80,7 +80,8 @@ static struct old *old_of(ketama_continuum c)
         ketama_fail(KETAMA_ENOMEM, c->path, NULL);
         return NULL;
     }
-    made->modtime = (time_t)(c->source.stamp.mtime_ns / 1000000000);
+    made->modtime = (time_t)(c->source.stamp.mtime_ns / 1000000000 -
+                             (c->source.stamp.mtime_ns % 1000000000 < 0));
     for (uint32_t i = 0; i < count; i++) {
         ketama_point point;
         ketama_server server;
@@ -109,39 +110,48 @@ static struct kept {
 } kept[KEPT];
 static uint64_t uses;
 
-/* 0, or the process that is in here. Never waited for: who can't get in does without. A
- * child that was forked while another thread was in here takes the parent's place. */
-static atomic_long inside;
+/*
+ * A lock holds 0, or the process whose thread has it. A child that was forked while
+ * another thread had it takes it over, for that thread does not exist there. Nobody
+ * waits for ever: who has waited a second does without, and that is good as well, if
+ * slower.
+ */
+static atomic_long inside; /* for the table; held for some instructions */
+static atomic_long
+    making; /* for making an array and keeping it, so that one thread does */
 
-static bool enter(void)
+static bool take(atomic_long *lock)
 {
-    long self = (long)getpid(), other = 0;
-    for (int tries = 0; tries < 100; tries++) {
-        if (atomic_compare_exchange_weak(&inside, &other, self))
+    enum { PAUSES = 20000, PAUSE_NS = 50000 };
+    long self = (long)getpid();
+    for (int tries = 0; tries < PAUSES; tries++) {
+        long other = 0;
+        if (atomic_compare_exchange_strong(lock, &other, self) ||
+            (other != self && atomic_compare_exchange_strong(lock, &other, self)))
             return true;
-        if (other == self)
-            other = 0;
+        if (tries > 100)
+            (void)nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
     }
     return false;
 }
 
-static void leave(void)
+static void give(atomic_long *lock)
 {
-    atomic_store(&inside, 0);
+    atomic_store(lock, 0);
 }
 
 /* The kept handle of a path, with one more owner; NULL: none. */
 static ketama_continuum kept_of(const char *path)
 {
     ketama_continuum found = NULL;
-    if (!enter())
+    if (!take(&inside))
         return NULL;
     for (unsigned i = 0; i < KEPT && found == NULL; i++)
         if (kept[i].c != NULL && strcmp(kept[i].c->path, path) == 0) {
             kept[i].used = ++uses;
             found = ketama_retain(kept[i].c);
         }
-    leave();
+    give(&inside);
     return found;
 }
 
@@ -150,7 +160,7 @@ static void keep(ketama_continuum c)
 {
     ketama_continuum given_up;
     unsigned at = 0;
-    if (!enter())
+    if (!take(&inside))
         return;
     for (unsigned i = 0; i < KEPT; i++) {
         if (kept[i].c != NULL && strcmp(kept[i].c->path, c->path) == 0) {
@@ -162,17 +172,30 @@ static void keep(ketama_continuum c)
     }
     given_up = kept[at].c;
     kept[at] = (struct kept){ketama_retain(c), ++uses};
-    leave();
+    give(&inside);
     ketama_close(given_up);
 }
 
 /* ---- The functions */
 
+/* Fills what callers read of a handle that nobody else has yet, and keeps it. */
+static bool make_and_keep(ketama_continuum c)
+{
+    struct old *old = old_of(c);
+    if (old == NULL)
+        return false;
+    c->numpoints = (int)c->view.point_count;
+    c->modtime = &old->modtime;
+    c->array = old->array;
+    keep(c);
+    return true;
+}
+
 /* The newest handle of a path, owned by the caller; NULL: failed. */
 static ketama_continuum newest(const char *path)
 {
-    ketama_continuum c = kept_of(path), newer = NULL;
-    struct old *old;
+    ketama_continuum c = kept_of(path), newer = NULL, kept_now;
+    bool taken;
 
     if (c != NULL) {
         int status = ketama_refresh(c, &newer);
@@ -185,16 +208,21 @@ static ketama_continuum newest(const char *path)
     } else if (ketama_open(&c, path, 0) != KETAMA_OK) {
         return NULL;
     }
-    /* Nobody else has this one yet, so the fields may be written. */
-    old = old_of(c);
-    if (old == NULL) {
+    taken = take(&making);
+    kept_now = kept_of(path); /* another thread may have been faster */
+    if (kept_now != NULL &&
+        ketama_stamp_equal(&kept_now->source.stamp, &c->source.stamp)) {
         ketama_close(c);
-        return NULL;
+        c = kept_now;
+    } else {
+        ketama_close(kept_now);
+        if (!make_and_keep(c)) {
+            ketama_close(c);
+            c = NULL;
+        }
     }
-    c->numpoints = (int)c->view.point_count;
-    c->modtime = &old->modtime;
-    c->array = old->array;
-    keep(c);
+    if (taken)
+        give(&making);
     return c;
 }
 

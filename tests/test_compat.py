@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tarfile
 from hashlib import md5
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from needs import need
 from test_golden import VECTORS, WITH_POINTS, rows
+
+import ketama
 
 ROOT = Path(__file__).resolve().parents[1]
 OLD = ROOT / "tests" / "programs" / "old.c"
@@ -83,6 +86,40 @@ def test_a_million_rolls(old: list[str]) -> None:
     assert before - 16 <= after <= before + 16
 
 
+def test_names_that_the_program_has_itself(installed: Path, tmp_path: Path) -> None:
+    """A function of the program's own, with one of our newer names, gets in nobody's way."""
+    lib, program = installed / "root/opt/k/lib", tmp_path / "program"
+    own = tmp_path / "own.c"
+    names = ["open", "refresh", "hash", "md5", "find", "points", "server_at", "close", "retain"]
+    own.write_text("".join(f"int ketama_{name}(void) {{ return 7; }}\n" for name in names))
+    command = [need("cc"), "-rdynamic", "-o", program, OLD, own, f"-L{lib}", "-lketama"]
+    subprocess.run(list(map(str, command)), check=True)
+    path = VECTORS / "two" / "ketama.servers"
+    walked = output(need("env"), f"LD_LIBRARY_PATH={lib}", program, path, "walk")
+    assert [line.split("\t") for line in walked.splitlines()[1:]] == list(
+        rows("two", "points.tsv")
+    )
+
+
+def test_loading_again_and_again(installed: Path) -> None:
+    """A program that loads, uses and unloads the library does not grow."""
+    program = (
+        "import ctypes, _ctypes, sys\n"
+        "def turn():\n"
+        "    lib, c = ctypes.CDLL(sys.argv[1]), ctypes.c_void_p()\n"
+        "    assert lib.ketama_roll(ctypes.byref(c), sys.argv[2].encode()) == 1\n"
+        "    lib.ketama_smoke(c)\n"
+        "    _ctypes.dlclose(lib._handle)\n"
+        "def maps(): return len(open('/proc/self/maps').readlines())\n"
+        "turn(); before = maps()\n"
+        "for _ in range(100): turn()\n"
+        "print(maps() - before)\n"
+    )
+    library = installed / "root/opt/k/lib/libketama.so.1"
+    path = VECTORS / "two" / "ketama.servers"
+    assert int(output(sys.executable, "-c", program, library, path)) < 5
+
+
 def test_a_file_that_is_wrong(old: list[str], tmp_path: Path) -> None:
     """The message names file and line."""
     path = tmp_path / "servers"
@@ -110,7 +147,15 @@ def test_what_is_installed(installed: Path) -> None:
     for name in ("libketama.so", "libketama.so.1"):
         assert (root / "lib" / name).resolve() == root / real
         assert not (root / "lib" / name).readlink().is_absolute()
-    assert "/opt/k" in (root / "lib/pkgconfig/libketama.pc").read_text()
+    assert (root / "lib/pkgconfig/libketama.pc").read_text() == (
+        "prefix=/opt/k\nlibdir=/opt/k/lib\nincludedir=/opt/k/include\n\n"
+        "Name: libketama\nDescription: Consistent hashing for cache fleets\n"
+        f"Version: {ketama.__version__}\n"
+        "Libs: -L${libdir} -lketama\nCflags: -I${includedir}\n"
+    )
+    for name in files:
+        shared = (root / name).resolve() == root / real
+        assert (root / name).stat().st_mode & 0o777 == (0o755 if shared else 0o644)
     manual = subprocess.run(
         [need("man"), "--warnings", "-l", root / "share/man/man3/ketama.3"],
         capture_output=True,

@@ -69,6 +69,8 @@ static void the_old_functions(void)
     CHECK_INT(-1, ketama_compare(&array[0], &array[1]));
     CHECK_INT(1, ketama_compare(&array[1], &array[0]));
     CHECK_INT(0, ketama_compare(&array[1], &array[1]));
+    CHECK_INT(-1, ketama_compare(&(mcs){.point = 0}, &(mcs){.point = UINT32_MAX}));
+    CHECK_INT(1, ketama_compare(&(mcs){.point = UINT32_MAX}, &(mcs){.point = 0}));
 
     CHECK_INT(3446378249, ketama_hashi(text("test")));
     ketama_md5_digest(text("test"), md5);

@@ -1,5 +1,5 @@
 /*
- * test_threads.c - eight threads look up while one refreshes between two files
+ * test_threads.c - eight threads look up and roll while one refreshes between two files
  *
  * Run under the thread sanitizer. Done as ketama.h says: "the newest handle" is guarded
  * by a lock and retained while it is used. What is tested is that nothing behind a
@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "../internal.h"
+#include "../ketama_compat.h"
 
 enum { LOOKERS = 8, KEYS = 100, CHANGES = 200 };
 
@@ -53,6 +54,23 @@ static void look_up(ketama_continuum c, char answer[KEYS])
     }
 }
 
+/* As programs of 2007 do it, for each request. */
+static void roll_and_smoke(void)
+{
+    char key[] = "key-7";
+    ketama_continuum c;
+    const mcs *found;
+    if (!ketama_roll(&c, path)) {
+        atomic_fetch_add(&failed, 1);
+        return;
+    }
+    found = ketama_get_server(key, c);
+    if (found < (mcs *)c->array || found >= (mcs *)c->array + c->numpoints ||
+        (found->ip[0] != answers[0][7] && found->ip[0] != answers[1][7]))
+        atomic_fetch_add(&mixed, 1);
+    ketama_smoke(c);
+}
+
 static void *look(void *unused)
 {
     while (!atomic_load(&done)) {
@@ -60,6 +78,8 @@ static void *look(void *unused)
             ketama_retain(everybodys);
         for (int i = 0; i < 200; i++)
             ketama_close(everybodys);
+        for (int i = 0; i < 50; i++)
+            roll_and_smoke();
         char answer[KEYS];
         ketama_continuum newer = NULL, none;
 
