@@ -1,0 +1,318 @@
+"""The port driver alone: what it reads, what it answers, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+from needs import need
+from test_golden import rows
+
+import ketama
+
+LIBRARY = Path(__file__).resolve().parents[1] / "libketama"
+VECTORS = Path(__file__).with_name("vectors")
+END = b"\xff"
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the driver, so that each wrong access or leaked byte makes it fail."""
+    program = tmp_path_factory.mktemp("driver") / "ketama_port"
+    command = [need("cc"), "-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-O1"]
+    command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{LIBRARY}"]
+    sources = [*sorted(LIBRARY.glob("*.c")), LIBRARY / "erlang" / "ketama_port.c"]
+    subprocess.run([*command, "-o", program, *sources], check=True)
+    return program
+
+
+@pytest.fixture
+def start(driver: Path) -> Iterator[Start]:
+    """Start drivers of a file, which end with the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: str | Path, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            [driver, *arguments], stdin=pipe, stdout=stdout, stderr=pipe, bufsize=0
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def request(key: bytes) -> bytes:
+    return bytes([len(key)]) + key
+
+
+def answers(output: bytes) -> list[bytes]:
+    """Take the answers apart; each has a length from 1 on, and none is cut."""
+    found = []
+    while output:
+        found.append(output[1 : 1 + output[0]])
+        assert len(found[-1]) == output[0] > 0
+        output = output[1 + output[0] :]
+    return found
+
+
+def read(stream: IO[bytes] | None, size: int) -> bytes:
+    assert stream is not None
+    data = b""
+    while len(data) < size:
+        assert select.select([stream], [], [], 30)[0], f"only {data!r} within 30 seconds"
+        more = stream.read(size - len(data))
+        assert more, f"the end after {data!r}"
+        data += more
+    return data
+
+
+def ask(process: subprocess.Popen[bytes], key: bytes) -> bytes:
+    assert process.stdin
+    process.stdin.write(request(key))
+    return read(process.stdout, read(process.stdout, 1)[0])
+
+
+def ended(process: subprocess.Popen[bytes], given: bytes = b"") -> tuple[bytes, bytes, int]:
+    """Give it its last input, and see what it leaves."""
+    out, err = process.communicate(given, timeout=30)
+    return out, err, process.returncode
+
+
+def replace(path: Path, text: str) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
+
+
+@pytest.mark.parametrize("name", ["classic8", "starved", "tie100"])
+def test_golden_answers_of_many_requests_in_one_write(name: str, start: Start) -> None:
+    """All requests in one write get the answers that libketama gave, in their order."""
+    keys = [
+        (key.encode(), address.encode())
+        for key, _, _, address in rows(name, "lookups.tsv")
+        if len(key.encode()) < 255
+    ]
+    assert len(keys) >= 200
+    requests = b"".join(request(key) for key, _ in keys)
+    out, err, status = ended(start(VECTORS / name / "ketama.servers"), requests)
+    assert ([address for _, address in keys], b"", 0) == (answers(out), err, status)
+
+
+def test_input_of_any_size_at_once(two: Path, start: Start) -> None:
+    """A hundred thousand requests in one go are answered while they are being sent."""
+    keys = [b"%d" % number * (1 + number % 40) for number in range(100_000)]
+    continuum = ketama.Continuum(two)
+    out, err, status = ended(start(two), b"".join(map(request, keys)))
+    assert [continuum.lookup(key).encode() for key in keys] == answers(out)
+    assert (b"", 0) == (err, status)
+
+
+def test_input_byte_by_byte(two: Path, start: Start) -> None:
+    """A request that arrives byte by byte is answered when its last byte is there."""
+    process = start(two)
+    assert process.stdin
+    continuum = ketama.Continuum(two)
+    for key in (b"user:42", b"", b"x" * 254):
+        whole = request(key)
+        for at in range(len(whole)):
+            assert not select.select([process.stdout], [], [], 0.001)[0]
+            process.stdin.write(whole[at : at + 1])
+        expected = continuum.lookup(key).encode()
+        assert expected == read(process.stdout, 1 + len(expected))[1:]
+
+
+def test_each_answer_comes_before_the_next_request(two: Path, start: Start) -> None:
+    """An answer is not held back until more input comes, not even part of a request."""
+    process = start(two)
+    assert process.stdin
+    process.stdin.write(request(b"test") + b"\x04te")
+    assert b"\x0f127.0.0.1:11211" == read(process.stdout, 16)
+    process.stdin.write(b"st")
+    assert b"\x0f127.0.0.1:11211" == read(process.stdout, 16)
+
+
+def test_keys_of_any_bytes(start: Start) -> None:
+    """NULs, 0xff, line ends and wrong UTF-8 are bytes of a key like others."""
+    path = VECTORS / "classic8" / "ketama.servers"
+    keys = [bytes([byte]) * length for byte in range(256) for length in (1, 3, 254)]
+    keys += [b"a\0b", b"a\0c", b"\xff\0\xff", b"\r\n", b""]
+    continuum = ketama.Continuum(path)
+    expected = [continuum.lookup(key).encode() for key in keys]
+    assert len(set(expected)) == 8
+    assert expected == answers(ended(start(path), b"".join(map(request, keys)))[0])
+
+
+def test_addresses_of_255_bytes(tmp_path: Path, start: Start) -> None:
+    """The longest address and the shortest are whole, however many fill the buffers."""
+    path = tmp_path / "ketama.servers"
+    path.write_text("x" * 255 + " 1\na 1\n")
+    keys = [b"%d" % number for number in range(10_000)]
+    continuum = ketama.Continuum(path)
+    out, err, status = ended(start(path), b"".join(map(request, keys)))
+    assert [continuum.lookup(key).encode() for key in keys] == answers(out)
+    assert ({b"x" * 255, b"a"}, b"", 0) == (set(answers(out)), err, status)
+
+
+@pytest.mark.parametrize("given", [b"", b"\x04", b"\x04tes", b"\xfe" + b"x" * 253])
+def test_the_end_of_input(given: bytes, two: Path, start: Start) -> None:
+    """At the end of input, within a key too, it ends; what was whole has its answer."""
+    assert (b"", b"", 0) == ended(start(two), given)
+    before = request(b"test")
+    assert (b"\x0f127.0.0.1:11211", b"", 0) == ended(start(two), before + given)
+
+
+@pytest.mark.parametrize("behind", [b"", request(b"test")])
+def test_a_length_of_255(behind: bytes, two: Path, start: Start) -> None:
+    """It ends at a length of 255, though stdin stays open, and answers nothing behind."""
+    process = start(two)
+    assert process.stdin
+    process.stdin.write(request(b"test") + END + behind)
+    assert process.wait(timeout=30) == 0
+    assert (b"\x0f127.0.0.1:11211", b"", 0) == ended(process)
+
+
+def test_a_closed_stdout(two: Path, start: Start) -> None:
+    """Where nobody reads the answers any more it ends, without a signal or a word."""
+    process = start(two)
+    assert process.stdin
+    assert process.stdout
+    process.stdout.close()
+    process.stdin.write(request(b"test"))
+    assert process.wait(timeout=30) == 0
+    assert process.stderr
+    assert b"" == process.stderr.read()
+
+
+def test_a_full_disk(two: Path, start: Start) -> None:
+    """Where answers can't be written it ends with an error that says so."""
+    with Path("/dev/full").open("wb") as full:
+        _, err, status = ended(start(two, stdout=full.fileno()), request(b"test"))
+    assert (b"ketama_port: writing: No space left on device\n", 1) == (err, status)
+
+
+def test_a_reader_that_is_slow(two: Path, start: Start) -> None:
+    """Answers that the reader has no room for are written in parts, and none is lost."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        process = start(two, stdout=theirs.fileno())
+        theirs.close()
+        assert process.stdin
+        process.stdin.write(request(b"test") * 4000)  # as much as a pipe has room for
+        process.stdin.close()
+        process.stdin = None
+        output = b""
+        while more := ours.recv(100):
+            output += more
+    assert b"\x0f127.0.0.1:11211" * 4000 == output
+    assert process.wait(timeout=30) == 0
+
+
+def test_signals_in_between(two: Path, start: Start) -> None:
+    """Being stopped and continued, in reading and in writing, costs no byte."""
+    process = start(two)
+    for _ in range(20):
+        process.send_signal(signal.SIGSTOP)
+        process.send_signal(signal.SIGCONT)
+        assert b"127.0.0.1:11211" == ask(process, b"test")
+    assert (b"", b"", 0) == ended(process)
+
+
+def test_a_changed_file(two: Path, start: Start) -> None:
+    """The next answer after a change is the new file's, replaced or edited in place."""
+    process = start(two)
+    assert b"127.0.0.1:11211" == ask(process, b"test")
+    replace(two, "new:1 1\n")
+    assert b"new:1" == ask(process, b"test")
+    two.write_text("other:1 1\n")
+    assert b"other:1" == ask(process, b"test")
+    assert (b"", b"", 0) == ended(process)
+
+
+def test_a_wrong_file_is_reported_once(two: Path, start: Start) -> None:
+    """A wrong or missing file is one line on stderr, until it is another or was good."""
+    process = start(two)
+    wrong = f"ketama_port: {two}:1: weight is "
+    missing = f"ketama_port: {two}: No such file or directory"
+    assert b"127.0.0.1:11211" == ask(process, b"test")  # so it has read the good one
+
+    for text, address in [
+        ("a:1 none\n", b"127.0.0.1:11211"),  # wrong
+        ("a:1 none\n", b"127.0.0.1:11211"),  # touched, and wrong as it was
+        ("a:1 nil\n", b"127.0.0.1:11211"),  # wrong in another way
+        ("", b"127.0.0.1:11211"),  # away
+        ("a:1 nil\n", b"127.0.0.1:11211"),  # wrong again
+        ("new:1 1\n", b"new:1"),  # good
+        ("a:1 nil\n", b"new:1"),  # wrong once more
+    ]:
+        if text:
+            replace(two, text)
+        else:
+            two.unlink()
+        assert [address] * 3 == [ask(process, b"test") for _ in range(3)]
+
+    out, err, status = ended(process)
+    assert (b"", 0) == (out, status)
+    lines = err.decode().splitlines()
+    expected = [wrong + '"none"', wrong + '"nil"', missing, wrong + '"nil"', wrong + '"nil"']
+    assert expected == [line.partition(", not")[0] for line in lines]
+
+
+def test_a_file_that_is_wrong_at_the_start(two: Path, start: Start) -> None:
+    """Without a good file it says why, and exits with status 1."""
+    two.write_text("a:1 1\nb:1\n")
+    out, err, status = ended(start(two))
+    assert (b"", 1) == (out, status)
+    assert err.startswith(f"ketama_port: {two}:2: ".encode())
+    assert 1 == err.count(b"\n")
+    missing = two.with_name("missing")
+    expected = f"ketama_port: {missing}: No such file or directory\n".encode()
+    assert (b"", expected, 1) == ended(start(missing))
+
+
+@pytest.mark.parametrize("arguments", [(), ("a", "b")])
+def test_wrong_usage(arguments: tuple[str, ...], start: Start) -> None:
+    """Called with other than one file it says how to call it, and exits with status 2."""
+    assert (b"", b"usage: ketama_port SERVERFILE\n", 2) == ended(start(*arguments))
+
+
+def test_a_lookup_costs_one_stat(two: Path, driver: Path) -> None:
+    """An answer takes a read, a look at the file, and a write; no more system calls."""
+    past = time.time() - 60
+    os.utime(two, (past, past))
+    keys = 50
+    traced = two.with_suffix(".trace")
+    trace = [need("strace"), "-qq", "-o", str(traced)]
+    # The search for leaks can't be traced.
+    environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
+    time.sleep(2.1)  # the library reads a file anew within two seconds after a change
+    process = subprocess.Popen(
+        [*trace, driver, two],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        env=environment,
+    )
+    with process:
+        for _ in range(keys):
+            assert b"127.0.0.1:11211" == ask(process, b"test")
+    text = traced.read_text()
+    answered = text[text.index("write(1, ") : text.rindex("write(1, ")].splitlines()
+    calls = [line.partition("(")[0] for line in answered]
+    assert ["write", "read", "stat"] * (keys - 1) == [
+        "stat" if "stat" in call else call for call in calls
+    ]
