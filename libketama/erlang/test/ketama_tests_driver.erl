@@ -148,13 +148,15 @@ vm(Beams, File, Options, End) ->
         [{args, ["-noshell", "-pa", Beams, "-eval", Code]}, {line, 100} | Options]),
     receive {Port, {data, {eol, Line}}} ->
         [Vm, Driver] = string:split(Line, " "),
+        true = port_command(Port, "\n"),
         {list_to_integer(Vm), list_to_integer(Driver)}
     end.
 
 announce(File) ->
     {ok, _} = ketama:start_link(File),
     {ok, _} = ketama:getserver("key"),
-    io:format("~s ~b~n", [os:getpid(), driver()]).
+    io:format("~s ~b~n", [os:getpid(), driver()]),
+    "\n" = io:get_line(""). % the VM may not end before its output is out
 
 %% Tools
 
