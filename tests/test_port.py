@@ -91,6 +91,13 @@ def ended(process: subprocess.Popen[bytes], given: bytes = b"") -> tuple[bytes, 
     return out, err, process.returncode
 
 
+def interrupt(process: subprocess.Popen[bytes]) -> None:
+    """Break off the system call that it waits in; a write, with what is written by then."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitpid(process.pid, os.WUNTRACED)
+    process.send_signal(signal.SIGCONT)
+
+
 def replace(path: Path, text: str) -> None:
     new = path.with_suffix(".new")
     new.write_text(text)
@@ -221,8 +228,7 @@ def test_writes_in_parts(tmp_path: Path, start: Start) -> None:
     process.stdin = None
     output = b""
     while len(output) < 100_000:
-        process.send_signal(signal.SIGSTOP)  # which breaks off a write that is waiting
-        process.send_signal(signal.SIGCONT)
+        interrupt(process)
         output += read(process.stdout, 1000)
     out, err, status = ended(process)
     assert b"\x0e10.0.0.1:11211" * 12_000 == output + out
@@ -233,8 +239,7 @@ def test_signals_in_between(two: Path, start: Start) -> None:
     """Being stopped and continued, in reading and in writing, costs no byte."""
     process = start(two)
     for _ in range(20):
-        process.send_signal(signal.SIGSTOP)
-        process.send_signal(signal.SIGCONT)
+        interrupt(process)
         assert b"127.0.0.1:11211" == ask(process, b"test")
     assert (b"", b"", 0) == ended(process)
 
