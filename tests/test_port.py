@@ -217,22 +217,25 @@ def test_a_full_disk(two: Path, start: Start) -> None:
     assert (b"ketama_port: writing: No space left on device\n", 1) == (err, status)
 
 
-def test_writes_in_parts(tmp_path: Path, start: Start) -> None:
-    """Where a write is broken off because the pipe is full, the rest follows."""
-    path = tmp_path / "ketama.servers"
-    path.write_text("10.0.0.1:11211 1\n")  # 15 bytes an answer, so that a pipe takes a part
-    process = start(path)
-    assert process.stdin
-    process.stdin.write(request(b"test") * 12_000)  # three times what fits on the way back
-    process.stdin.close()
-    process.stdin = None
-    output = b""
-    while len(output) < 100_000:
-        interrupt(process)
-        output += read(process.stdout, 1000)
-    out, err, status = ended(process)
-    assert b"\x0e10.0.0.1:11211" * 12_000 == output + out
-    assert (b"", 0) == (err, status)
+def test_pipes_that_do_not_block(two: Path, driver: Path) -> None:
+    """A pipe that takes a part, or has nothing yet, is waited for; the rest follows."""
+    (stdin, ours), (theirs, stdout) = os.pipe(), os.pipe()
+    os.set_blocking(stdin, False)
+    os.set_blocking(stdout, False)
+    process = subprocess.Popen([driver, two], stdin=stdin, stdout=stdout)
+    os.close(stdin)
+    os.close(stdout)
+    with os.fdopen(ours, "wb", 0) as requests, os.fdopen(theirs, "rb", 0) as output:
+        for _ in range(3):
+            requests.write(request(b"test"))
+            assert b"\x0f127.0.0.1:11211" == read(output, 16)
+        requests.write(request(b"test") * 12_000)  # three times what fits on the way back
+        requests.close()
+        got = b""
+        while more := output.read(999):
+            got += more
+    assert process.wait(timeout=30) == 0
+    assert b"\x0f127.0.0.1:11211" * 12_000 == got
 
 
 def test_signals_in_between(two: Path, start: Start) -> None:

@@ -18,7 +18,9 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -52,6 +54,18 @@ static enum flow fail(const char *what)
     return FAILED;
 }
 
+/* After a call that failed: has it to be made again? A pipe that does not block may have
+ * been handed down by who shares it; then it is waited for here. */
+static bool again(int fd, short events)
+{
+    struct pollfd waiting = {.fd = fd, .events = events};
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        (void)poll(&waiting, 1, -1); /* where this fails, the call itself says why */
+    else if (errno != EINTR)
+        return false;
+    return true;
+}
+
 static enum flow flush(struct buffer *out)
 {
     size_t written = 0;
@@ -61,7 +75,7 @@ static enum flow flush(struct buffer *out)
             written += (size_t)n;
         else if (errno == EPIPE)
             return DONE; /* who asked has gone, which is not an error of ours */
-        else if (errno != EINTR)
+        else if (!again(STDOUT_FILENO, POLLOUT))
             return fail("writing");
     }
     out->used = 0;
@@ -74,7 +88,7 @@ static enum flow fill(struct buffer *in)
     ssize_t n;
     do
         n = read(STDIN_FILENO, in->bytes + in->used, BUFFER - in->used);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && again(STDIN_FILENO, POLLIN));
     if (n < 0)
         return fail("reading");
     in->used += (size_t)n;
