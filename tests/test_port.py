@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -222,6 +223,7 @@ def test_pipes_that_do_not_block(two: Path, driver: Path) -> None:
     (stdin, ours), (theirs, stdout) = os.pipe(), os.pipe()
     os.set_blocking(stdin, False)
     os.set_blocking(stdout, False)
+    fcntl.fcntl(stdout, fcntl.F_SETPIPE_SZ, 4096)  # half of what the driver writes at once
     process = subprocess.Popen([driver, two], stdin=stdin, stdout=stdout)
     os.close(stdin)
     os.close(stdout)
@@ -229,7 +231,7 @@ def test_pipes_that_do_not_block(two: Path, driver: Path) -> None:
         for _ in range(3):
             requests.write(request(b"test"))
             assert b"\x0f127.0.0.1:11211" == read(output, 16)
-        requests.write(request(b"test") * 12_000)  # three times what fits on the way back
+        requests.write(request(b"test") * 12_000)
         requests.close()
         got = b""
         while more := output.read(999):
