@@ -6,6 +6,8 @@ COMPILED := $(wildcard libketama/*.[ch] ketama/*.[ch]) ketama/_build.py setup.py
 C_FILES  := $(wildcard libketama/*.[ch] libketama/*/*.[ch] ketama/_[gs]*.[ch] benchmarks/*.c \
                        tests/programs/*.c examples/*.c)
 VERSIONS ?= 3.10 3.11 3.12 3.13
+# The tests in which it matters whether lookups are the accelerator's.
+LOOKUPS  := lookups golden differential continuum drop_in wrong_input roll
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -15,7 +17,7 @@ run: $(VENV)/run ## build in a private environment, and show what it does with a
 
 test: test-c $(VENV)/test ## all tests: C under sanitizers, Python with and without the accelerator
 	$(BIN)/pytest --cov --cov-fail-under=0
-	KETAMA_SPEEDUPS=0 $(BIN)/pytest --cov --cov-append
+	KETAMA_SPEEDUPS=0 $(BIN)/pytest --cov --cov-append $(LOOKUPS:%=tests/test_%.py)
 
 test-c: ## the C library's tests, under sanitizers
 	$(MAKE) -C libketama test

@@ -24,6 +24,8 @@ public final class Lookup {
         var weights = new ArrayList<BigInteger>();
         var total = BigInteger.ZERO; // exact: it may be more than a long holds
         // A char a byte here, because addresses are limited, and hashed, as bytes.
+        if (Files.exists(Path.of(file)) && !Files.isRegularFile(Path.of(file)))
+            throw new IOException(file + ": is not a regular file");
         String[] lines = new String(Files.readAllBytes(Path.of(file)), ISO_8859_1).split("\n");
         for (int i = 0; i < lines.length; i++) {
             Matcher server = SERVER.matcher(lines[i]);
@@ -56,13 +58,18 @@ public final class Lookup {
         return digest.order(ByteOrder.LITTLE_ENDIAN).asIntBuffer();
     }
 
-    /** The first point at or after the key's hash, or the first of all; and its address. */
+    /** The first point at or after the key's hash, or the first of all; and its address. Keys are
+     *  text: bytes that are no UTF-8 would need a find(byte[]), as Java changes them on reading. */
     Map.Entry<Long, String> find(String key) {
         var found = circle.ceilingEntry(Integer.toUnsignedLong(md5(key).get()));
         return found != null ? found : circle.firstEntry();
     }
 
     public static void main(String[] args) throws Exception {
+        if (args.length != 1) {
+            System.err.println("usage: java Lookup.java SERVERFILE");
+            System.exit(2);
+        }
         try {
             var lookup = new Lookup(args[0]);
             var out = new PrintStream(new FileOutputStream(FileDescriptor.out), true, UTF_8);
@@ -70,6 +77,7 @@ public final class Lookup {
                 String key = line.group().replace("\n", "");
                 var found = lookup.find(key);
                 out.print(key + "\t" + found.getKey() + "\t" + found.getValue() + "\n");
+                if (out.checkError()) System.exit(1); // nobody reads it any more
             });
         } catch (IOException e) {
             System.err.println(e instanceof FileSystemException ? e : e.getMessage());

@@ -68,7 +68,7 @@ if not continuum then
     os.exit(1)
 end
 io.stdout:setvbuf("line")
-for key in io.lines() do -- which LuaJIT cuts at a NUL; ketama_find does not
+for key in io.lines() do -- LuaJIT's io.lines loses a NUL and what follows; ketama_find doesn't
     continuum = newest(continuum)
     io.write(key, "\t", table.concat({ find(continuum, key) }, "\t"), "\n")
 end

@@ -40,6 +40,10 @@ final class Continuum
         }
     }
 
+    private function __clone() // two owners would close the one handle twice
+    {
+    }
+
     public function __destruct()
     {
         $this->lib->ketama_close($this->handle);
@@ -66,8 +70,12 @@ final class Continuum
     }
 }
 
+if ($argc !== 2) {
+    fwrite(STDERR, "usage: php lookup.php SERVERFILE\n");
+    exit(2);
+}
 try {
-    $continuum = new Continuum($argv[1] ?? exit("usage: php lookup.php SERVERFILE\n"));
+    $continuum = new Continuum($argv[1]);
 } catch (RuntimeException $error) {
     fwrite(STDERR, $error->getMessage() . "\n");
     exit(1);

@@ -8,18 +8,20 @@
 %%% wrong or missing the last good one counts (the driver says so on stderr).
 %%%
 %%% Put it under a supervisor. Where the driver dies or hangs, all who wait get an error,
-%%% the server stops with the same reason, and a new one has a new driver:
+%%% the server stops with the same reason, and a new one has a new driver (and needs a good
+%%% server file to start with):
 %%%     #{id => ketama, start => {ketama, start_link, ["/etc/ketama.servers"]}}
 -module(ketama).
 -behaviour(gen_server).
 
 -export([start_link/0, start_link/1, start_link/2, getserver/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 -export_type([key/0, reason/0, status/0]).
 
 -define(DEFAULT_FILE, "/etc/ketama.servers").
 -define(KEY_MAX, 254). % a length byte of 255 would end the driver
 -define(PATIENCE, 5000). % milliseconds of silence, after which the driver counts as hanging
+-define(GRACE, 200). % and so many more, for answers that are here and not yet read
 
 -type key() :: unicode:chardata() | iodata().
 %% An exit status, 128 + N after signal N; `epipe' where the VM met the closed pipe before
@@ -31,6 +33,7 @@
     | {key_too_long, Bytes :: pos_integer()}      % over 254
     | {driver_exited, status()}
     | {no_answer, Milliseconds :: pos_integer()}
+    | {driver_failed, unexpected_answer}          % one too many, or an empty one
     | term().                                     % what else the server was stopped with
 -type start() ::
     {ok, pid()}
@@ -43,7 +46,8 @@
     sent = queue:new() :: queue:queue(gen_server:from()), % answers come in this order
     unsent = queue:new() :: queue:queue({gen_server:from(), binary()}),
     heard = 0 :: integer(), % when the driver last was not in debt, or answered
-    timer = none :: none | reference()
+    timer = none :: none | reference(),
+    warned = false :: boolean() % the patience is over, the grace is not
 }).
 
 %% Starts the server for /etc/ketama.servers. Returns when the driver has answered once.
@@ -52,7 +56,8 @@ start_link() ->
     start_link(?DEFAULT_FILE).
 
 %% The same for another file. The driver is ketama_port in the folder `priv' of the
-%% application `ketama', else beside this module's beam file, else in PATH.
+%% application `ketama', else of that which this module is in, else beside this module's
+%% beam file, else in PATH.
 -spec start_link(file:filename_all()) -> start().
 start_link(File) ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, {File, default}, []).
@@ -66,7 +71,7 @@ start_link(File, Driver) ->
 %% The key is at most 254 bytes: iodata as it is, and what is none because it has code
 %% points above 255, in UTF-8. So "\x{fc}" is the one byte 252: other languages' clients,
 %% whose text is UTF-8, mean <<"\x{fc}"/utf8>>. Does not exit, whatever becomes of the
-%% server, and waits no longer than the driver is given for an answer.
+%% server, and waits as long as the driver goes on answering those who asked before.
 -spec getserver(key()) -> {ok, Server :: binary()} | {error, reason()}.
 getserver(Key) ->
     case to_bytes(Key) of
@@ -141,9 +146,14 @@ handle_cast(_, State) ->
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, reason(), #state{}}.
 handle_info({Port, {data, Server}}, #state{port = Port} = State) ->
-    {{value, From}, Sent} = queue:out(State#state.sent),
-    gen_server:reply(From, {ok, Server}),
-    {noreply, send_all(State#state{sent = Sent, heard = now_ms()})};
+    case queue:out(State#state.sent) of
+        {{value, From}, Sent} when Server =/= <<>> ->
+            gen_server:reply(From, {ok, Server}),
+            {noreply, send_all(State#state{sent = Sent, heard = now_ms(), warned = false})};
+        _ ->
+            kill(Port),
+            fail({driver_failed, unexpected_answer}, State)
+    end;
 handle_info({Port, {exit_status, Status}}, #state{port = Port} = State) ->
     fail({driver_exited, Status}, State);
 handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
@@ -153,6 +163,8 @@ handle_info({timeout, Timer, patience}, #state{timer = Timer} = State) ->
     case in_debt(State) of
         true when Left > 0 ->
             {noreply, send_all(State#state{timer = start_timer(Left)})};
+        true when not State#state.warned -> % a VM that was paused has answers to read
+            {noreply, State#state{timer = start_timer(?GRACE), warned = true}};
         true ->
             kill(State#state.port),
             fail({no_answer, ?PATIENCE}, State);
@@ -168,6 +180,10 @@ terminate(_, #state{port = Port} = State) ->
     in_debt(State) andalso kill(Port),
     catch port_close(Port), % it may be closed already
     ok.
+
+-spec code_change(term(), #state{}, term()) -> {ok, #state{}}.
+code_change(_, State, _) ->
+    {ok, State}.
 
 %% The queues
 
@@ -244,7 +260,8 @@ find_driver() ->
     Name = "ketama_port",
     Priv = [Dir || Dir <- [code:priv_dir(?MODULE)], is_list(Dir)],
     Beam = [filename:dirname(File) || File <- [code:which(?MODULE)], is_list(File), File =/= []],
-    Paths = [filename:join(Dir, Name) || Dir <- Priv ++ Beam],
+    Ours = [filename:join([Dir, "..", "priv"]) || Dir <- Beam], % of whatever application
+    Paths = [filename:join(Dir, Name) || Dir <- Priv ++ Ours ++ Beam],
     case lists:filter(fun filelib:is_regular/1, Paths) ++ [os:find_executable(Name)] of
         [false] -> none;
         [Found | _] -> Found

@@ -8,6 +8,7 @@ all() ->
         {"killed under load, each answer is right or a reason", fun killed_under_load/1},
         {"a driver that is stopped costs five seconds, however many wait", fun stopped/1},
         {"a driver that is slow is waited for", fun slow/1},
+        {"an answer that nobody asked for is nobody's", fun unasked/1},
         {"a driver that says nothing at the start is killed", fun mute/1},
         {"an application's priv comes before the beam's folder", fun priv/1},
         {"where there is nothing else the driver is found in PATH", fun path/1},
@@ -83,6 +84,14 @@ slow(Folder) ->
     Answer = ketama:getserver("key"),
     Server = whereis(ketama),
     end_supervisor(Supervisor).
+
+unasked(Folder) ->
+    Trapped = process_flag(trap_exit, true),
+    Script = script(Folder, "twice", "printf '\\001a'; sleep 1; printf '\\001b'; exec sleep 60"),
+    {ok, Server} = ketama:start_link(file(Folder), Script),
+    receive {'EXIT', Server, Reason} -> {driver_failed, unexpected_answer} = Reason end,
+    {error, not_running} = ketama:getserver("key"),
+    process_flag(trap_exit, Trapped).
 
 mute(Folder) ->
     Pid = filename:join(Folder, "pid"),
@@ -181,7 +190,7 @@ results(Callers) ->
     [receive {'DOWN', Monitor, process, _, Result} -> Result end || {_, Monitor} <- Callers].
 
 waiting() ->
-    {state, _, Sent, Unsent, _, _} = sys:get_state(ketama),
+    {state, _, Sent, Unsent, _, _, _} = sys:get_state(ketama),
     queue:len(Sent) + queue:len(Unsent).
 
 driver() ->
