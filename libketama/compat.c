@@ -117,8 +117,7 @@ static uint64_t uses;
  * slower.
  */
 static atomic_long inside; /* for the table; held for some instructions */
-static atomic_long
-    making; /* for making an array and keeping it, so that one thread does */
+static atomic_long making; /* for making an array, which one thread does for all */
 
 static bool take(atomic_long *lock)
 {
@@ -191,6 +190,13 @@ static bool make_and_keep(ketama_continuum c)
     return true;
 }
 
+/* The stamp alone would hide a second change within one tick of the file's clock. */
+static bool is_same_source(const struct ketama_source *a, const struct ketama_source *b)
+{
+    return ketama_stamp_equal(&a->stamp, &b->stamp) &&
+           memcmp(a->md5, b->md5, sizeof a->md5) == 0;
+}
+
 /* The newest handle of a path, owned by the caller; NULL: failed. */
 static ketama_continuum newest(const char *path)
 {
@@ -210,8 +216,7 @@ static ketama_continuum newest(const char *path)
     }
     taken = take(&making);
     kept_now = kept_of(path); /* another thread may have been faster */
-    if (kept_now != NULL &&
-        ketama_stamp_equal(&kept_now->source.stamp, &c->source.stamp)) {
+    if (kept_now != NULL && is_same_source(&kept_now->source, &c->source)) {
         ketama_close(c);
         c = kept_now;
     } else {

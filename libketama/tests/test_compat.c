@@ -118,6 +118,20 @@ static void each_roll_sees_the_file_as_it_is(void)
     ketama_smoke(other);
 }
 
+/* Another text under the same stamp is another continuum, also where one is kept. */
+static void a_second_change_in_one_tick(void)
+{
+    const char *path = put("compat", two);
+    ketama_continuum first = rolled(path), second;
+    first->source.md5[0] ^= 1; /* as if it had been of another text */
+    second = rolled(path);
+    CHECK(first != second);
+    CHECK(second == rolled(path));
+    ketama_smoke(first);
+    ketama_smoke(second);
+    ketama_smoke(second);
+}
+
 static void what_cannot_be_rolled(void)
 {
     const char *path = put("compat", "# two\n\na:1 1\nb:1 none\n");
@@ -275,6 +289,7 @@ void run_compat(void)
     RUN(the_old_functions);
     RUN(one_handle_for_both);
     RUN(each_roll_sees_the_file_as_it_is);
+    RUN(a_second_change_in_one_tick);
     RUN(what_cannot_be_rolled);
     RUN(an_address_too_long);
     RUN(many_files);
