@@ -61,8 +61,11 @@ def ours(servers: int) -> ketama.Continuum:
 
 Batch = Callable[[list[str]], object]
 MANY: dict[str, tuple[int, Callable[[int], Batch]]] = {
-    "PyPI ketama grouped in a loop": (100, lambda n: grouped_second(one(0, n))),
-    "uhashring grouped in a loop": (1_000, lambda n: grouped(one(1, n))),
+    "PyPI ketama grouped in a loop": (
+        100,
+        lambda n: grouped_second(ONE["PyPI ketama get_server"][1](n)),
+    ),
+    "uhashring grouped in a loop": (1_000, lambda n: grouped(ONE["uhashring get_node"][1](n))),
     "lookup_many of 100": (10_000, lambda n: ours(n).lookup_many),
     "group_by_server of 100": (10_000, lambda n: ours(n).group_by_server),
 }
@@ -74,11 +77,6 @@ BUILD: dict[str, Callable[[list[str]], object]] = {
     ),
     "build": ketama.Continuum,
 }
-
-
-def one(number: int, servers: int) -> Callable[[str], Any]:
-    """Prepare one of the single lookups."""
-    return list(ONE.values())[number][1](servers)
 
 
 def time_each(loops: int, prepare: Callable[[], tuple[Ask, list[str]]]) -> float:

@@ -22,8 +22,8 @@ static PyObject *slow;   /* the class in lookups.py */
 static PyObject *packed; /* the class of packed keys, which only that one knows */
 
 typedef struct {
-    PyObject_HEAD PyObject
-        *now; /* what Python calls _now: (handle, addresses, pointer), or NULL */
+    PyObject head;
+    PyObject *now; /* what Python calls _now: (handle, addresses, pointer), or NULL */
     PyObject *addresses; /* borrowed from it */
     ketama_continuum c;  /* as long as the handle lives */
 } Lookups;
@@ -162,7 +162,8 @@ static PyObject *point_and_address(Lookups *self, const ketama_key *key)
 
     if (!is_ready(self))
         return NULL;
-    /* Made first, for the processor does this while it hashes. */
+    /* Made first: this may run the garbage collector, and so somebody's code, which
+     * could roll between the finding of an index and the reading of its address. */
     pair = PyTuple_New(2);
     server = functions->find(self->c, key->bytes, key->len, &point);
     number = PyLong_FromUnsignedLong(point);
@@ -267,9 +268,9 @@ static enum found find_batch(Lookups *self, PyObject *keys, struct batch *batch)
     if (batch->count < LONG) {
         functions->find_many(c, batch->keys, (size_t)batch->count, batch->servers, NULL);
     } else {
-        Py_BEGIN_ALLOW_THREADS functions->find_many(c, batch->keys, (size_t)batch->count,
-                                                    batch->servers, NULL);
-        Py_END_ALLOW_THREADS
+        PyThreadState *saved = PyEval_SaveThread();
+        functions->find_many(c, batch->keys, (size_t)batch->count, batch->servers, NULL);
+        PyEval_RestoreThread(saved);
     }
     return FOUND;
 }

@@ -23,6 +23,7 @@ struct old {
     time_t modtime;
     mcs array[];
 };
+_Static_assert(sizeof(struct old) <= sizeof(mcs), "one more mcs has room for the head");
 
 /* ---- The array of points with their addresses */
 
@@ -75,7 +76,8 @@ static struct old *old_of(ketama_continuum c)
 
     if (made != NULL || check_addresses(c) != KETAMA_OK)
         return made;
-    made = calloc(1, sizeof *made + count * sizeof *made->array);
+    /* As a product, which calloc() refuses where a size_t of 32 bits can't hold it. */
+    made = calloc((size_t)count + 1, sizeof *made->array);
     if (made == NULL) {
         ketama_fail(KETAMA_ENOMEM, c->path, NULL);
         return NULL;
