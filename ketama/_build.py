@@ -16,6 +16,7 @@ def declarations(path: str) -> str:
 
 ffibuilder = FFI()
 ffibuilder.cdef(declarations("libketama/ketama.h"))
+ffibuilder.cdef(declarations("libketama/ketama_admin.h"))
 ffibuilder.cdef(declarations("ketama/_glue.c"))
 ffibuilder.set_source(
     "ketama._ketama",

@@ -1,14 +1,17 @@
 /*
  * _glue.c - what would take Python two calls, or a result that cffi has to allocate
  *
- * _build.py compiles this into ketama._ketama, and reads the marked part as it is.
+ * _build.py compiles this, with libketama, into ketama._ketama, and reads the marked
+ * part as it is.
  */
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "_speedups.h"
-#include "ketama.h"
+#include "internal.h"
+#include "ketama_admin.h"
 
 /* cffi: begin */
 
@@ -49,6 +52,23 @@ size_t find_packed(ketama_continuum c, const void *data, size_t size,
 /* Writes indexes of 4 bytes as indexes of 2 or 4. */
 void copy_indexes(const void *indexes, size_t count, void *out, int out_width);
 
+/* ketama_diff, ketama_list_published; free(3) for what the first one gives. */
+int diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
+         size_t *count, struct fault *fault);
+int list_published(char **folder, ketama_published **images, size_t *count,
+                   struct fault *fault);
+void free(void *moves);
+
+/* One line of a server file, by the file's rules: 1, it is a server; 0, it is a comment
+ * or empty; else a status. */
+struct server_line {
+    size_t address_at; /* in the line, bytes */
+    size_t address_bytes;
+    uint64_t weight;
+};
+int read_line(const char *line, size_t size, struct server_line *server,
+              struct fault *fault);
+
 /* What the accelerator calls: the address of a struct speedups_functions. */
 uintptr_t speedups_functions(void);
 
@@ -80,6 +100,39 @@ int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count
 int refresh(ketama_continuum c, ketama_continuum *newer, struct fault *fault)
 {
     return told(ketama_refresh(c, newer), fault);
+}
+
+int diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
+         size_t *count, struct fault *fault)
+{
+    return told(ketama_diff(before, after, moves, count), fault);
+}
+
+int list_published(char **folder, ketama_published **images, size_t *count,
+                   struct fault *fault)
+{
+    return told(ketama_list_published(folder, images, count), fault);
+}
+
+int read_line(const char *line, size_t size, struct server_line *server,
+              struct fault *fault)
+{
+    struct ketama_server_list list;
+    struct ketama_flaw flaw;
+    int status = ketama_servers_parse_line(line, size, 1, &list, &flaw);
+
+    if (status < 0) {
+        *fault = (struct fault){.status = status, .line = flaw.line};
+        if (status != KETAMA_ENOMEM)
+            snprintf(fault->reason, sizeof fault->reason, "%s", flaw.reason);
+    } else if (list.count > 0) {
+        server->address_at = (size_t)(list.at[0].address - line);
+        server->address_bytes = list.at[0].length;
+        server->weight = list.at[0].weight;
+        status = 1;
+    }
+    ketama_servers_free(&list);
+    return status;
 }
 
 uint64_t find_now(ketama_continuum c, const void *key, size_t len)

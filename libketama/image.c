@@ -275,6 +275,25 @@ bool ketama_image_open(const void *image, size_t size_bytes,
     return true;
 }
 
+bool ketama_image_identify(const void *image, size_t size_bytes,
+                           struct ketama_origin *origin, uint32_t *server_count,
+                           uint32_t *point_count)
+{
+    struct ketama_image header;
+    if (size_bytes < sizeof header)
+        return false;
+    memcpy(&header, image, sizeof header);
+    if (!is_sound(&header, size_bytes) || header.checksum != checksum(&header, image))
+        return false;
+    const char *path = (const char *)image + header.path_at;
+    if (memchr(path, '\0', header.path_bytes) != path + header.path_bytes - 1)
+        return false;
+    *origin = (struct ketama_origin){path, header.source, header.generation};
+    *server_count = header.server_count;
+    *point_count = header.point_count;
+    return true;
+}
+
 void ketama_image_free(struct ketama_image *image)
 {
     free(image);

@@ -5,6 +5,8 @@
  *          --image--> flat bytes --segment--> shared memory --lookup--> server
  *                                                           --compat--> as in 2007
  *
+ * diff.c compares two continua, and published.c lists what there is in shared memory.
+ *
  * Each stage is a C file that knows nothing of the others; roll.c alone knows the
  * order. servers.c, digest.c, profile.c, points.c, image.c are pure: no system call,
  * no global. What they find wrong they say in a struct ketama_flaw.
@@ -72,10 +74,13 @@ struct ketama_server_list {
     uint64_t total; /* weight of all */
 };
 
-/* Both fill *list, which lives no longer than what it was made from, and which
- * ketama_servers_free() frees, whatever they return. */
+/* They fill *list, which lives no longer than what it was made from, and which
+ * ketama_servers_free() frees, whatever they return. The second takes one line, with or
+ * without its end, and a list of one server or none is good. */
 int ketama_servers_parse(const char *text, size_t size, struct ketama_server_list *list,
                          struct ketama_flaw *flaw);
+int ketama_servers_parse_line(const char *line, size_t size, uint64_t number,
+                              struct ketama_server_list *list, struct ketama_flaw *flaw);
 int ketama_servers_copy(const ketama_server *servers, size_t count,
                         struct ketama_server_list *list, struct ketama_flaw *flaw);
 void ketama_servers_free(struct ketama_server_list *list);
@@ -191,9 +196,15 @@ bool ketama_image_open(const void *image, size_t size_bytes,
                        const struct ketama_profile *profile, const char *path,
                        struct ketama_view *view);
 
+/* For who knows no path: the image tells its own, which lies in it. False where these
+ * bytes are no image that anybody would use. */
+bool ketama_image_identify(const void *image, size_t size_bytes,
+                           struct ketama_origin *origin, uint32_t *server_count,
+                           uint32_t *point_count);
+
 /* ---- place.c: where images are published */
 
-enum { KETAMA_PLACE_NAME_MAX = 64 };
+enum { KETAMA_PLACE_NAME_MAX = 64, KETAMA_FOLDER_MAX = 4096 };
 
 /* Where the image of a path is published. */
 struct ketama_place {
@@ -208,6 +219,12 @@ enum ketama_lock {
     KETAMA_LOCK_NONE, /* there is none to be had here */
 };
 
+/* The folder that images are published in, open, with its path; -1 where there is none.
+ * Unless told to make it, it is looked for and no more. */
+int ketama_place_folder(char path[KETAMA_FOLDER_MAX], bool make);
+/* What the images of that path are called. */
+void ketama_place_name(char name[KETAMA_PLACE_NAME_MAX], const char *path,
+                       uint32_t profile);
 /* Those that return bool: false where it can't be done. */
 bool ketama_place_open(struct ketama_place *place, const char *path, uint32_t profile);
 void ketama_place_close(struct ketama_place *place);
@@ -226,6 +243,12 @@ bool ketama_segment_attach(const struct ketama_place *place,
 bool ketama_segment_publish(const struct ketama_place *place, const void *bytes,
                             size_t size_bytes, struct ketama_segment *segment);
 void ketama_segment_detach(struct ketama_segment *segment);
+/* Is this file being written by somebody? */
+bool ketama_segment_is_busy(const struct ketama_place *place, const char *name);
+/* Marks and removes a file that is not to be used any more, and says whether it is gone.
+ * Unless that is certain, one that is being written is left alone. */
+bool ketama_segment_retire(const struct ketama_place *place, const char *name,
+                           bool certain);
 
 /* ---- handle.c: the one handle */
 

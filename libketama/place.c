@@ -51,17 +51,16 @@ static bool is_our_folder(int fd, bool just_made)
     return (st.st_mode & 0777) == 0700;
 }
 
-/* Opens our folder in `base`, and makes it where it is missing. -1: not to be had. */
-static int open_folder(const char *base)
+/* Opens our folder in `base`, and may make it where it is missing. -1: not to be had. */
+static int open_folder(const char *base, char path[KETAMA_FOLDER_MAX], bool make)
 {
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
-    char path[4096];
-    int length =
-        snprintf(path, sizeof path, "%s/libketama-%lu", base, (unsigned long)geteuid());
-    if (length < 0 || (size_t)length >= sizeof path)
+    int length = snprintf(path, KETAMA_FOLDER_MAX, "%s/libketama-%lu", base,
+                          (unsigned long)geteuid());
+    if (length < 0 || length >= KETAMA_FOLDER_MAX)
         return -1;
 
-    bool made = mkdir(path, 0700) == 0;
+    bool made = make && mkdir(path, 0700) == 0;
     int fd = open(path, flags);
     if (fd < 0) {
         if (made) /* with a umask that shuts it to us as well: leave no such folder */
@@ -75,32 +74,39 @@ static int open_folder(const char *base)
 }
 
 /* The operator's choice alone; or the first of the usual places that will do. */
-static int find_folder(void)
+int ketama_place_folder(char path[KETAMA_FOLDER_MAX], bool make)
 {
+    if (is_set_id())
+        return -1;
     const char *chosen = folder_in("KETAMA_SHM_DIR");
     if (chosen != NULL)
-        return open_folder(chosen);
-    int fd = open_folder("/dev/shm");
+        return open_folder(chosen, path, make);
+    int fd = open_folder("/dev/shm", path, make);
     if (fd < 0) {
         const char *temporary = folder_in("TMPDIR");
-        fd = open_folder(temporary != NULL ? temporary : "/tmp");
+        fd = open_folder(temporary != NULL ? temporary : "/tmp", path, make);
     }
     return fd;
 }
 
-bool ketama_place_open(struct ketama_place *place, const char *path, uint32_t profile)
+void ketama_place_name(char name[KETAMA_PLACE_NAME_MAX], const char *path,
+                       uint32_t profile)
 {
     unsigned char md5[16];
-    char *to = place->name;
-
-    place->lock = -1;
-    place->folder = is_set_id() ? -1 : find_folder();
-    if (place->folder < 0)
-        return false;
     ketama_md5(path, strlen(path), md5);
     for (size_t i = 0; i < sizeof md5; i++)
-        to += sprintf(to, "%02x", md5[i]);
-    sprintf(to, "-%lu.%d", (unsigned long)profile, KETAMA_IMAGE_FORMAT);
+        name += sprintf(name, "%02x", md5[i]);
+    sprintf(name, "-%lu.%d", (unsigned long)profile, KETAMA_IMAGE_FORMAT);
+}
+
+bool ketama_place_open(struct ketama_place *place, const char *path, uint32_t profile)
+{
+    char folder[KETAMA_FOLDER_MAX];
+    place->lock = -1;
+    place->folder = ketama_place_folder(folder, true);
+    if (place->folder < 0)
+        return false;
+    ketama_place_name(place->name, path, profile);
     return true;
 }
 

@@ -108,20 +108,35 @@ static void supersede(int fd)
         (void)!pwrite(fd, &mark, sizeof mark, KETAMA_SUPERSEDED_AT);
 }
 
-/* Marks and removes an image that is not published any more. Unless that is certain, a
- * file that somebody has locked is left alone: it is being written. */
-static void retire(const struct ketama_place *place, const char *name, bool certain)
+/* Opens for what is not reading; nothing that was planted is followed or waited for. */
+static int open_other(const struct ketama_place *place, const char *name)
 {
-    int fd = openat(place->folder, name,
-                    O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    return openat(place->folder, name,
+                  O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+}
+
+/* A file is locked as long as it is being written. */
+bool ketama_segment_is_busy(const struct ketama_place *place, const char *name)
+{
+    int fd = open_other(place, name);
+    bool busy = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0;
+    if (fd >= 0)
+        (void)close(fd); /* and unlocked by that: it was not inherited by a child */
+    return busy;
+}
+
+bool ketama_segment_retire(const struct ketama_place *place, const char *name,
+                           bool certain)
+{
+    int fd = open_other(place, name);
     if (fd >= 0 && (certain || flock(fd, LOCK_EX | LOCK_NB) == 0)) {
         supersede(fd);
         certain = true;
     }
-    if (certain)
-        (void)unlinkat(place->folder, name, 0);
+    bool gone = certain && unlinkat(place->folder, name, 0) == 0;
     if (fd >= 0)
         (void)close(fd);
+    return gone;
 }
 
 /* Retires what publishers that were killed have left: files that nobody has locked, be
@@ -142,7 +157,7 @@ static void sweep(const struct ketama_place *place)
     while ((entry = readdir(folder)) != NULL)
         if (strncmp(entry->d_name, place->name, length) == 0 &&
             entry->d_name[length] == '-')
-            retire(place, entry->d_name, false);
+            (void)ketama_segment_retire(place, entry->d_name, false);
     (void)closedir(folder);
 }
 
@@ -195,7 +210,7 @@ static bool replace(const struct ketama_place *place, const char *name)
         S_ISDIR(st.st_mode))
         return false;
     if (exchange(place, name)) {
-        retire(place, name, true);
+        (void)ketama_segment_retire(place, name, true);
         return true;
     }
     int replaced = open_published(place, O_RDWR);

@@ -150,6 +150,7 @@ static int append(struct ketama_server_list *list, struct span address, uint64_t
     return KETAMA_OK;
 }
 
+/* Appends the line's server, if it has one. */
 static int parse_line(struct span line, uint64_t number, struct ketama_server_list *list,
                       struct ketama_flaw *flaw)
 {
@@ -157,6 +158,10 @@ static int parse_line(struct span line, uint64_t number, struct ketama_server_li
     uint64_t weight = 0;
     int status;
 
+    if (memchr(line.at, '\0', length(line)) != NULL)
+        return ketama_flawed(flaw, KETAMA_ELINE, number, "there is a NUL byte");
+    if (line.at < line.end && line.at[0] == '#')
+        return KETAMA_OK;
     skip_blanks(&line);
     if (line.at == line.end)
         return KETAMA_OK;
@@ -188,7 +193,6 @@ int ketama_servers_parse(const char *text, size_t size, struct ketama_server_lis
 {
     static const char mark[] = {'\xef', '\xbb', '\xbf'};
     struct span rest = {text, text + size};
-    const char *nul = memchr(text, '\0', size);
 
     *list = (struct ketama_server_list){0};
     if (size >= sizeof mark && memcmp(text, mark, sizeof mark) == 0)
@@ -196,18 +200,21 @@ int ketama_servers_parse(const char *text, size_t size, struct ketama_server_lis
                              "the file begins with a byte order mark; save it without");
 
     for (uint64_t number = 1; rest.at < rest.end; number++) {
-        struct span line = take_line(&rest);
-        if (nul != NULL && nul < rest.at)
-            return ketama_flawed(flaw, KETAMA_ELINE, number, "there is a NUL byte");
-        if (line.at < line.end && line.at[0] == '#')
-            continue;
-        int status = parse_line(line, number, list, flaw);
+        int status = parse_line(take_line(&rest), number, list, flaw);
         if (status != KETAMA_OK)
             return status;
     }
     if (list->count == 0)
         return ketama_flawed(flaw, KETAMA_ENOSERVERS, 0, "there are no servers in it");
     return KETAMA_OK;
+}
+
+int ketama_servers_parse_line(const char *line, size_t size, uint64_t number,
+                              struct ketama_server_list *list, struct ketama_flaw *flaw)
+{
+    struct span rest = {line, line + size};
+    *list = (struct ketama_server_list){0};
+    return parse_line(take_line(&rest), number, list, flaw);
 }
 
 int ketama_servers_copy(const ketama_server *servers, size_t count,

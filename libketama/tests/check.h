@@ -90,5 +90,7 @@ void run_source(void);
 void run_roll(void);
 void run_status(void);
 void run_compat(void);
+void run_diff(void);
+void run_published(void);
 
 #endif

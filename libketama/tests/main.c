@@ -203,6 +203,8 @@ int main(void)
     run_roll();
     run_status();
     run_compat();
+    run_diff();
+    run_published();
     RUN(no_file_is_left_open);
 
     snprintf(remove, sizeof remove, "rm -r '%s'", folder);

@@ -1,0 +1,184 @@
+/*
+ * diff.c - two continua -> which keys move from one to the other
+ *
+ * The circle is cut at every point of either; on each arc between two cuts both continua
+ * have one answer. No sampling, so the shares are exact.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+#include "ketama_admin.h"
+
+/* ---- which servers of the two are the same: those with equal addresses */
+
+struct named {
+    const char *address;
+    uint32_t *group;
+};
+
+static int by_address(const void *a, const void *b)
+{
+    return strcmp(((const struct named *)a)->address,
+                  ((const struct named *)b)->address);
+}
+
+static struct named *list_names(struct named *to, ketama_continuum c, uint32_t *groups)
+{
+    ketama_server server;
+    for (uint32_t i = 0; i < ketama_count_servers(c); i++) {
+        (void)ketama_server_at(c, i, &server); /* which there is */
+        *to++ = (struct named){server.address, &groups[i]};
+    }
+    return to;
+}
+
+/* Gives each server of both a number, the same one where the addresses are equal. */
+static bool group_by_address(ketama_continuum before, ketama_continuum after,
+                             uint32_t *groups_before, uint32_t *groups_after)
+{
+    size_t count = (size_t)ketama_count_servers(before) + ketama_count_servers(after);
+    struct named *names = malloc(count * sizeof *names);
+    uint32_t group = 0;
+
+    if (names == NULL)
+        return false;
+    (void)list_names(list_names(names, before, groups_before), after, groups_after);
+    qsort(names, count, sizeof *names, by_address);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0 && strcmp(names[i - 1].address, names[i].address) != 0)
+            group++;
+        *names[i].group = group;
+    }
+    free(names);
+    return true;
+}
+
+/* ---- the moves, which are gathered arc by arc and then added up */
+
+struct moves {
+    ketama_move *at;
+    size_t count;
+    size_t room;
+};
+
+static int by_servers(const void *a, const void *b)
+{
+    const ketama_move *m = a, *n = b;
+    if (m->from != n->from)
+        return m->from < n->from ? -1 : 1;
+    return (m->to > n->to) - (m->to < n->to);
+}
+
+/* Makes one of all moves between the same two servers. */
+static void add_up(struct moves *moves)
+{
+    size_t kept = 0;
+    qsort(moves->at, moves->count, sizeof *moves->at, by_servers);
+    for (size_t i = 0; i < moves->count; i++) {
+        if (kept > 0 && by_servers(&moves->at[kept - 1], &moves->at[i]) == 0)
+            moves->at[kept - 1].share += moves->at[i].share;
+        else
+            moves->at[kept++] = moves->at[i];
+    }
+    moves->count = kept;
+}
+
+/* There are many more arcs than pairs of servers, so before more memory is taken, adding
+ * up shall make room. */
+static bool make_room(struct moves *moves)
+{
+    enum { FIRST_ROOM = 4096 };
+    if (moves->count > 0)
+        add_up(moves);
+    if (moves->count < moves->room / 2)
+        return true;
+    size_t room = moves->room > 0 ? 2 * moves->room : FIRST_ROOM;
+    ketama_move *at = realloc(moves->at, room * sizeof *at);
+    if (at == NULL)
+        return false;
+    moves->at = at;
+    moves->room = room;
+    return true;
+}
+
+static bool append(struct moves *moves, ketama_move move)
+{
+    if (moves->count == moves->room && !make_room(moves))
+        return false;
+    moves->at[moves->count++] = move;
+    return true;
+}
+
+/* ---- the walk around both circles */
+
+struct walk {
+    ketama_continuum c;
+    uint32_t next; /* number of the first point that is not passed yet */
+};
+
+/* What lies behind the last point belongs to the first one. */
+static uint32_t end_of_arc(const struct walk *walk)
+{
+    const struct ketama_view *view = &walk->c->view;
+    return walk->next < view->point_count ? view->points[walk->next].point : UINT32_MAX;
+}
+
+static uint32_t owner(const struct walk *walk)
+{
+    const struct ketama_view *view = &walk->c->view;
+    uint32_t at = walk->next < view->point_count ? walk->next : 0;
+    uint32_t server = view->points[at].server;
+    return server < view->server_count ? server : view->server_count - 1;
+}
+
+/* Of equal points the first one owned the arc, and the others are passed with it. */
+static void pass(struct walk *walk, uint32_t hash)
+{
+    const struct ketama_view *view = &walk->c->view;
+    while (walk->next < view->point_count && view->points[walk->next].point <= hash)
+        walk->next++;
+}
+
+static bool compare(ketama_continuum before, ketama_continuum after,
+                    const uint32_t *groups_before, const uint32_t *groups_after,
+                    struct moves *moves)
+{
+    struct walk old = {before, 0}, new = {after, 0};
+    uint64_t begin = 0;
+
+    while (begin <= UINT32_MAX) {
+        uint32_t end_old = end_of_arc(&old), end_new = end_of_arc(&new);
+        uint32_t end = end_old < end_new ? end_old : end_new;
+        ketama_move move = {owner(&old), owner(&new), end - begin + 1};
+        if (groups_before[move.from] != groups_after[move.to] && !append(moves, move))
+            return false;
+        pass(&old, end);
+        pass(&new, end);
+        begin = (uint64_t)end + 1;
+    }
+    if (moves->count > 0)
+        add_up(moves);
+    return true;
+}
+
+int ketama_diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
+                size_t *count)
+{
+    struct moves found = {NULL, 0, 0};
+    uint32_t *groups_before = calloc(ketama_count_servers(before), sizeof(uint32_t));
+    uint32_t *groups_after = calloc(ketama_count_servers(after), sizeof(uint32_t));
+    bool done = groups_before != NULL && groups_after != NULL &&
+                group_by_address(before, after, groups_before, groups_after) &&
+                compare(before, after, groups_before, groups_after, &found);
+
+    free(groups_before);
+    free(groups_after);
+    if (!done || found.count == 0) {
+        free(found.at);
+        found = (struct moves){NULL, 0, 0};
+    }
+    *moves = found.at;
+    *count = found.count;
+    return done ? KETAMA_OK : ketama_fail(KETAMA_ENOMEM, NULL, NULL);
+}

@@ -1,0 +1,227 @@
+/*
+ * test_diff.c - what moves between two continua, exactly
+ */
+#include <stdlib.h>
+
+#include "../internal.h"
+#include "../ketama_admin.h"
+#include "check.h"
+
+enum { SERVERS_MAX = 64 };
+
+/* Server i of `count` has the address names[i] and the weight weights[i]. */
+static ketama_continuum opened(const char *const names[], const uint64_t weights[],
+                               size_t count)
+{
+    ketama_server servers[SERVERS_MAX] = {{0}};
+    ketama_continuum c;
+    for (size_t i = 0; i < count; i++)
+        servers[i] = (ketama_server){.address = names[i], .weight = weights[i]};
+    CHECK_INT(KETAMA_OK, ketama_open_servers(&c, servers, count));
+    return c;
+}
+
+static const char *address(ketama_continuum c, uint32_t index)
+{
+    ketama_server server;
+    CHECK_INT(KETAMA_OK, ketama_server_at(c, index, &server));
+    return server.address;
+}
+
+/* The rule itself: each hash that begins or ends an arc of either is asked for, and what
+ * lies between two of them has the answer of the later one. */
+static uint64_t moved_by_the_rule(ketama_continuum a, ketama_continuum b, uint32_t from,
+                                  uint32_t to)
+{
+    uint32_t count = ketama_count_points(a) + ketama_count_points(b);
+    ketama_point *points = calloc(count, sizeof *points);
+    uint64_t begin = 0, moved = 0;
+    ketama_points(a, 0, UINT32_MAX, points);
+    ketama_points(b, 0, UINT32_MAX, points + ketama_count_points(a));
+
+    while (begin <= UINT32_MAX) {
+        uint32_t end = UINT32_MAX;
+        for (uint32_t i = 0; i < count; i++)
+            if (points[i].point >= begin && points[i].point < end)
+                end = points[i].point;
+        uint32_t was = ketama_find_hash(a, end, NULL),
+                 is = ketama_find_hash(b, end, NULL);
+        if (was == from && is == to && strcmp(address(a, was), address(b, is)) != 0)
+            moved += end - begin + 1;
+        begin = (uint64_t)end + 1;
+    }
+    free(points);
+    return moved;
+}
+
+static void each_pair_is_as_the_rule_has_it(void)
+{
+    static const char *const before[] = {"a:1", "b:1", "c:1", "b:1"};
+    static const char *const after[] = {"c:1", "a:1", "d:1"};
+    static const uint64_t old[] = {3, 1, 2, 2}, new[] = {2, 3, 2};
+    ketama_continuum a = opened(before, old, 4), b = opened(after, new, 3);
+    ketama_move *moves;
+    size_t count, met = 0;
+
+    CHECK_INT(KETAMA_OK, ketama_diff(a, b, &moves, &count));
+    for (uint32_t from = 0; from < 4; from++)
+        for (uint32_t to = 0; to < 3; to++) {
+            uint64_t right = moved_by_the_rule(a, b, from, to);
+            if (right == 0)
+                continue;
+            CHECK(met < count);
+            CHECK_INT(from, moves[met].from);
+            CHECK_INT(to, moves[met].to);
+            CHECK_INT(right, moves[met].share);
+            met++;
+        }
+    CHECK_INT(met, count);
+    CHECK(count > 6);
+    free(moves);
+    ketama_close(a);
+    ketama_close(b);
+}
+
+static void equal_addresses_move_nothing(void)
+{
+    static const char *const names[] = {"a:1", "b:1", "a:1"};
+    static const uint64_t weights[] = {1, 2, 1};
+    ketama_continuum a = opened(names, weights, 3), one = opened(names, weights, 1);
+    ketama_move *moves = &(ketama_move){0};
+    size_t count = 1;
+
+    CHECK_INT(KETAMA_OK, ketama_diff(a, a, &moves, &count));
+    CHECK(moves == NULL);
+    CHECK_INT(0, count);
+    CHECK_INT(KETAMA_OK, ketama_diff(one, one, &moves, &count));
+    CHECK_INT(0, count);
+    /* Both "a:1" are the same; what b:1 had moves. */
+    CHECK_INT(KETAMA_OK, ketama_diff(a, one, &moves, &count));
+    CHECK_INT(1, count);
+    if (count == 1) {
+        ketama_server b;
+        CHECK_INT(KETAMA_OK, ketama_server_at(a, 1, &b));
+        CHECK_INT(1, moves[0].from);
+        CHECK_INT(b.share, moves[0].share);
+    }
+    free(moves);
+    ketama_close(a);
+    ketama_close(one);
+}
+
+static void everything_may_move(void)
+{
+    static const char *const names[] = {"a:1", "b:1"};
+    static const uint64_t weights[] = {1, 1};
+    ketama_continuum a = opened(names, weights, 1), b = opened(names + 1, weights, 1);
+    ketama_move *moves;
+    size_t count;
+
+    CHECK_INT(KETAMA_OK, ketama_diff(a, b, &moves, &count));
+    CHECK_INT(1, count);
+    CHECK_INT(UINT64_C(1) << 32, moves[0].share);
+    free(moves);
+    ketama_close(a);
+    ketama_close(b);
+}
+
+/* More arcs and more pairs than there is room for at first: what is added up on the way
+ * is not lost. */
+static void many_servers_lose_nothing(void)
+{
+    enum { MANY = 600 };
+    ketama_server *servers = calloc(MANY, sizeof *servers);
+    char (*names)[16] = calloc(MANY, sizeof *names);
+    ketama_continuum a, b;
+    ketama_move *moves;
+    size_t count;
+    uint64_t moved = 0, gained = 0;
+
+    for (uint32_t i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof names[i], "s%lu", (unsigned long)i);
+        servers[i] = (ketama_server){.address = names[i], .weight = 1 + i % 7};
+    }
+    CHECK_INT(KETAMA_OK, ketama_open_servers(&a, servers, MANY / 2));
+    CHECK_INT(KETAMA_OK, ketama_open_servers(&b, servers + MANY / 2, MANY / 2));
+    CHECK_INT(KETAMA_OK, ketama_diff(a, b, &moves, &count));
+    for (size_t i = 0; i < count; i++) {
+        moved += moves[i].share;
+        gained += moves[i].to == 17 ? moves[i].share : 0;
+        if (i > 0)
+            CHECK(moves[i - 1].from < moves[i].from ||
+                  (moves[i - 1].from == moves[i].from && moves[i - 1].to < moves[i].to));
+    }
+    CHECK_INT(UINT64_C(1) << 32, moved);
+    CHECK(count > 8192);
+    ketama_server server;
+    CHECK_INT(KETAMA_OK, ketama_server_at(b, 17, &server));
+    CHECK_INT(server.share, gained);
+    free(moves);
+    ketama_close(a);
+    ketama_close(b);
+    free(servers);
+    free(names);
+}
+
+static void without_memory_nothing_is_left(void)
+{
+    static const char *const names[] = {"a:1", "b:1"};
+    static const uint64_t weights[] = {1, 1};
+    ketama_continuum a = opened(names, weights, 2), b = opened(names + 1, weights, 1);
+    ketama_move *moves;
+    size_t count;
+    int fails = 1;
+
+    for (;; fails++) {
+        fail_allocation(fails);
+        int status = ketama_diff(a, b, &moves, &count);
+        bool failed = allocation_failed();
+        fail_allocation(0);
+        CHECK_INT(failed ? KETAMA_ENOMEM : KETAMA_OK, status);
+        if (!failed)
+            break;
+        CHECK(moves == NULL && count == 0);
+    }
+    CHECK(fails > 4);
+    free(moves);
+    ketama_close(a);
+    ketama_close(b);
+}
+
+/* A damaged image's points, in no order and with servers that there are not. */
+static void damaged_points_lead_nowhere(void)
+{
+    static const char *const names[] = {"a:1", "b:1", "c:1"};
+    static const uint64_t weights[] = {1, 1, 1};
+    ketama_continuum a = opened(names, weights, 3), b = opened(names, weights, 2);
+    ketama_point damaged[] = {{7, 0}, {3, 99}, {UINT32_MAX, 2}, {5, UINT32_MAX}, {9, 1}};
+    const ketama_point *kept = a->view.points;
+    uint32_t kept_count = a->view.point_count;
+    ketama_move *moves;
+    size_t count;
+    uint64_t moved = 0;
+
+    a->view.points = against_the_edge(damaged, sizeof damaged);
+    a->view.point_count = 5;
+    CHECK_INT(KETAMA_OK, ketama_diff(a, b, &moves, &count));
+    for (size_t i = 0; i < count; i++) {
+        CHECK(moves[i].from < 3 && moves[i].to < 2);
+        moved += moves[i].share;
+    }
+    CHECK(moved <= UINT64_C(1) << 32);
+    free(moves);
+    a->view.points = kept;
+    a->view.point_count = kept_count;
+    ketama_close(a);
+    ketama_close(b);
+}
+
+void run_diff(void)
+{
+    RUN(each_pair_is_as_the_rule_has_it);
+    RUN(equal_addresses_move_nothing);
+    RUN(everything_may_move);
+    RUN(many_servers_lose_nothing);
+    RUN(without_memory_nothing_is_left);
+    RUN(damaged_points_lead_nowhere);
+}

@@ -1,0 +1,276 @@
+/*
+ * test_published.c - what is published, in which state, and the removal of orphans
+ */
+#define _DEFAULT_SOURCE
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../internal.h"
+#include "../ketama_admin.h"
+#include "check.h"
+
+/* The listed image of this server file, or file; its state is -1 where there is none. */
+static ketama_published listed(const char *path, const char *ending)
+{
+    static char file[KETAMA_FOLDER_MAX], server_file[KETAMA_FOLDER_MAX];
+    char name[KETAMA_PLACE_NAME_MAX];
+    ketama_published found = {.file = file, .path = server_file, .state = -1};
+    ketama_published *images;
+    char *folder;
+    size_t count;
+
+    ketama_place_name(name, path, 1);
+    CHECK_INT(KETAMA_OK, ketama_list_published(&folder, &images, &count));
+    for (size_t i = 0; i < count; i++) {
+        size_t at = strlen(folder) + 1;
+        CHECK(strncmp(images[i].file, folder, at - 1) == 0);
+        if (strncmp(images[i].file + at, name, strlen(name)) != 0 ||
+            strcmp(images[i].file + at + strlen(name), ending) != 0)
+            continue;
+        found = images[i];
+        found.file = strcpy(file, images[i].file);
+        found.path = strcpy(server_file, images[i].path);
+    }
+    ketama_free_published(folder, images, count);
+    return found;
+}
+
+static void publish(const char *path)
+{
+    ketama_continuum c;
+    CHECK_INT(KETAMA_OK, ketama_open(&c, path, 0));
+    CHECK_INT(1, ketama_is_shared(c));
+    ketama_close(c);
+}
+
+/* The path of a file in the images' folder. */
+static const char *beside(const char *path, const char *ending)
+{
+    static char file[2 * KETAMA_FOLDER_MAX];
+    char folder[KETAMA_FOLDER_MAX], name[KETAMA_PLACE_NAME_MAX];
+    (void)close(ketama_place_folder(folder, true));
+    ketama_place_name(name, path, 1);
+    snprintf(file, sizeof file, "%s/%s%s", folder, name, ending);
+    return file;
+}
+
+static int create(const char *file)
+{
+    int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(fd >= 0);
+    CHECK_INT(4, write(fd, "text", 4));
+    return fd;
+}
+
+static void states_follow_the_server_file(void)
+{
+    const char *path = put("published.servers", "a:1 1\nb:1 1\n");
+    CHECK_INT(-1, listed(path, "").state);
+    publish(path);
+    ketama_published image = listed(path, "");
+    struct stat st;
+
+    CHECK_INT(KETAMA_IMAGE_CURRENT, image.state);
+    CHECK_TEXT(path, image.path);
+    CHECK_INT(1, image.generation);
+    CHECK_INT(2, image.servers);
+    CHECK_INT(320, image.points);
+    CHECK_INT(0, stat(image.file, &st));
+    CHECK_INT(st.st_size, image.size_bytes);
+    CHECK(image.made_ns > INT64_C(1700000000) * 1000000000);
+    CHECK_INT(-1, listed(path, ".lock").state);
+
+    put("published.servers", "a:1 1\nb:1 1\nc:1 1\n");
+    CHECK_INT(KETAMA_IMAGE_STALE, listed(path, "").state);
+    CHECK_INT(KETAMA_CHANGED, ketama_remove_published(image.file));
+    publish(path);
+    image = listed(path, "");
+    CHECK_INT(KETAMA_IMAGE_CURRENT, image.state);
+    CHECK_INT(2, image.generation);
+    CHECK_INT(KETAMA_CHANGED, ketama_remove_published(image.file));
+
+    CHECK_INT(0, unlink(path));
+    CHECK_INT(KETAMA_IMAGE_ORPHAN, listed(path, "").state);
+}
+
+static void an_orphan_is_removed_and_those_who_have_it_are_told(void)
+{
+    const char *path = put("orphan.servers", "a:1 1\n");
+    ketama_continuum c;
+    CHECK_INT(KETAMA_OK, ketama_open(&c, path, 0));
+    ketama_follow(c, INT64_C(3600) * 1000000000);
+    CHECK_INT(0, unlink(path));
+    ketama_published image = listed(path, "");
+    CHECK_INT(KETAMA_IMAGE_ORPHAN, image.state);
+
+    CHECK_INT(0, ketama_due(c));
+    CHECK_INT(KETAMA_OK, ketama_remove_published(image.file));
+    CHECK_INT(1, ketama_due(c));
+    CHECK_TEXT("a:1", first_address(c));
+    CHECK_INT(-1, listed(path, "").state);
+    CHECK(access(beside(path, ".lock"), F_OK) != 0);
+    CHECK_INT(KETAMA_CHANGED, ketama_remove_published(image.file));
+    ketama_close(c);
+}
+
+static void who_builds_is_not_disturbed(void)
+{
+    const char *path = put("building.servers", "a:1 1\n");
+    publish(path);
+    int lock = open(beside(path, ".lock"), O_RDWR | O_CLOEXEC);
+    CHECK_INT(0, flock(lock, LOCK_EX));
+    CHECK_INT(0, unlink(path));
+    CHECK_INT(KETAMA_CHANGED, ketama_remove_published(listed(path, "").file));
+    CHECK_INT(KETAMA_IMAGE_ORPHAN, listed(path, "").state);
+    CHECK_INT(0, unlink(beside(path, "")));
+    CHECK_INT(-1, listed(path, ".lock").state);
+    CHECK_INT(0, close(lock));
+    CHECK_INT(KETAMA_IMAGE_ORPHAN, listed(path, ".lock").state);
+    CHECK_INT(KETAMA_OK, ketama_remove_published(listed(path, ".lock").file));
+    CHECK_INT(-1, listed(path, ".lock").state);
+}
+
+static void what_a_killed_publisher_left_is_an_orphan(void)
+{
+    const char *path = put("killed.servers", "a:1 1\n");
+    publish(path);
+    int fd = create(beside(path, "-12-ab"));
+    CHECK_INT(0, flock(fd, LOCK_EX));
+    CHECK_INT(-1, listed(path, "-12-ab").state);
+    CHECK_INT(KETAMA_CHANGED, ketama_remove_published(beside(path, "-12-ab")));
+    CHECK_INT(0, close(fd));
+    ketama_published left = listed(path, "-12-ab");
+    CHECK_INT(KETAMA_IMAGE_ORPHAN, left.state);
+    CHECK_INT(4, left.size_bytes);
+    CHECK_TEXT("", left.path);
+    CHECK_INT(KETAMA_OK, ketama_remove_published(left.file));
+    CHECK_INT(-1, listed(path, "-12-ab").state);
+    /* and the published one is as it was, lock and all */
+    CHECK_INT(KETAMA_IMAGE_CURRENT, listed(path, "").state);
+    CHECK_INT(0, access(beside(path, ".lock"), F_OK));
+}
+
+static void a_damaged_image_is_an_orphan(void)
+{
+    const char *path = put("damaged.servers", "a:1 1\n");
+    publish(path);
+    int fd = open(beside(path, ""), O_RDWR | O_CLOEXEC);
+    CHECK_INT(1, pwrite(fd, "x", 1, 300));
+    CHECK_INT(0, close(fd));
+    ketama_published image = listed(path, "");
+    CHECK_INT(KETAMA_IMAGE_ORPHAN, image.state);
+    CHECK_TEXT("", image.path);
+    CHECK_INT(0, image.generation);
+    CHECK_INT(KETAMA_OK, ketama_remove_published(image.file));
+    publish(path);
+    CHECK_INT(KETAMA_IMAGE_CURRENT, listed(path, "").state);
+
+    /* Another path's image under this path's name is nobody's. */
+    const char *other = put("other.servers", "b:1 1\n");
+    char from[2 * KETAMA_FOLDER_MAX];
+    publish(other);
+    strcpy(from, beside(path, ""));
+    CHECK_INT(0, rename(from, beside(other, "")));
+    CHECK_INT(KETAMA_IMAGE_ORPHAN, listed(other, "").state);
+    CHECK_INT(KETAMA_OK, ketama_remove_published(beside(other, "")));
+}
+
+static void what_is_not_ours_is_left_alone(void)
+{
+    const char *path = put("ours.servers", "a:1 1\n");
+    char file[2 * KETAMA_FOLDER_MAX];
+    strcpy(file, beside(path, ""));
+    file[strlen(file) - 1] = '9'; /* another format */
+    CHECK_INT(0, close(create(file)));
+    ketama_published *images;
+    char *folder;
+    size_t count, others = 0;
+    CHECK_INT(KETAMA_OK, ketama_list_published(&folder, &images, &count));
+    for (size_t i = 0; i < count; i++)
+        others +=
+            strcmp(images[i].file, file) == 0 && images[i].state == KETAMA_IMAGE_FOREIGN;
+    ketama_free_published(folder, images, count);
+    CHECK_INT(1, others);
+    CHECK_INT(KETAMA_CHANGED, ketama_remove_published(file));
+    CHECK_INT(0, unlink(file));
+
+    static const char *const strange[] = {"note.txt",
+                                          "0123456789abcdef0123456789abcdef",
+                                          "0123456789abcdef0123456789abcdef-",
+                                          "0123456789abcdef0123456789abcdef-1",
+                                          "0123456789abcdef0123456789abcdef-1.",
+                                          "0123456789abcdef0123456789abcdef-1.1x",
+                                          "0123456789abcdef0123456789abcdef-1.1.lock2",
+                                          "0123456789abcdef0123456789abcdef-1.2-5",
+                                          "0123456789ABCDEF0123456789abcdef-1.1"};
+    for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) {
+        (void)beside(path, "");
+        strcpy(file, beside(path, ""));
+        strcpy(strrchr(file, '/') + 1, strange[i]);
+        CHECK_INT(0, close(create(file)));
+        CHECK_INT(KETAMA_CHANGED, ketama_remove_published(file));
+        CHECK_INT(0, ketama_list_published(&folder, &images, &count));
+        for (size_t j = 0; j < count; j++)
+            CHECK(strcmp(images[j].file, file) != 0);
+        ketama_free_published(folder, images, count);
+        CHECK_INT(0, unlink(file));
+    }
+    CHECK_INT(KETAMA_CHANGED, ketama_remove_published("/etc/passwd"));
+    CHECK_INT(KETAMA_CHANGED, ketama_remove_published(""));
+}
+
+static void without_memory_it_fails_whole(void)
+{
+    publish(put("memory.servers", "a:1 1\n"));
+    ketama_published *images;
+    char *folder;
+    size_t count;
+    int fails = 1, out_of_memory = 0;
+
+    for (bool failed = true; failed; fails++) {
+        fail_allocation(fails);
+        int status = ketama_list_published(&folder, &images, &count);
+        failed = allocation_failed();
+        fail_allocation(0);
+        CHECK_INT(failed ? KETAMA_ENOMEM : KETAMA_OK, status);
+        CHECK((count > 0) == !failed && (folder != NULL) == !failed);
+        out_of_memory += failed;
+        ketama_free_published(folder, images, count);
+    }
+    CHECK(out_of_memory > 3);
+}
+
+static void without_a_folder_there_is_nothing(void)
+{
+    char *kept = strdup(getenv("KETAMA_SHM_DIR")), *folder;
+    ketama_published *images;
+    size_t count;
+    char empty[KETAMA_FOLDER_MAX];
+
+    snprintf(empty, sizeof empty, "%s/empty", kept);
+    CHECK_INT(0, mkdir(empty, 0700));
+    CHECK_INT(0, setenv("KETAMA_SHM_DIR", empty, 1));
+    CHECK_INT(KETAMA_OK, ketama_list_published(&folder, &images, &count));
+    CHECK(folder == NULL && images == NULL);
+    CHECK_INT(0, count);
+    CHECK_INT(KETAMA_CHANGED, ketama_remove_published("/x/0123"));
+    CHECK_INT(0, rmdir(empty)); /* nothing was made in it */
+    CHECK_INT(0, setenv("KETAMA_SHM_DIR", kept, 1));
+    free(kept);
+}
+
+void run_published(void)
+{
+    RUN(states_follow_the_server_file);
+    RUN(an_orphan_is_removed_and_those_who_have_it_are_told);
+    RUN(who_builds_is_not_disturbed);
+    RUN(what_a_killed_publisher_left_is_an_orphan);
+    RUN(a_damaged_image_is_an_orphan);
+    RUN(what_is_not_ours_is_left_alone);
+    RUN(without_memory_it_fails_whole);
+    RUN(without_a_folder_there_is_nothing);
+}
