@@ -15,14 +15,25 @@ from ketama.errors import KetamaError, KetamaOSError, ServersError
 from ketama.keys import hashi, md5_digest
 from ketama.servers import Server
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ketama.differences import Diff
+    from ketama.editing import Edit, edit
+    from ketama.findings import Finding, check
+
 __all__ = [
     "Continuum",
+    "Diff",
+    "Edit",
+    "Finding",
     "Ketama",
     "KetamaError",
     "KetamaOSError",
     "Packed",
     "Server",
     "ServersError",
+    "check",
+    "edit",
     "get_server",
     "hashi",
     "md5_digest",
@@ -30,3 +41,27 @@ __all__ = [
 ]
 
 __version__: str = _ffi.string(_lib.ketama_version()).decode()
+
+# What operators need, and no web worker should pay for.
+_LATER = {
+    "Diff": "differences",
+    "Edit": "editing",
+    "edit": "editing",
+    "Finding": "findings",
+    "check": "findings",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what was not needed until now."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, TypeAlias, TypeVar
 
+    from ketama.differences import Diff
     from ketama.keys import Key
     from ketama.lookups import Version
     from ketama.servers import Servers
@@ -248,6 +249,18 @@ class Continuum(_Lookups):
         # Twice another was faster. The second one set out from the first one's version, so
         # it looked at the file after this call had begun.
         return True
+
+    def diff(self, other: Continuum) -> Diff:
+        """Tell which keys would move if `other` took this one's place, exactly.
+
+        The two circles are compared arc by arc; nothing is sampled. Each of the two is taken
+        as it is now. Raises TypeError where `other` is no Continuum.
+        """
+        from ketama.differences import difference
+
+        if not isinstance(other, Continuum):
+            raise TypeError(f"other must be a Continuum, not {type(other).__name__}")
+        return difference(self._follow(), other._follow())
 
     @property
     def shared(self) -> bool:

@@ -27,9 +27,10 @@ for version in "$@"; do
         [ -z "${CI:-}" ] || exit 1
         continue
     fi
-    "$python" -m venv "$folder/$version"
-    "$folder/$version/bin/pip" install --quiet --disable-pip-version-check "$wheel[test]"
     echo "CPython $version"
+    "$python" -m venv "$folder/$version"
+    install() { "$folder/$version/bin/pip" install --quiet --disable-pip-version-check "$@"; }
+    install "$wheel[test]" || install "$wheel[test]" # a download may break off
     # Not from the project's root, whose ketama/ is not the wheel's; README.md's file is there.
     mkdir "$folder/$version/here"
     ln -s "$root/examples" "$folder/$version/here/examples"

@@ -1,0 +1,34 @@
+"""`ketama dump`: the continuum, point by point."""
+
+from __future__ import annotations
+
+import click
+
+from ketama.cli import source
+from ketama.cli.app import file_argument, json_option
+from ketama.cli.output import print_json, printable
+from ketama.cli.show import servers_as_json
+
+
+@click.command(short_help="Print the continuum, point by point.")
+@file_argument()
+@json_option
+def dump(file: str, as_json: bool) -> None:
+    r"""Print the continuum, a point a line, ascending: the point, its server.
+
+    A key belongs to the first point at or after its own hash, and behind the last point to
+    the first one.
+
+    \b
+    Examples:
+      ketama dump ketama.servers | head
+      ketama dump --json ketama.servers >continuum.json
+    """
+    continuum = source.open_continuum(file)
+    points = continuum.get_points()
+    if as_json:
+        servers = servers_as_json(continuum)
+        print_json({"file": source.label(file), "servers": servers, "points": points}, None)
+        return
+    for point, address in points:
+        print(f"{point:>10}   {printable(address)}")

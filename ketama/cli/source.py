@@ -1,0 +1,82 @@
+"""Where a command's server file and keys come from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+import ketama
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+STDIN = "-"
+STDIN_NAME = "<stdin>"
+BLOCK = 1 << 18  # bytes
+
+
+def stdin() -> BinaryIO:
+    """Give standard input, for bytes."""
+    if sys.stdin is None:
+        raise click.UsageError("standard input is closed")
+    return sys.stdin.buffer
+
+
+def label(file: str) -> str:
+    """Give a server file's name for messages."""
+    return STDIN_NAME if file == STDIN else file
+
+
+def read_text(file: str) -> bytes:
+    """Give a server file's text."""
+    from ketama import lines
+
+    return stdin().read() if file == STDIN else lines.read_file(file)
+
+
+def open_continuum(file: str) -> ketama.Continuum:
+    """Give the continuum of a server file as it is now; nothing is published."""
+    if file != STDIN:
+        return ketama.Continuum(file, shared=False)
+    from ketama import lines
+
+    return lines.continuum(lines.parse(read_text(file)), STDIN_NAME)
+
+
+def only_one_stdin(*files: str | None) -> None:
+    """Refuse to read standard input twice."""
+    if files.count(STDIN) > 1:
+        raise click.UsageError("only one of them can be read from standard input")
+
+
+def blocks_of_keys(stream: BinaryIO, separator: bytes) -> Iterator[tuple[list[bytes], int]]:
+    """Give the keys of a stream as they come, some thousand at a time, and how many bytes.
+
+    separator: a newline, where a CR before it is left out as well; or a NUL.
+    """
+    begun: list[bytes] = []  # of a key whose end is to come
+    while block := stream.read1(BLOCK):  # type: ignore[attr-defined]
+        keys = block.split(separator)
+        begun.append(keys[0])
+        if len(keys) > 1:
+            keys[0] = b"".join(begun)
+            begun = [keys.pop()]
+            yield _without_cr(keys, block) if separator == b"\n" else keys, len(block)
+    if last := b"".join(begun):
+        yield _without_cr([last], last) if separator == b"\n" else [last], 0
+
+
+def _without_cr(keys: list[bytes], block: bytes) -> list[bytes]:
+    # The CR of the first key's end may have come with the block before.
+    if b"\r" in block or keys[0].endswith(b"\r"):
+        return [key.removesuffix(b"\r") for key in keys]
+    return keys
+
+
+def argument_keys(keys: tuple[str, ...]) -> list[bytes]:
+    """Give the bytes of keys that were arguments."""
+    return [os.fsencode(key) for key in keys]

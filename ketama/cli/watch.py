@@ -1,0 +1,132 @@
+"""`ketama watch`: a server file's changes as they happen."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+import ketama
+from ketama.cli import source
+from ketama.cli.app import file_argument, json_option, report
+from ketama.cli.diff import diff_as_json
+from ketama.cli.output import counted, local_time, percent, print_json, print_styled, utc_time
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ketama.differences import Diff
+
+INTERVAL = 0.2  # seconds
+
+
+@click.command(short_help="Tell of changes as they happen.")
+@file_argument()
+@click.option(
+    "--exec",
+    "command",
+    metavar="COMMAND",
+    help="Run this shell command at each change, with KETAMA_FILE, KETAMA_GENERATION and "
+    "KETAMA_MOVED in its environment, and the change as JSON on its standard input.",
+)
+@json_option
+def watch(file: str, command: str | None, as_json: bool) -> None:
+    r"""Print a line for each change of a server file as it happens, until interrupted.
+
+    When, the generation that is published now, and what moved. A file that has become wrong
+    is reported, and followed on.
+
+    \b
+    Examples:
+      ketama watch /etc/ketama.servers
+      ketama watch /etc/ketama.servers --exec 'mail -s "the caches have changed" ops'
+    """
+    if file == source.STDIN:
+        raise click.UsageError("standard input can't be watched, for it does not change")
+    continuum = ketama.Continuum(file)
+    before = _version(continuum)
+    report(
+        f"{file}: {counted(len(continuum.servers), 'server')}, generation "
+        f"{generation(file, continuum)}; waiting for changes",
+        0,
+    )
+    told = None
+    while True:
+        try:
+            changed = continuum.roll()
+            told = None
+        except ketama.KetamaError as error:
+            changed = False
+            if str(error) != told:
+                told = str(error)
+                report(f"{told}; the last good version stays", 0)
+        if changed:
+            now = _version(continuum)
+            _tell(file, continuum, before.diff(now), command, as_json)
+            before = now
+        time.sleep(INTERVAL)
+
+
+def _version(continuum: ketama.Continuum) -> ketama.Continuum:
+    """Give a Continuum of the present version, which does not roll."""
+    return copy.copy(continuum)
+
+
+def generation(file: str, continuum: ketama.Continuum) -> int:
+    """Give the generation of what is published; the process's own where nothing is."""
+    from ketama.published import image_of
+
+    image = image_of(file)
+    return continuum.generation if image is None else image.generation
+
+
+def _tell(
+    file: str, continuum: ketama.Continuum, found: Diff, command: str | None, as_json: bool
+) -> None:
+    now = time.time()
+    value: dict[str, Any] = {
+        "file": file,
+        "time": utc_time(now),
+        "generation": generation(file, continuum),
+        "servers": len(continuum.servers),
+        "diff": diff_as_json(found),
+    }
+    if as_json:
+        print_json(value, indent=None)
+    else:
+        print_styled(
+            (local_time(now), ""),
+            (f"   generation {value['generation']}", ""),
+            (f"   {counted(value['servers'], 'server')}", ""),
+            (f"   moved {percent(found.moved)}", "bold"),
+            (f", needless {percent(found.needless)}", ""),
+            *((f"   +{address}", "green") for address in found.added),
+            *((f"   -{address}", "red") for address in found.removed),
+        )
+        sys.stdout.flush()
+    if command is not None:
+        _execute(command, value)
+
+
+def _execute(command: str, value: dict[str, Any]) -> None:
+    environment = {
+        **os.environ,
+        "KETAMA_FILE": value["file"],
+        "KETAMA_GENERATION": str(value["generation"]),
+        "KETAMA_MOVED": f"{value['diff']['moved']:.6f}",
+    }
+    # A file, not a pipe: the command need not read it.
+    with tempfile.TemporaryFile("w+") as stdin:
+        json.dump(value, stdin)
+        stdin.write("\n")
+        stdin.seek(0)
+        code = subprocess.run(command, shell=True, env=environment, stdin=stdin).returncode  # noqa: S602
+    if code != 0:
+        report(f"the command exited with {code}: {command}", 0)

@@ -1,0 +1,181 @@
+"""`ketama where`: which server keys live on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import click
+
+import ketama
+from ketama.cli import source
+from ketama.cli.app import file_argument, json_option
+from ketama.cli.output import print_json, print_table, printable, progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Format = Callable[[list[bytes]], bytes]
+
+
+@click.command(short_help="Tell which server keys live on.")
+@file_argument()
+@click.argument("keys", metavar="[KEY]...", nargs=-1, type=click.UNPROCESSED)
+@click.option("-v", "--verbose", is_flag=True, help="Also hash, point, and the next servers.")
+@click.option(
+    "-n",
+    "--next",
+    "following",
+    default=2,
+    show_default=True,
+    type=click.IntRange(0),
+    help="How many next servers -v gives.",
+)
+@click.option("-0", "--null", is_flag=True, help="Keys on standard input end in NUL.")
+@json_option
+def where(
+    file: str, keys: tuple[str, ...], verbose: bool, following: int, null: bool, as_json: bool
+) -> None:
+    r"""Tell which server keys live on.
+
+    Without keys, or with -, keys are read from standard input, a key a line, and answered as
+    they come: the key, a tab, its server. A line ends in LF or CR LF. With -v there follow
+    the key's hash, the point that it meets, and the servers that would have it if the first
+    were away. With --json every answer is a line of JSON.
+
+    \b
+    Examples:
+      ketama where ketama.servers user:42
+      ketama where -v ketama.servers user:42 user:43
+      ketama where ketama.servers <keys.txt | cut -f 2 | sort | uniq -c
+      ketama where ketama.servers -- -a-key-that-begins-with-a-dash
+    """
+    streamed = not keys or keys == (source.STDIN,)
+    if streamed:
+        source.only_one_stdin(file, source.STDIN)
+    continuum = source.open_continuum(file)
+    if streamed:
+        _stream(continuum, verbose, following, b"\0" if null else b"\n", as_json)
+        return
+    answers = [_answer(continuum, key, following) for key in source.argument_keys(keys)]
+    if as_json:
+        for answer in answers:
+            print_json(_as_json(answer, verbose), indent=None)
+    elif verbose:
+        print_table(
+            ("key", "server", ">hash", ">point", "next"), [_cells(answer) for answer in answers]
+        )
+    else:
+        shown = [printable(_text(key)) for key, *_ in answers]
+        width = max(map(len, shown))
+        for key, (_, server, *_) in zip(shown, answers, strict=True):
+            print(f"{key:<{width}}   {printable(server)}")
+
+
+# key, server, hash, point, next servers
+_Answer = tuple[bytes, str, int, int, list[str]]
+
+
+def _answer(continuum: ketama.Continuum, key: bytes, following: int) -> _Answer:
+    hashed = int.from_bytes(ketama.md5_digest(key)[:4], "little")
+    point, server = continuum._meet(key)
+    return key, server, hashed, point, continuum.successors(key, following + 1)[1:]
+
+
+def _text(key: bytes) -> str:
+    return key.decode(errors="backslashreplace")
+
+
+def _cells(answer: _Answer) -> tuple[str, ...]:
+    key, server, hashed, point, following = answer
+    return _text(key), server, str(hashed), str(point), " ".join(following)
+
+
+def _as_json(answer: _Answer, verbose: bool) -> dict[str, Any]:
+    key, server, hashed, point, following = answer
+    value: dict[str, Any] = _key_as_json(key)
+    value["server"] = server
+    if verbose:
+        value |= {"hash": hashed, "point": point, "next": following}
+    return value
+
+
+def _key_as_json(key: bytes) -> dict[str, Any]:
+    try:
+        return {"key": key.decode()}
+    except UnicodeDecodeError:
+        return {"key": None, "key_hex": key.hex()}
+
+
+def _stream(
+    continuum: ketama.Continuum, verbose: bool, following: int, separator: bytes, as_json: bool
+) -> None:
+    """Answer the keys of standard input, in constant memory."""
+    if verbose:
+        answer = _verbose_format(continuum, following, as_json)
+    elif as_json:
+        answer = _json_format(continuum)
+    else:
+        answer = _text_format(continuum)
+    keys, out = source.stdin(), sys.stdout.buffer
+    with progress(_size(keys.fileno()), wanted=not sys.stdout.isatty()) as advance:
+        for block, size in source.blocks_of_keys(keys, separator):
+            out.write(answer(block))
+            out.flush()  # for who waits for the answer
+            advance(size)
+
+
+def _size(fd: int) -> int | None:
+    """Give the size of a file, None for a pipe."""
+    return os.fstat(fd).st_size or None
+
+
+def _text_format(continuum: ketama.Continuum) -> Format:
+    ends = [f"\t{printable(server.address)}\n".encode() for server in continuum.servers]
+    on_terminal = sys.stdout.isatty()
+
+    def answer(keys: list[bytes]) -> bytes:
+        found = map(ends.__getitem__, continuum.indexes(keys))
+        shown = [printable(_text(key)).encode() for key in keys] if on_terminal else keys
+        return b"".join(chain.from_iterable(zip(shown, found, strict=True)))
+
+    return answer
+
+
+def _json_format(continuum: ketama.Continuum) -> Format:
+    from json.encoder import encode_basestring_ascii as quote
+
+    ends = [f', "server": {quote(server.address)}}}\n' for server in continuum.servers]
+
+    def begin(key: bytes) -> str:
+        try:
+            return f'{{"key": {quote(key.decode())}'
+        except UnicodeDecodeError:
+            return f'{{"key": null, "key_hex": "{key.hex()}"'
+
+    def answer(keys: list[bytes]) -> bytes:
+        found = map(ends.__getitem__, continuum.indexes(keys))
+        return "".join(chain.from_iterable(zip(map(begin, keys), found, strict=True))).encode()
+
+    return answer
+
+
+def _verbose_format(continuum: ketama.Continuum, following: int, as_json: bool) -> Format:
+    from json import dumps
+
+    on_terminal = sys.stdout.isatty()
+
+    def line(key: bytes) -> bytes:
+        found = _answer(continuum, key, following)
+        if as_json:
+            return dumps(_as_json(found, verbose=True)).encode() + b"\n"
+        shown = printable(_text(key)).encode() if on_terminal else key
+        return (
+            b"\t".join((shown, *(printable(cell).encode() for cell in _cells(found)[1:])))
+            + b"\n"
+        )
+
+    return lambda keys: b"".join(map(line, keys))

@@ -1,0 +1,106 @@
+"""A server file's text, line by line, judged by the rules that a continuum is made by."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from typing import NamedTuple
+
+from ketama._ketama import ffi, lib
+from ketama.continuum import Continuum
+from ketama.errors import KetamaOSError, ServersError, failure
+
+LARGEST = 512 << 20  # bytes, as in libketama
+NO_SERVERS = "there are no servers in it"
+
+
+class Line(NamedTuple):
+    """A line: a server's, or a comment or empty, or wrong."""
+
+    number: int  # from 1
+    text: bytes  # with its end
+    address: str = ""  # of the server; "" where there is none
+    weight: int = 0
+    weight_at: int = 0  # where in the text the weight's digits begin, bytes
+    status: int = 0  # what is wrong, as libketama's statuses; 0: nothing
+    fault: str = ""  # the same in words
+
+    @property
+    def end(self) -> bytes:
+        """The line's end: LF, CR LF, or nothing."""
+        return self.text[len(self.text.rstrip(b"\n").removesuffix(b"\r")) :]
+
+
+def parse(text: bytes) -> list[Line]:
+    """Take a file's text apart; the lines' texts together are the text."""
+    server, fault = ffi.new("struct server_line *"), ffi.new("struct fault *")
+    lines = []
+    for number, line in enumerate(re.findall(rb"[^\n]*\n|[^\n]+", text), 1):
+        if number == 1 and line.startswith(b"\xef\xbb\xbf"):
+            reason = "the file begins with a byte order mark; save it without"
+            lines.append(Line(number, line, status=lib.KETAMA_ELINE, fault=reason))
+            continue
+        status = lib.read_line(line, len(line), server, fault)
+        if status < 0:
+            error = failure(fault, None)
+            if not isinstance(error, ServersError):
+                raise error
+            lines.append(Line(number, line, status=status, fault=error.reason))
+        elif status == 0:
+            lines.append(Line(number, line))
+        else:
+            end = server.address_at + server.address_bytes
+            address = line[server.address_at : end].decode()
+            weight_at = end + len(line[end:]) - len(line[end:].lstrip(b" \t"))
+            lines.append(Line(number, line, address, server.weight, weight_at))
+    return lines
+
+
+def continuum(lines: list[Line], filename: str | bytes) -> Continuum:
+    """Make the continuum of a file's lines, or raise what opening the file would raise."""
+    for line in lines:
+        if line.fault:
+            raise ServersError(filename, line.number, line.fault)
+    servers = [line for line in lines if line.address]
+    if not servers:
+        raise ServersError(filename, None, NO_SERVERS)
+    try:
+        return Continuum([(line.address, line.weight) for line in servers])
+    except ServersError as error:
+        number = servers[error.lineno - 1].number if error.lineno else None
+        raise ServersError(filename, number, error.reason) from None
+
+
+def read(fd: int, filename: str | bytes) -> bytes:
+    """Read an open server file, whole.
+
+    Raises KetamaOSError where it can't be read or is no regular file, ServersError where it
+    is larger than any server file.
+    """
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            raise KetamaOSError(errno.EISDIR, os.strerror(errno.EISDIR), filename)
+        if not stat.S_ISREG(status.st_mode):
+            raise KetamaOSError(errno.EINVAL, "it is not a regular file", filename)
+        with open(fd, "rb", closefd=False) as file:
+            text = file.read(LARGEST + 1)
+    except OSError as error:
+        raise KetamaOSError(error.errno, error.strerror, filename) from None
+    if len(text) > LARGEST:
+        raise ServersError(filename, None, f"the file has more than {LARGEST} bytes")
+    return text
+
+
+def read_file(filename: str | bytes) -> bytes:
+    """Read a server file, as `read`; nothing that is no file is waited for."""
+    try:
+        fd = os.open(filename, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise KetamaOSError(error.errno, error.strerror, filename) from None
+    try:
+        return read(fd, filename)
+    finally:
+        os.close(fd)
