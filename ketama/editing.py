@@ -76,15 +76,18 @@ class Edit:
         for line in self._lines:
             if line.address == address:
                 raise self._error(line, f"{address} is there, with weight {line.weight}")
-        places = [place for place, line in enumerate(self._lines) if line.address]
-        if places:
-            place = places[-1]
-            last, new = _line_after(self._lines[place], address, index(weight), self._newline())
-            self._lines[place : place + 1] = [last, new]
-            return
-        if self._lines and not self._lines[-1].end:
-            self._lines[-1] = _parsed(self._lines[-1].text + self._newline())
-        self._lines.append(_parsed(f"{address} {index(weight)}".encode() + self._newline()))
+        servers = [line for line in self._lines if line.address]
+        if servers:
+            place = self._lines.index(servers[-1])
+            text = _text_like(servers[-1], _columns(servers), address, index(weight))
+        else:
+            place = len(self._lines) - 1
+            text = f"{address} {index(weight)}".encode()
+        if place >= 0 and not self._lines[place].end:
+            before = self._lines[place]
+            self._lines[place] = _parsed(before.text + self._newline(), before.number)
+        end = self._lines[place].end if place >= 0 else self._newline()
+        self._lines.insert(place + 1, _parsed(text + end))
 
     def remove(self, address: str) -> None:
         """Remove a server, each line of it; raises ServersError where there is none."""
@@ -138,16 +141,18 @@ def _parsed(text: bytes, number: int = 0) -> Line:
     return lines.parse(text)[0]._replace(number=number)
 
 
-def _line_after(last: Line, address: str, weight: int, newline: bytes) -> tuple[Line, Line]:
-    """Give the last server's line, which may have lacked an end, and the new one's."""
-    size = len(last.address.encode())
+def _columns(lines_of_servers: list[Line]) -> set[int]:
+    """Give where the weights begin, characters."""
+    return {len(line.text[: line.weight_at].decode()) for line in lines_of_servers}
+
+
+def _text_like(last: Line, columns: set[int], address: str, weight: int) -> bytes:
+    """Give a server's line, without its end, spaced like the last server's."""
     start = last.text.index(last.address.encode())
-    gap = last.text[start + size : last.weight_at]
-    if gap.strip(b" ") == b"":  # in a column, by characters
-        gap = b" " * max(1, len(gap) + len(last.address) - len(address))
-    text = last.text[:start] + address.encode() + gap + str(weight).encode()
-    ended = last if last.end else _parsed(last.text + newline, last.number)
-    return ended, _parsed(text + ended.end)
+    gap = last.text[start + len(last.address.encode()) : last.weight_at]
+    if len(columns) == 1 and not gap.strip(b" "):  # the weights stand in a column
+        gap = b" " * max(1, min(columns) - start - len(address))
+    return last.text[:start] + address.encode() + gap + str(weight).encode()
 
 
 @contextmanager

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from needs import need_root
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,3 +28,14 @@ def two(tmp_path: Path) -> Path:
     path = tmp_path / "ketama.servers"
     path.write_text("127.0.0.1:11211 600\n127.0.0.1:11212 400\n")
     return path
+
+
+@pytest.fixture
+def tmpfs(tmp_path: Path) -> Iterator[Path]:
+    """A real tmpfs of 16 pages."""
+    need_root()
+    base = tmp_path / "tmpfs"
+    base.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", base], check=True)
+    yield base
+    subprocess.run(["umount", "-l", base], check=True)

@@ -698,17 +698,6 @@ def test_a_read_only_folder(path: Path, open_base: Path) -> None:
     assert os.listdir(open_base / "closed") == []
 
 
-@pytest.fixture
-def tmpfs(tmp_path: Path) -> Iterator[Path]:
-    """A real tmpfs of 16 pages."""
-    need_root()
-    base = tmp_path / "tmpfs"
-    base.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", base], check=True)
-    yield base
-    subprocess.run(["umount", "-l", base], check=True)
-
-
 def test_a_full_tmpfs(tmpfs: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where an image does not fit, lookups work, nothing is left behind, nothing crashes."""
     monkeypatch.setenv("KETAMA_SHM_DIR", str(tmpfs))
