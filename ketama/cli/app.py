@@ -36,8 +36,19 @@ COMMANDS = {
 }
 
 
+class Interrupted(BaseException):
+    """A KeyboardInterrupt, of which click does not know."""
+
+
 class Commands(click.Group):
     """The commands, each imported when it is asked for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give them in the order of the help."""
@@ -102,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
         return report(f"{message}; see '{path} --help'", WRONG_USE, path)
     except click.ClickException as error:
         return report(error.format_message(), WRONG_USE)
-    except (click.Abort, KeyboardInterrupt):
+    except (Interrupted, click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except ketama.ServersError as error:
         return report(str(error), COULD_NOT)

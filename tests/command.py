@@ -1,0 +1,71 @@
+"""The command, run as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+COMMAND = [sys.executable, "-m", "ketama"]
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "examples" / "ketama.servers"
+
+
+def run(
+    *arguments: str | bytes | Path, stdin: bytes = b"", **options: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """Run it to its end."""
+    return subprocess.run([*COMMAND, *arguments], input=stdin, capture_output=True, **options)
+
+
+def text(*arguments: str | bytes | Path, stdin: bytes = b"", **options: Any) -> str:
+    """Run it, expect it to be good and to say nothing on stderr, and give what it prints."""
+    done = run(*arguments, stdin=stdin, **options)
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+    return done.stdout.decode()
+
+
+def as_json(*arguments: str | bytes | Path, code: int = 0, stdin: bytes = b"") -> Any:
+    """Run it with --json, and give the document, or the documents where it is one a line."""
+    done = run(*arguments, "--json", stdin=stdin)
+    assert (done.returncode, done.stderr.decode()) == (code, "")
+    try:
+        return json.loads(done.stdout)
+    except json.JSONDecodeError:
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def refusal(code: int, *arguments: str | bytes | Path, stdin: bytes = b"") -> str:
+    """Run it, expect that exit code, nothing printed, and one line on stderr; give that."""
+    done = run(*arguments, stdin=stdin)
+    assert (done.returncode, done.stdout) == (code, b"")
+    message = done.stderr.decode()
+    assert message.count("\n") == 1
+    assert message.endswith("\n")
+    return message[:-1]
+
+
+def on_a_terminal(*arguments: str | Path, env: dict[str, str] | None = None) -> str:
+    """Run it with a terminal for its output, and give what it writes there."""
+    main, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **(env or {})}
+    with subprocess.Popen(
+        [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=terminal, env=environment
+    ) as process:
+        os.close(terminal)
+        written = b""
+        while True:
+            try:
+                some = os.read(main, 65536)
+            except OSError:  # as Linux says that the other end is closed
+                break
+            if not some:
+                break
+            written += some
+    os.close(main)
+    assert process.returncode == 0
+    return written.decode()
