@@ -174,7 +174,7 @@ def edit(path: AnyPath, *, dry_run: bool = False, timeout: float = TIMEOUT) -> I
     and its text stays.
 
     dry_run: check everything, and write nothing.
-    timeout: how long to wait for another edit, seconds.
+    timeout: how long to wait for one other edit to be done, seconds.
     Raises ServersError where the file is wrong, or would be; KetamaOSError where it can't be
     read, locked in time, or replaced. The file is then as it was.
     """
@@ -202,7 +202,7 @@ def edit(path: AnyPath, *, dry_run: bool = False, timeout: float = TIMEOUT) -> I
 
 def _lock(filename: str | bytes, timeout: float) -> tuple[int, Path]:
     """Open and lock a server file: the descriptor, and the path where symbolic links end."""
-    deadline = time.monotonic() + timeout
+    deadline, pause, known = 0.0, 0.005, 0
     while True:
         real = Path(os.path.realpath(os.fsdecode(filename)))
         try:
@@ -220,12 +220,16 @@ def _lock(filename: str | bytes, timeout: float) -> tuple[int, Path]:
         except OSError as error:
             os.close(fd)
             raise KetamaOSError(error.errno, f"no lock: {error.strerror}", filename) from None
+        inode = os.fstat(fd).st_ino
         os.close(fd)
-        if time.monotonic() > deadline:
+        if inode != known:  # one edit is done, and it is the next one that is waited for
+            deadline, known = time.monotonic() + timeout, inode
+        elif time.monotonic() > deadline:
             reason = f"somebody else has been editing it for {timeout:g} seconds"
             raise KetamaOSError(errno.EAGAIN, reason, filename)
-        # Not all at the same times.
-        time.sleep(random.uniform(0.002, 0.02))  # noqa: S311
+        # Where many wait, not all at once, nor so often that who works is held up.
+        time.sleep(random.uniform(pause / 2, pause))  # noqa: S311
+        pause = min(1.5 * pause, 0.2)
 
 
 def _replace(fd: int, real: Path, text: bytes, changed: bytes, filename: str | bytes) -> None:

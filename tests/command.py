@@ -69,3 +69,16 @@ def on_a_terminal(*arguments: str | Path, env: dict[str, str] | None = None) -> 
     os.close(main)
     assert process.returncode == 0
     return written.decode()
+
+
+def fits_schema(kind: str, value: Any) -> Any:
+    """Check a document against docs/cli.schema.json, and give it back."""
+    from needs import need_module
+
+    schema = json.loads((ROOT / "docs" / "cli.schema.json").read_text())
+    jsonschema = need_module("jsonschema")
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(
+        value, {**schema, "$ref": f"#/$defs/{kind}"}, cls=jsonschema.Draft202012Validator
+    )
+    return value

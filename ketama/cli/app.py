@@ -115,14 +115,19 @@ def run(arguments: Sequence[str]) -> int:
         return report(error.format_message(), WRONG_USE)
     except (Interrupted, click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except ketama.ServersError as error:
-        return report(str(error), COULD_NOT)
-    except OSError as error:
-        name = "output" if error.filename is None else os.fsdecode(error.filename)
-        return report(f"{name}: {error.strerror or error}", COULD_NOT)
+    except (ketama.KetamaError, OSError) as error:
+        return report(message_of(error), COULD_NOT)
     except MemoryError:
         return report("out of memory", COULD_NOT)
     return int(code or GOOD)
+
+
+def message_of(error: Exception) -> str:
+    """Give an error's file, line and reason."""
+    if not isinstance(error, OSError):
+        return str(error)
+    name = "output" if error.filename is None else os.fsdecode(error.filename)
+    return f"{name}: {error.strerror or error}"
 
 
 def report(message: str, code: int, who: str = "ketama") -> int:

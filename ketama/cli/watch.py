@@ -15,7 +15,7 @@ import click
 
 import ketama
 from ketama.cli import source
-from ketama.cli.app import file_argument, json_option, report
+from ketama.cli.app import file_argument, json_option, message_of, report
 from ketama.cli.diff import diff_as_json
 from ketama.cli.output import counted, local_time, percent, print_json, print_styled, utc_time
 
@@ -64,8 +64,8 @@ def watch(file: str, command: str | None, as_json: bool) -> None:
             told = None
         except ketama.KetamaError as error:
             changed = False
-            if str(error) != told:
-                told = str(error)
+            if told != message_of(error):
+                told = message_of(error)
                 report(f"{told}; the last good version stays", 0)
         if changed:
             now = _version(continuum)

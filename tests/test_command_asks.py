@@ -1,0 +1,460 @@
+"""What the command answers: where, show, check, diff, dump, plot."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command import COMMAND, EXAMPLE, as_json, fits_schema, refusal, run, text
+
+import ketama
+from ketama import published
+
+VECTORS = Path(__file__).parent / "vectors"
+NEW = b"# next week\n" + EXAMPLE.read_bytes() + b"10.0.1.9:11211    600\n"
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    path = tmp_path / "new.servers"
+    path.write_bytes(NEW)
+    return path
+
+
+def test_where() -> None:
+    """Each key has a line with its server, aligned."""
+    assert text("where", EXAMPLE, "user:42", "a\tb") == (
+        "user:42   10.0.1.7:11211\n"
+        "a\\x09b    10.0.1.7:11211\n"
+    )  # fmt: skip
+    assert text("where", EXAMPLE, "--", "-v") == "-v   10.0.1.7:11211\n"
+    assert text("where", EXAMPLE, b"\xff") == "\\xff   10.0.1.6:11211\n"
+    assert text("where", EXAMPLE, "") == "   10.0.1.4:11211\n"
+
+
+def test_where_verbose() -> None:
+    """With -v there are hash, point and the next servers, as the library has them."""
+    assert text("where", "-v", EXAMPLE, "user:42", "x") == (
+        "key       server                 hash        point   next\n"
+        "user:42   10.0.1.7:11211    417323606    417811516   10.0.1.6:11211 10.0.1.5:11211\n"
+        "x         10.0.1.2:11211   1642386589   1652344672   10.0.1.6:11211 10.0.1.7:11211\n"
+    )
+    continuum = ketama.Continuum(EXAMPLE, shared=False)
+    found = fits_schema("where", as_json("where", "-v", "-n", "99", EXAMPLE, "user:42"))
+    assert found == {
+        "key": "user:42",
+        "server": continuum.lookup("user:42"),
+        "hash": ketama.hashi("user:42"),
+        "point": continuum.get_server("user:42")[0],
+        "next": continuum.successors("user:42")[1:],
+    }
+    assert as_json("where", "-v", "-n", "0", EXAMPLE, "user:42")["next"] == []
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(path.name for path in VECTORS.iterdir() if path.is_dir())
+)
+def test_where_of_the_vectors(folder: str) -> None:
+    """Each golden key on standard input has the hash, point and server of the original."""
+    rows = [
+        row.split(b"\t") for row in (VECTORS / folder / "lookups.tsv").read_bytes().splitlines()
+    ]
+    keys = b"".join(row[0] + b"\n" for row in rows)
+    servers = VECTORS / folder / "ketama.servers"
+    assert run("where", servers, stdin=keys).stdout == b"".join(
+        key + b"\t" + address + b"\n" for key, _, _, address in rows
+    )
+    assert run("where", "-v", "-n", "0", servers, stdin=keys).stdout == b"".join(
+        b"\t".join((key, address, hashed, point, b"\n")) for key, hashed, point, address in rows
+    )
+
+
+def test_where_streamed() -> None:
+    """Keys of standard input, a line each, are answered with a tab between; as is."""
+    keys = b"user:42\n\nk\xff\tx\r\nuser:43"
+    answer = (
+        b"user:42\t10.0.1.7:11211\n"
+        b"\t10.0.1.4:11211\n"
+        b"k\xff\tx\t10.0.1.5:11211\n"
+        b"user:43\t10.0.1.7:11211\n"
+    )
+    assert run("where", EXAMPLE, stdin=keys).stdout == answer
+    assert run("where", EXAMPLE, "-", stdin=keys + b"\n").stdout == answer
+    assert run("where", EXAMPLE).stdout == b""
+    continuum = ketama.Continuum(EXAMPLE, shared=False)
+    assert continuum.lookup(b"k\xff\tx") == "10.0.1.5:11211"
+    for line in run("where", "-v", EXAMPLE, stdin=keys).stdout.splitlines():
+        key, server, hashed, point, following = line.rsplit(b"\t", 4)
+        assert continuum.successors(key, 3) == [server.decode(), *following.decode().split()]
+        assert int(hashed) == ketama.hashi(key)
+        assert (int(point), server.decode()) == continuum.get_server(key)
+
+
+def test_where_of_keys_that_end_in_nul() -> None:
+    """With -0 a key may have line breaks in it, and nothing is left out."""
+    keys = [b"a\nb", b"c\r", b"\n", b"d"]
+    found = as_json("where", "-0", EXAMPLE, stdin=b"\0".join(keys) + b"\0")
+    continuum = ketama.Continuum(EXAMPLE, shared=False)
+    assert [(row["key"].encode(), row["server"]) for row in found] == [
+        (key, continuum.lookup(key)) for key in keys
+    ]
+
+
+@pytest.mark.parametrize("verbose", [[], ["-v"]])
+def test_where_as_json(verbose: list[str]) -> None:
+    """A key that is not UTF-8 has its bytes in hexadecimal, streamed or not."""
+    keys = [b"user:42", b"\xff\x00"[:1], 'naïve "café"\\\x01'.encode(), b"\xed\xa0\x80"]
+    streamed = as_json("where", *verbose, EXAMPLE, stdin=b"\n".join(keys))
+    assert streamed == as_json("where", *verbose, EXAMPLE, *keys)
+    continuum = ketama.Continuum(EXAMPLE, shared=False)
+    for key, row in zip(keys, streamed, strict=True):
+        fits_schema("where", row)
+        data = bytes.fromhex(row["key_hex"]) if row["key"] is None else row["key"].encode()
+        assert (key, continuum.lookup(key)) == (data, row["server"])
+    assert [row["key"] is None for row in streamed] == [False, True, False, True]
+
+
+def test_where_wherever_a_block_ends() -> None:
+    """Keys and line ends that lie across the blocks that are read are not torn."""
+    from io import BufferedReader, BytesIO
+
+    from ketama.cli import source
+
+    class Slow(BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            return self.read(min(step, size or step))
+
+    text = b"a\r\nbb\r\r\n\r\n\nccc\rx\r\n" + 30 * b"d" + b"\r"
+    expected = [b"a", b"bb\r", b"", b"", b"ccc\rx", 30 * b"d"]
+    for step in range(1, len(text) + 1):
+        stream: BufferedReader = Slow(text)  # type: ignore[assignment]
+        found = [key for keys, _ in source.blocks_of_keys(stream, b"\n") for key in keys]
+        assert expected == found, step
+    step = 3
+    found = [
+        key for keys, _ in source.blocks_of_keys(Slow(b"a\r\0\0b\n"), b"\0") for key in keys
+    ]
+    assert found == [b"a\r", b"", b"b\n"]
+
+
+def test_where_answers_at_once() -> None:
+    """Who asks one key at a time over a pipe has the answer before the next one."""
+    with subprocess.Popen(
+        [*COMMAND, "where", EXAMPLE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(3):
+            process.stdin.write(b"user:44\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == b"user:44\t10.0.1.6:11211\n"
+
+
+def test_where_in_constant_memory(tmp_path: Path) -> None:
+    """The memory for a million keys is that for a few thousand."""
+    out = tmp_path / "out"
+    counts, most = [20_000, 1_000_000], list[int]()
+    with (
+        out.open("wb") as stdout,
+        subprocess.Popen(
+            [*COMMAND, "where", EXAMPLE], stdin=subprocess.PIPE, stdout=stdout
+        ) as process,
+    ):
+        assert process.stdin is not None
+        for count in counts:
+            process.stdin.write(b"".join(b"user:%07d\n" % i for i in range(count)))
+            process.stdin.flush()
+            answers = sum(counts[: len(most) + 1])
+            while out.stat().st_size < answers * len(b"user:0000000\t10.0.1.1:11211\n"):
+                time.sleep(0.01)
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            most.append(int(status.partition("VmHWM:")[2].split()[0]))
+    assert process.returncode == 0
+    assert most[1] - most[0] < 4_000  # KiB; the keys are 12,000, and their answers 27,000
+
+
+SHOWN = """\
+server           weight   of weight   points    of keys   deviation
+10.0.1.1:11211      600     13.95 %      176    12.43 %     -10.9 %
+10.0.1.2:11211      300      6.98 %       88     6.62 %      -5.1 %
+10.0.1.3:11211      200      4.65 %       56     4.76 %      +2.4 %
+10.0.1.4:11211      350      8.14 %      104     7.33 %     -10.0 %
+10.0.1.5:11211     1000     23.26 %      296    23.68 %      +1.8 %
+10.0.1.6:11211      800     18.60 %      236    18.98 %      +2.0 %
+10.0.1.7:11211      950     22.09 %      280    23.95 %      +8.4 %
+10.0.1.8:11211      100      2.33 %       28     2.24 %      -3.7 %
+total              4300    100.00 %     1264   100.00 %
+
+"""
+
+
+def test_show(tmp_path: Path) -> None:
+    """The servers with what they get; and whether it is published, since when, and where."""
+    path = tmp_path / "ketama.servers"
+    path.write_bytes(EXAMPLE.read_bytes())
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    environment = {**os.environ, "TZ": "UTC"}
+    shown = text("show", path, env=environment)
+    assert shown.startswith(
+        SHOWN + f"{path}: 8 servers, 1,264 points; changed 2023-11-14 22:13:20, "
+    )
+    assert shown.endswith(" days ago\nnot published: no process of this user shares it\n")
+    assert published.image_of(str(path)) is None
+
+    ketama.Continuum(path)
+    image = published.image_of(str(path))
+    assert image is not None
+    last = text("show", path, env=environment).splitlines()[-1]
+    assert re.fullmatch(
+        re.escape(f"published in {image.image}: generation 1, current, ") + r"\d seconds? old",
+        last,
+    )
+    path.write_bytes(NEW)
+    assert ": generation 1, stale, " in text("show", path).splitlines()[-1]
+
+
+def test_show_as_json(tmp_path: Path) -> None:
+    """The same for programs, exactly."""
+    path = tmp_path / "ketama.servers"
+    path.write_bytes(EXAMPLE.read_bytes())
+    continuum = ketama.Continuum(path)
+    found = fits_schema("show", as_json("show", path))
+    assert [
+        (row["address"], row["weight"], row["points"], row["share"]) for row in found["servers"]
+    ] == list(continuum.servers)
+    assert sum(row["weight_share"] for row in found["servers"]) == pytest.approx(1)
+    assert found["totals"] == {"servers": 8, "weight": 4300, "points": 1264}
+    assert found["published"]["state"] == "current"
+    assert found["published"]["path"] == str(path)
+    here = fits_schema("show", as_json("show", "-", stdin=path.read_bytes()))
+    assert (here["file"], here["changed"], here["published"]) == ("<stdin>", None, None)
+
+
+def test_show_files_from_the_wild(tmp_path: Path) -> None:
+    """Comments, CR LF, tabs, long and foreign names, IPv6, paths and starved servers work."""
+    path = tmp_path / "wild servers"
+    path.write_bytes(
+        "# pool\r\n[2001:db8::1]:11211\t\t100\r\n\r\n/run/memcached.sock 1\r\n"
+        f"{'x' * 200}:1 100\r\n日本:11211 100\r\nstarved:1 1".encode()
+    )
+    shown = text("show", path)
+    assert "/run/memcached.sock" in shown
+    assert "日本:11211" in shown
+    assert f"{'x' * 200}:1" in shown
+    starved = as_json("show", path)["servers"][-1]
+    assert (starved["points"], starved["share"], starved["deviation"]) == (0, 0, -1)
+    assert run("check", path).returncode == 0
+    assert len({len(line.rstrip()) for line in text("dump", path).splitlines()}) == 3
+
+
+def test_check(tmp_path: Path) -> None:
+    """Everything is found, line by line, as compilers say it; errors exit with 1."""
+    path = tmp_path / "x.servers"
+    path.write_text("a:1 900 \nb:1 0\nc:99999 900\na:1 900")
+    done = run("check", path)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert done.stdout.decode().replace(str(path), "FILE") == (
+        "FILE:1: warning: a blank stands behind the weight: libketama reads 90 for 900 "
+        "[old-trailing-blank]\n"
+        'FILE:2: error: weight is "0", not a whole number from 1 to 9223372036854775807 '
+        "[weight]\n"
+        "FILE:3: warning: '99999' in 'c:99999' is no port, which is a number from 1 to 65535 "
+        "[port]\n"
+        "FILE:4: warning: a:1 stands in line 1 as well, and counts twice [duplicate]\n"
+        "FILE:4: warning: the last line has no end, so libketama reads 90 for 900 "
+        "[old-last-line]\n"
+        "FILE: bad, 1 error, 4 warnings\n"
+    )
+    found = fits_schema("check", as_json("check", path, code=1))
+    assert (found["good"], found["errors"], found["warnings"]) == (False, 1, 4)
+    assert [list(row.values()) for row in found["findings"]] == [
+        list(finding) for finding in ketama.check(path)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "warnings"),
+    [
+        ([], 0, 2),
+        (["--strict"], 1, 2),
+        (["--strict", "--ignore", "old"], 1, 1),
+        (["--strict", "--ignore", "old-last-line", "--ignore", "share"], 0, 0),
+    ],
+)
+def test_check_in_a_pipeline(options: list[str], code: int, warnings: int) -> None:
+    """--strict exits with 1 for warnings too; --ignore leaves out those that one accepts."""
+    stdin = EXAMPLE.read_bytes().rstrip()
+    done = run("check", *options, "-", stdin=stdin)
+    good = "bad" if code else "good"
+    assert done.returncode == code
+    noun = "warning" if warnings == 1 else "warnings"
+    last = f"<stdin>: {good}, 0 errors, {warnings} {noun}"
+    assert done.stdout.decode().splitlines()[-1] == last
+
+
+def test_errors_are_not_ignored() -> None:
+    """What no program can use can't be left out."""
+    done = run("check", "--ignore", "weight", "-", stdin=b"a:1 0\n")
+    assert done.returncode == 1
+    assert b": error: " in done.stdout
+
+
+def test_diff(new: Path) -> None:
+    """What moves, the largest part first, aligned."""
+    shown = text("diff", EXAMPLE, new)
+    assert shown.startswith(
+        "added      10.0.1.9:11211\n"
+        "moved       12.70 %   of the keys\n"
+        "needless     1.22 %   between servers that are in both files\n"
+        "\n"
+        "from             to               of keys\n"
+        "10.0.1.7:11211   10.0.1.9:11211    2.92 %\n"
+    )
+    assert len(shown.splitlines()) == 5 + 19
+    assert text("diff", new, EXAMPLE).startswith(
+        "removed    10.0.1.9:11211\nmoved       12.70 %"
+    )
+    assert text("diff", EXAMPLE, EXAMPLE) == (
+        "moved        0.00 %   of the keys\n"
+        "needless     0.00 %   between servers that are in both files\n"
+    )
+
+
+def test_diff_as_json(new: Path) -> None:
+    """The same for programs, and as the library has it."""
+    found = fits_schema("diff", as_json("diff", EXAMPLE, new))
+    diff = ketama.Continuum(EXAMPLE).diff(ketama.Continuum(new))
+    assert (found["old"], found["new"]) == (str(EXAMPLE), str(new))
+    assert (found["moved"], found["needless"]) == (diff.moved, diff.needless)
+    assert {(row["from"], row["to"]): row["share"] for row in found["pairs"]} == diff.pairs
+    assert (found["added"], found["removed"]) == (list(diff.added), [])
+
+
+def test_diff_with_many_pairs(tmp_path: Path) -> None:
+    """Of many pairs the largest are printed, and how much is left; --all prints all."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("".join(f"s{i}:1 1\n" for i in range(60)))
+    new.write_text("".join(f"s{i}:1 1\n" for i in range(61)))
+    shown = text("diff", old, new).splitlines()
+    pairs = len(as_json("diff", old, new)["pairs"])
+    assert len(shown) == 5 + 20 + 1
+    assert re.fullmatch(rf"and {pairs - 20:,} pairs more: \d+\.\d\d % \(--all\)", shown[-1])
+    assert len(text("diff", "--all", old, new).splitlines()) == 5 + pairs
+
+
+@pytest.mark.parametrize("through", ["file", "stdin"])
+def test_diff_on_real_keys(through: str, new: Path, tmp_path: Path) -> None:
+    """With --keys it is counted as well, as asking for each key would count it."""
+    keys = [b"user:%d" % i for i in range(5000)]
+    keys_file = tmp_path / "keys"
+    keys_file.write_bytes(b"\r\n".join(keys))
+    stdin = keys_file.read_bytes() if through == "stdin" else b""
+    name = "-" if through == "stdin" else str(keys_file)
+    before, after = ketama.Continuum(EXAMPLE), ketama.Continuum(new)
+    pairs = [(before.lookup(key), after.lookup(key)) for key in keys]
+    moved = [pair for pair in pairs if pair[0] != pair[1]]
+    needless = sum(end != "10.0.1.9:11211" for _, end in moved)
+
+    found = fits_schema("diff", as_json("diff", "--keys", name, EXAMPLE, new, stdin=stdin))
+    assert found["keys"] == {"count": 5000, "moved": len(moved), "needless": needless}
+    for row in found["pairs"]:
+        assert row["keys"] == moved.count((row["from"], row["to"]))
+    shown = text("diff", "--keys", name, EXAMPLE, new, stdin=stdin)
+    assert f"of the keys; {len(moved)} of 5,000 keys\n" in shown
+    first = moved.count(("10.0.1.7:11211", "10.0.1.9:11211"))
+    assert f"10.0.1.7:11211   10.0.1.9:11211    2.92 %    {first}\n" in shown
+
+
+def test_dump() -> None:
+    """Every point has a line, ascending; and --json has servers and points."""
+    points = ketama.Continuum(EXAMPLE).get_points()
+    assert text("dump", EXAMPLE) == "".join(
+        f"{point:>10}   {address}\n" for point, address in points
+    )
+    found = fits_schema("dump", as_json("dump", EXAMPLE))
+    assert [tuple(row) for row in found["points"]] == points
+    assert found["servers"] == as_json("show", EXAMPLE)["servers"]
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [("ring.png", b"\x89PNG\r\n"), ("Ring.SVG", b"<?xml"), ("x.svg", b"<?xml")],
+)
+def test_plot(name: str, begin: bytes, new: Path, tmp_path: Path) -> None:
+    """A picture of a file, or of what moves, is written in the format of its name."""
+    picture = tmp_path / name
+    said = text("plot", EXAMPLE, "-o", picture)
+    assert said == f"{picture}: 8 servers, 1,264 points\n"
+    one = picture.read_bytes()
+    assert one.startswith(begin)
+    said = text("plot", EXAMPLE, new, "-o", picture)
+    assert said == f"{picture}: 12.70 % of the keys move, 1.22 % needlessly\n"
+    assert picture.read_bytes().startswith(begin)
+    assert picture.read_bytes() != one
+
+
+def test_what_is_in_a_picture(new: Path, tmp_path: Path) -> None:
+    """Names, shares and what moves can be read in it."""
+    picture = tmp_path / "x.svg"
+    environment = {**os.environ, "MATPLOTLIBRC": str(tmp_path)}
+    (tmp_path / "matplotlibrc").write_text("svg.fonttype: none\n")
+    text("plot", EXAMPLE, "-o", picture, env=environment)
+    shown = picture.read_text()
+    for row in as_json("show", EXAMPLE)["servers"]:
+        assert f">{row['address']}<" in shown
+        assert f">{100 * row['share']:.2f} %  ({100 * row['deviation']:+.1f} %)<" in shown
+    assert ">8 servers<" in shown
+    text("plot", EXAMPLE, new, "-o", picture, env=environment)
+    shown = picture.read_text()
+    assert ">10.0.1.9:11211 (new)<" in shown
+    assert ">of the keys move,<" in shown
+    text("plot", new, EXAMPLE, "-o", picture, env=environment)
+    assert ">10.0.1.9:11211 (leaves)<" in picture.read_text()
+
+
+def test_plot_of_many_and_odd(tmp_path: Path) -> None:
+    """Four hundred servers, formulas, scripts without glyphs, and no move at all are drawn."""
+    many = tmp_path / "many"
+    many.write_text("".join(f"cache-{i}.example.com:11211 {1 + i % 7}\n" for i in range(400)))
+    odd = tmp_path / "odd"
+    odd.write_text("$\\frac{1}{$:1 5\n日本\u0301:1 5\n_x^2:1 1\nstarved 1\nx 100\n", "utf-8")
+    pairs: list[list[Path | str]] = [[many], [odd], [many, odd], [odd, odd], ["-"], ["-", many]]
+    for arguments in pairs:
+        said = text("plot", *arguments, "-o", tmp_path / "x.png", stdin=b"a:1 5\n")
+        assert said.startswith(f"{tmp_path}/x.png: ")
+    found = fits_schema("plot", as_json("plot", odd, many, "-o", tmp_path / "x.png"))
+    assert found["diff"]["moved"] == 1
+    assert fits_schema("plot", as_json("plot", odd, "-o", tmp_path / "x.png"))["new"] is None
+
+
+def test_plot_where_it_cannot_be_written(tmp_path: Path) -> None:
+    """A folder that is not there is 3, with its name."""
+    picture = tmp_path / "missing" / "x.png"
+    said = refusal(3, "plot", EXAMPLE, "-o", picture)
+    assert said == f"ketama: {picture}: No such file or directory"
+
+
+def test_asking_publishes_nothing(new: Path) -> None:
+    """None of these leaves an image behind: a draft that was only looked at is nobody's."""
+    before = published.images()
+    asked: list[list[Path | str]] = [
+        ["where", new, "x"],
+        ["show", new],
+        ["check", new],
+        ["dump", new],
+    ]
+    for arguments in asked:
+        text(*arguments)
+    text("diff", EXAMPLE, new)
+    assert before == published.images()
+
+
+def test_the_main_function_is_that_of_the_command() -> None:
+    """`python -m ketama` and `import ketama.__main__` are no different things."""
+    code = "import ketama.__main__, sys; sys.exit(ketama.__main__.main is not ketama.cli.main)"
+    subprocess.run([sys.executable, "-c", code], check=True)

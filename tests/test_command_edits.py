@@ -1,0 +1,350 @@
+"""What the command changes: add, remove, weight; and what shows it: images, watch."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import images
+import pytest
+from command import COMMAND, EXAMPLE, as_json, fits_schema, refusal, run, text
+
+import ketama
+from ketama import published
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "pool.servers"
+    path.write_text("# the pool\na:1   100\nb:1   100\nc:1   100\n")
+    return path
+
+
+def wait_for(what: Any, seconds: float = 10) -> Any:
+    """Wait until it is true, and give what it then is."""
+    end = time.monotonic() + seconds
+    while not (value := what()):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    return value
+
+
+def test_add(path: Path) -> None:
+    """A server is added, and what moves is printed as diff prints it."""
+    old = path.parent / "old"
+    shutil.copy(path, old)
+    shown = text("add", path, "d:1", "150")
+    assert path.read_text().endswith("c:1   100\nd:1   150\n")
+    expected = text("diff", old, path)
+    assert shown == f"{path}: add d:1, weight 150\n{expected}\nwritten and published\n"
+    assert shown.startswith(f"{path}: add d:1, weight 150\nadded      d:1\nmoved ")
+    image = published.image_of(str(path))
+    assert image is not None
+    assert (image.state, image.servers) == ("current", 4)
+
+
+def test_add_with_the_weight_of_all(path: Path) -> None:
+    """Without a weight it is that of all others."""
+    assert f"{path}: add d:1, weight 100\n" in text("add", path, "d:1")
+    text("weight", path, "d:1", "5")
+    said = refusal(2, "add", path, "e:1")
+    assert said.startswith("ketama add: the servers have different weights")
+
+
+def test_remove_and_weight(path: Path) -> None:
+    """A server is removed, or gets another weight, and what was is printed."""
+    assert f"{path}: weight a:1, weight 100 to 250\n" in text("weight", path, "a:1", "250")
+    assert path.read_text() == "# the pool\na:1   250\nb:1   100\nc:1   100\n"
+    assert f"{path}: remove a:1, weight was 250\nremoved    a:1\n" in text(
+        "remove", path, "a:1"
+    )
+    assert path.read_text() == "# the pool\nb:1   100\nc:1   100\n"
+
+
+def test_edits_as_json(path: Path) -> None:
+    """The same for programs."""
+    before = ketama.Continuum(path, shared=False)
+    found = fits_schema("edit", as_json("add", path, "d:1", "7"))
+    diff = before.diff(ketama.Continuum(path, shared=False))
+    assert found["diff"]["moved"] == diff.moved
+    assert found | {"diff": None} == {
+        "file": str(path), "action": "add", "server": "d:1", "weight_before": None, "weight": 7,
+        "dry_run": False, "published": True, "diff": None,
+    }  # fmt: skip
+    found = fits_schema("edit", as_json("weight", path, "d:1", "9"))
+    assert (found["weight_before"], found["weight"]) == (7, 9)
+    found = fits_schema("edit", as_json("remove", path, "d:1"))
+    assert (found["weight_before"], found["weight"]) == (9, None)
+    assert found["diff"]["removed"] == ["d:1"]
+    empty = path.with_name("empty")
+    empty.touch()
+    assert fits_schema("edit", as_json("add", empty, "a:1", "1"))["diff"] is None
+
+
+def test_dry_runs(path: Path) -> None:
+    """A dry run prints what would move, and writes and publishes nothing."""
+    before, there = path.stat(), path.read_text()
+    shown = text("remove", "--dry-run", path, "a:1")
+    assert "moved       33." in shown or "moved       3" in shown
+    assert shown.endswith("\nnothing was written: this was a dry run\n")
+    assert as_json("add", "-n", path, "d:1", "5")["dry_run"]
+    assert (before, there) == (path.stat(), path.read_text())
+    assert published.image_of(str(path)) is None
+    assert run("add", "-n", path, "a:1", "5").returncode == 1
+
+
+def test_refused_edits(path: Path) -> None:
+    """What check would call an error, or can't be meant, is refused with 1."""
+    text_before = path.read_bytes()
+    said = refusal(1, "add", path, "b:1", "5")
+    assert said == f"ketama: refused: {path}:3: b:1 is there, with weight 100"
+    said = refusal(1, "remove", path, "x\x1b[2J:1")
+    assert said == f"ketama: refused: {path}: there is no server 'x\\x1b[2J:1'"
+    one = path.with_name("one")
+    one.write_text("a:1 1\n")
+    said = refusal(1, "remove", one, "a:1")
+    assert said == f"ketama: refused: {one}: there are no servers in it"
+    assert text_before == path.read_bytes()
+
+
+def test_a_full_disk(tmpfs: Path) -> None:
+    """On a full disk an edit is 3, and the file stays whole."""
+    path = tmpfs / "ketama.servers"
+    path.write_text("".join(f"s{i:04}:1 1\n" for i in range(2000)))
+    there = path.read_bytes()
+    with contextlib.suppress(OSError):
+        (tmpfs / "filler").write_bytes(bytes(2**20))
+    said = refusal(3, "add", path, "new:1", "1")
+    assert said == f"ketama: {path}: {os.strerror(errno.ENOSPC)}"
+    assert there == path.read_bytes()
+    assert set(os.listdir(tmpfs)) == {"filler", "ketama.servers"}
+
+
+def test_nowhere_to_publish(path: Path) -> None:
+    """Where nothing can be published, the edit is good, and says so."""
+    environment = {**os.environ, "KETAMA_SHM_DIR": "/proc"}
+    shown = text("add", path, "d:1", "5", env=environment)
+    assert shown.endswith(
+        "\nwritten; it could not be published, so processes build it for themselves\n"
+    )
+    assert "d:1" in path.read_text()
+
+
+def test_two_hundred_edits_at_once(path: Path) -> None:
+    """Of two hundred edits at once none is lost, and the file is whole at any time."""
+    path.write_text("first:1 1\n" + "".join(f"old{i}:1 1\n" for i in range(50)))
+    acts = [["add", path, f"new{i}:1", "2"] for i in range(100)]
+    acts += [["remove", path, f"old{i}:1"] for i in range(50)]
+    acts += [["weight", path, "first:1", str(1000 + i)] for i in range(50)]
+    processes = [
+        subprocess.Popen([*COMMAND, *map(str, act)], stdout=subprocess.DEVNULL) for act in acts
+    ]
+    while any(process.poll() is None for process in processes):
+        ketama.Continuum(path, shared=False)  # which would raise
+        time.sleep(0.02)
+    assert [process.returncode for process in processes] == [0] * 200
+    servers = {server.address: server.weight for server in ketama.Continuum(path).servers}
+    assert servers.pop("first:1") in range(1000, 1050)
+    assert servers == {f"new{i}:1": 2 for i in range(100)}
+    assert os.listdir(path.parent) == [path.name]
+
+
+WORKER = """
+import sys, time, ketama
+continuum = ketama.Continuum(sys.argv[1], auto_roll=float(sys.argv[2]))
+print(len(continuum.servers), flush=True)
+while len(continuum.servers) < 4:
+    time.sleep(0.001)
+print(time.time(), continuum.shared, flush=True)
+"""
+
+
+@pytest.mark.parametrize("seconds", ["0.5", "3600"])
+def test_running_workers_see_an_edit(seconds: str, path: Path) -> None:
+    """Workers that follow the file have the new continuum within a second, shared.
+
+    Also those that look at it once an hour: the image that they have says so itself.
+    """
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, path, seconds], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "3\n"
+    text("add", path, "d:1", "100")
+    written = time.time()
+    for worker in workers:
+        out, _ = worker.communicate(timeout=20)
+        seen, shared = out.split()
+        assert float(seen) < written + 1
+        assert shared == "True"
+        assert worker.returncode == 0
+
+
+@contextlib.contextmanager
+def watching(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """A watch that has begun, and is interrupted at the end."""
+    with subprocess.Popen(
+        [*COMMAND, "watch", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        begin = process.stderr.readline()
+        assert begin.endswith("; waiting for changes\n"), begin
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().rstrip("\n")
+
+
+def complaint_of(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    return process.stderr.readline().rstrip("\n")
+
+
+def test_watch(path: Path) -> None:
+    """Each change has a line, at once; a wrong file is reported once, and followed on."""
+    with watching(path) as process:
+        moved = as_json("add", path, "d:1", "100")["diff"]["moved"]
+        line = line_of(process)
+        assert re.fullmatch(
+            r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d   generation 2   4 servers   "
+            rf"moved {100 * moved:.2f} %, needless \d\.\d\d %   \+d:1",
+            line,
+        )
+        good = path.read_text()
+        wrong = path.with_name("wrong")
+        wrong.write_text("a:1\n")
+        wrong.rename(path)
+        reason = 'address "a:1" has no weight after it; the last good version stays'
+        assert complaint_of(process) == f"ketama: {path}:1: {reason}"
+        path.with_name("good").write_text(good.replace("a:1", "e:1"))
+        path.with_name("good").rename(path)
+        assert line_of(process).endswith("   +e:1   -a:1")
+        path.unlink()
+        missing = f"ketama: {path}: No such file or directory; the last good version stays"
+        assert complaint_of(process) == missing
+        path.write_text(good)
+        assert line_of(process).endswith("   +a:1   -e:1")
+
+
+def test_watch_as_json(path: Path) -> None:
+    """A line of JSON for each change."""
+    with watching(path, "--json") as process:
+        text("remove", path, "a:1")
+        found = fits_schema("watch", json.loads(line_of(process)))
+        assert (found["file"], found["servers"], found["generation"]) == (str(path), 2, 2)
+        assert found["diff"]["removed"] == ["a:1"]
+
+
+def test_watch_executes(path: Path, tmp_path: Path) -> None:
+    """The command is run for each change, knows of it, and may fail, or not read its input."""
+    told = tmp_path / "told"
+    script = tmp_path / "script"
+    script.write_text(
+        f'echo "$KETAMA_FILE $KETAMA_GENERATION $KETAMA_MOVED" >>{told}\ncat >>{told}\n'
+        '[ "$KETAMA_GENERATION" = 2 ]\n'
+    )
+    with watching(path, "--exec", f"sh {script}") as process:
+        moved = as_json("remove", path, "a:1")["diff"]["moved"]
+        wait_for(lambda: told.exists() and told.read_text().count("\n") == 2)
+        first, second = told.read_text().splitlines()
+        assert first == f"{path} 2 {moved:.6f}"
+        fits_schema("watch", json.loads(second))
+        assert line_of(process).endswith("-a:1")
+        script.write_text("exit 7\n")
+        text("add", path, "e:1", "100")
+        assert complaint_of(process) == f"ketama: the command exited with 7: sh {script}"
+        script.write_text("exit 0\n")
+        text("add", path, "f:1", "100")
+        assert line_of(process).endswith("+e:1")
+        assert line_of(process).endswith("+f:1")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place for images with nothing in it yet."""
+    base = tmp_path / "shm"
+    base.mkdir()
+    monkeypatch.setenv("KETAMA_SHM_DIR", str(base))
+    return base
+
+
+def test_images(folder: Path, path: Path) -> None:
+    """Images are listed with file and state; orphans are removed, and nothing else."""
+    assert text("images") == "nothing is published by this user\n"
+    none: dict[str, Any] = {"folder": None, "images": [], "removed": []}
+    assert fits_schema("images", as_json("images")) == none
+
+    gone, stale = path.with_name("gone"), path.with_name("stale")
+    for file in (path, gone, stale):
+        file.write_text("a:1 5\n")
+        ketama.Continuum(file)
+    ketama.Continuum(EXAMPLE)
+    gone.unlink()
+    stale.write_text("a:1 6\n")
+    shown = text("images")
+    rows = {row[0]: row[1:] for row in map(str.split, shown.splitlines()) if len(row) > 6}
+    assert rows[str(path)][:3] == ["current", "1", "1"]
+    assert rows[str(stale)][0] == "stale"
+    assert rows[str(gone)][0] == "orphan"
+    assert rows[str(path)][-1] == images.image(path).name
+    size = sum(image.size for image in published.images()[1])
+    assert shown.endswith(f"\n\n{images.folder()}: 4 images, {size / 1024:,.0f} KiB\n")
+
+    found = fits_schema("images", as_json("images"))
+    assert found["folder"] == str(images.folder())
+    assert [row["path"] for row in found["images"]] == sorted(
+        map(str, (path, gone, stale, EXAMPLE))
+    )
+    removed = fits_schema("images", as_json("images", "--purge"))
+    assert [row["path"] for row in removed["removed"]] == [str(gone)]
+    assert len(removed["images"]) == 3
+    assert not images.image(gone).exists()
+    assert text("images", "--purge").count("\n") == 6
+
+
+def test_purging_tells_what(folder: Path, path: Path) -> None:
+    """What is removed is said, with the server file that it was of."""
+    ketama.Continuum(path)
+    left = images.image(path).with_name(images.image(path).name + "-12-ab")
+    left.write_bytes(b"begun")
+    path.unlink()
+    shown = text("images", "--purge")
+    assert shown == (
+        f"removed {left}\n"
+        f"removed {images.image(path)}, of {path}\n"
+        f"{images.folder()}: 0 images, 0 KiB\n"
+    )
+    assert os.listdir(images.folder()) == []
+
+
+def test_an_unreadable_folder(folder: Path) -> None:
+    """A folder that is not this user's alone is nobody's: there is nothing to list."""
+    strange = images.folder()
+    strange.mkdir(mode=0o755)
+    (strange / (32 * "0" + "-1.1")).write_bytes(b"x")
+    assert text("images", "--purge") == "nothing is published by this user\n"
+    assert len(os.listdir(strange)) == 1
