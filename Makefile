@@ -51,6 +51,9 @@ dist: $(VENV)/dev ## sdist and wheel in dist/, tried in a fresh environment
 	sh tests/fresh_install.sh "$(PYTHON)" dist/*.whl
 	sh tests/fresh_install.sh "$(PYTHON)" dist/*.tar.gz
 
+docs: $(VENV)/test ## run what docs/cli.md shows, and put what it prints into it
+	$(BIN)/python docs/regenerate.py
+
 bench: $(VENV)/bench ## measure, side by side with others (a quarter of an hour)
 	$(MAKE) -s -C libketama build/libketama.a
 	for program in lookups sharing; do \
@@ -95,4 +98,4 @@ $(VENV)/bench: $(VENV)/run
 	    ketama==0.1.1 uhashring==2.5 pymemcache==4.0.0 libmc==1.4.17
 	@touch $@
 
-.PHONY: help run test test-c test-emulated test-cross fuzz stress test-versions lint typecheck dist bench clean
+.PHONY: help run test test-c test-emulated test-cross fuzz stress test-versions lint typecheck dist docs bench clean

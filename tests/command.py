@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,15 @@ from typing import Any
 COMMAND = [sys.executable, "-m", "ketama"]
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "ketama.servers"
+
+
+# Without what measures coverage, which imports a lot.
+ALONE = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+
+
+def interruptible() -> None:
+    """Run in a child before the program: one in the background is born deaf to interrupts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run(

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import COMMAND, EXAMPLE, on_a_terminal, refusal, run, text
+from command import ALONE, COMMAND, EXAMPLE, interruptible, on_a_terminal, refusal, run, text
 from needs import need
 
 import ketama
@@ -181,6 +181,7 @@ def test_interrupted(command: str) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=interruptible,
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -280,7 +281,9 @@ def test_a_lookup_imports_little() -> None:
         "heavy = {'rich', 'json', 'matplotlib', 'subprocess', 'tempfile', 'ketama.lines'}; "
         "assert not heavy & set(sys.modules); sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, env=ALONE
+    )
     assert done.stdout == b"user:42   10.0.1.7:11211\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from pathlib import Path
 
@@ -17,16 +18,19 @@ KEY_SPACE = 2**32
 Pairs = dict[tuple[str, str], int]
 
 
+def first_from(points: list[tuple[int, int]], h: int) -> int:
+    """The server of the first point at or after a hash."""
+    return points[bisect_left(points, (h, 0)) % len(points)][1]
+
+
 def moves_of(old: list[tuple[str, int]], new: list[tuple[str, int]]) -> Pairs:
     """The rule: between two neighbouring points of either ring both have one answer."""
-    before, after = Ring(old), Ring(new)
-    cuts = sorted(
-        {point for ring in (before, after) for point, _ in ring.points} | {KEY_SPACE - 1}
-    )
+    before, after = Ring(old).points, Ring(new).points
+    cuts = sorted({point for point, _ in (*before, *after)} | {KEY_SPACE - 1})
     moves: Counter[tuple[str, str]] = Counter()
     begin = 0
     for end in cuts:
-        pair = old[before.find(end)[1]][0], new[after.find(end)[1]][0]
+        pair = old[first_from(before, end)][0], new[first_from(after, end)][0]
         if pair[0] != pair[1]:
             moves[pair] += end + 1 - begin
         begin = end + 1

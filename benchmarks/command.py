@@ -1,0 +1,106 @@
+"""How fast the command starts, and how many keys a second it answers: make bench.
+
+Usage: command.py [MILLIONS of keys, 10]. Prints a table, and writes it to results/command.md.
+Each figure is the best of three runs, which take turns.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVERS = ROOT / "tests" / "vectors" / "classic8" / "ketama.servers"
+RESULT = Path(__file__).parent / "results" / "command.md"
+KETAMA = f"{sys.executable} -m ketama"
+ROUNDS = 3
+Figures = dict[str, tuple[float, float]]
+# What one would write by hand.
+LOOP = f"""{sys.executable} -c '
+import sys, ketama
+continuum = ketama.Continuum(sys.argv[1])
+for line in sys.stdin:
+    key = line.rstrip("\\n")
+    print(key, continuum.lookup(key), sep="\\t")
+' SERVERS"""
+
+STARTS = {
+    "python -c pass": f"{sys.executable} -c pass",
+    "python -c 'import ketama, click'": f"{sys.executable} -c 'import ketama, click'",
+    "ketama where FILE user:42": f"{KETAMA} where SERVERS user:42",
+    "ketama show FILE": f"{KETAMA} show SERVERS",
+    "ketama diff FILE FILE": f"{KETAMA} diff SERVERS SERVERS",
+}
+STREAMS = {
+    "cat <KEYS": "cat <KEYS",
+    "a loop over lookup() in Python": f"{LOOP} <KEYS",
+    "ketama where FILE <KEYS": f"{KETAMA} where SERVERS <KEYS",
+    "cat KEYS \\| ketama where FILE \\| cat": f"cat KEYS | {KETAMA} where SERVERS | cat",
+    "ketama where --json FILE <KEYS": f"{KETAMA} where --json SERVERS <KEYS",
+    "ketama where -v FILE <KEYS, a tenth of them": f"{KETAMA} where -v SERVERS <TENTH",
+    "ketama diff --keys KEYS FILE FILE": f"{KETAMA} diff --keys KEYS SERVERS SERVERS",
+}
+
+
+def run(line: str, out: Path) -> tuple[float, float]:
+    """Run a shell's line into a file: seconds, and the most memory of a process, MiB."""
+    shell = ["/bin/sh", "-c", line if "|" in line else f"exec {line}"]
+    with out.open("wb") as stdout:
+        begin = time.perf_counter()
+        process = subprocess.Popen(shell, stdout=stdout)
+        _, code, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begin
+    if code != 0:
+        raise SystemExit(f"{line}: {code}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def best(lines: dict[str, str], out: Path, names: dict[str, Path]) -> Figures:
+    """Run all lines in turn, several times, and keep the best of each."""
+    found: Figures = {}
+    for _ in range(ROUNDS):
+        for name, line in lines.items():
+            for word, path in names.items():
+                line = line.replace(word, str(path))
+            figures = run(line, out)
+            found[name] = min(found.get(name, figures), figures)
+    return found
+
+
+def main() -> None:
+    """Measure, print and write."""
+    millions = float(sys.argv[1]) if len(sys.argv) > 1 else 10
+    count = int(millions * 1e6)
+    with tempfile.TemporaryDirectory() as folder:
+        names = {name: Path(folder) / name for name in ("KEYS", "TENTH")} | {"SERVERS": SERVERS}
+        for name, keys in (("KEYS", count), ("TENTH", count // 10)):
+            with names[name].open("w") as file:
+                file.writelines(f"user:{i:015d}\n" for i in range(keys))
+        starts = best(STARTS, Path(folder) / "out", names)
+        streams = best(STREAMS, Path(folder) / "out", names)
+    rows = [
+        f"CPython {platform.python_version()}, {os.cpu_count()} cores; the best of {ROUNDS} "
+        "runs. `python benchmarks/command.py`",
+        "",
+        "| to start | ms |",
+        "|---|---|",
+        *(f"| `{name}` | {1e3 * seconds:.0f} |" for name, (seconds, _) in starts.items()),
+        "",
+        f"| {count:,} keys of 20 bytes, 8 servers | s | keys a second | MiB |",
+        "|---|---|---|---|",
+    ]
+    for name, (seconds, mib) in streams.items():
+        keys = count // 10 if "tenth" in name else count
+        rows.append(f"| `{name}` | {seconds:.2f} | {keys / seconds:,.0f} | {mib:.0f} |")
+    table = "\n".join(rows) + "\n"
+    print(table, end="")
+    RESULT.write_text(table)
+
+
+if __name__ == "__main__":
+    main()
