@@ -50,9 +50,10 @@ STREAMS = {
 def run(line: str, out: Path) -> tuple[float, float]:
     """Run a shell's line into a file: seconds, and the most memory of a process, MiB."""
     shell = ["/bin/sh", "-c", line if "|" in line else f"exec {line}"]
+    environment = {name: value for name, value in os.environ.items() if "PYTHON" not in name}
     with out.open("wb") as stdout:
         begin = time.perf_counter()
-        process = subprocess.Popen(shell, stdout=stdout)
+        process = subprocess.Popen(shell, stdout=stdout, env=environment)
         _, code, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begin
     if code != 0:

@@ -265,7 +265,9 @@ def test_without_the_extras(missing: str, tmp_path: Path) -> None:
     )
     picture = str(tmp_path / "x.png")
     command = ["plot", "-o", picture] if missing == "matplotlib" else ["show"]
-    done = run(*command, EXAMPLE, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    wide = tmp_path / "wide.servers"  # for rich, which knows how wide that is
+    wide.write_text("日本:1 5\n")
+    done = run(*command, wide, env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert (done.returncode, done.stdout) == (3, b"")
     assert done.stderr.decode() == (
         f"ketama: this needs {missing}, which is not installed: pip install "

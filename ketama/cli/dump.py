@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from ketama.cli import source
 from ketama.cli.app import file_argument, json_option
 from ketama.cli.output import print_json, printable
 from ketama.cli.show import servers_as_json
+
+AT_ONCE = 10_000  # lines
 
 
 @click.command(short_help="Print the continuum, point by point.")
@@ -30,5 +34,7 @@ def dump(file: str, as_json: bool) -> None:
         servers = servers_as_json(continuum)
         print_json({"file": source.label(file), "servers": servers, "points": points}, None)
         return
-    for point, address in points:
-        print(f"{point:>10}   {printable(address)}")
+    ends = {server.address: f"   {printable(server.address)}\n" for server in continuum.servers}
+    for first in range(0, len(points), AT_ONCE):
+        some = points[first : first + AT_ONCE]
+        sys.stdout.write("".join(f"{point:>10}{ends[address]}" for point, address in some))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
-    from rich.console import Console
+GAP = 3 * " "  # between columns
 
 
 def printable(text: str) -> str:
@@ -72,50 +72,55 @@ def print_json(value: Any, indent: int | None = 2) -> None:
     print(json.dumps(value, indent=indent), flush=indent is None)
 
 
-def console() -> Console:
-    """Give what prints colours where there is a terminal for them, and NO_COLOR is not set."""
-    from rich.console import Console
-
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=10_000)
-
-
 def print_styled(*parts: tuple[str, str]) -> None:
-    """Print a line of parts: text, style."""
+    """Print a line of parts: text, style. Colours are for terminals, unless NO_COLOR is set."""
+    if not sys.stdout.isatty():
+        print("".join(printable(text) for text, _ in parts))
+        return
+    from rich.console import Console
     from rich.text import Text
 
-    console().print(Text.assemble(*((printable(text), style) for text, style in parts)))
+    line = Text.assemble(*((printable(text), style) for text, style in parts))
+    Console(highlight=False, soft_wrap=True).print(line)
 
 
 def print_table(
     columns: Sequence[str],
     rows: Iterable[Sequence[str]],
     styles: Sequence[str] = (),
-    total: Sequence[str] | None = None,
+    total: Sequence[str] = (),
 ) -> None:
     """Print rows in aligned columns.
 
     columns: their heads; one that begins with ">" is aligned to the right.
     styles: for each row.
-    total: a last row, below a line.
+    total: a last row.
     """
-    from rich.table import Table
-    from rich.text import Text
+    body = [[printable(cell) for cell in row] for row in rows]
+    lines = [
+        [column.removeprefix(">") for column in columns],
+        *body,
+        *([total] if total else []),
+    ]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    row_styles = ["bold", *(styles or [""] * len(body)), "bold"]
+    for line, style in zip(lines, row_styles, strict=False):
+        cells = [
+            (width - _width(cell)) * " " + cell
+            if column.startswith(">")
+            else cell + (width - _width(cell)) * " "
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        ]
+        print_styled((GAP.join(cells).rstrip(), style))
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for column in columns:
-        head = Text(column.removeprefix(">"))
-        right = column.startswith(">")
-        table.add_column(head, justify="right" if right else "left", no_wrap=True)
-    for number, row in enumerate(rows):
-        style = styles[number] if styles else ""
-        table.add_row(*(Text(printable(cell)) for cell in row), style=style)
-    if total is not None:
-        table.add_row(*(Text(cell) for cell in total), style="bold")
-    out = console()
-    with out.capture() as captured:
-        out.print(table)
-    for line in captured.get().splitlines():
-        print(line.rstrip())
+
+def _width(text: str) -> int:
+    """Give how many columns a terminal needs for it."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 @contextmanager
