@@ -136,6 +136,7 @@ def test_what_is_installed(installed: Path) -> None:
     (real,) = (name for name in files if name.startswith("lib/libketama.so.1."))
     assert files == {
         "include/ketama.h",
+        "include/ketama_admin.h",
         "include/ketama_compat.h",
         "lib/libketama.a",
         "lib/libketama.so",

@@ -178,6 +178,9 @@ def test_the_public_names() -> None:
         if inspect.isfunction(getattr(ketama, name))
     }
     assert face == {
+        "check": "(path: 'Path') -> 'list[Finding]'",
+        "edit": "(path: 'AnyPath', *, dry_run: 'bool' = False, timeout: 'float' = 30.0)"
+        " -> 'Iterator[Edit]'",
         "get_server": "(key: 'Key', continuum: 'Continuum') -> 'tuple[int, str]'",
         "hashi": "(key: 'Key') -> 'int'",
         "md5_digest": "(key: 'Key') -> 'bytes'",
@@ -185,6 +188,9 @@ def test_the_public_names() -> None:
     }
     assert set(ketama.__all__) - set(face) == {
         "Continuum",
+        "Diff",
+        "Edit",
+        "Finding",
         "Ketama",
         "KetamaError",
         "KetamaOSError",
@@ -200,6 +206,7 @@ def test_the_public_names() -> None:
     }
     many = "keys: 'Iterable[Key] | Packed'"
     assert methods == {
+        "diff": "(self, other: 'Continuum') -> 'Diff'",
         "get_points": "(self) -> 'list[tuple[int, str]]'",
         "get_server": "(self, key: 'Key') -> 'tuple[int, str]'",
         "group_by_server": "(self, keys: 'Iterable[AnyKey]') -> 'dict[str, list[AnyKey]]'",
