@@ -14,6 +14,7 @@ from pathlib import Path
 
 import images
 import pytest
+from command import ALONE
 from needs import need_root
 
 import ketama
@@ -227,7 +228,8 @@ def as_nobody(path: Path) -> subprocess.CompletedProcess[str]:
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         f"with ketama.edit({str(path)!r}) as servers: servers.set_weight('10.0.1.1:11211', 5)\n"
     )
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, env=ALONE)
 
 
 def test_without_permission(path: Path) -> None:
