@@ -11,7 +11,6 @@
 
 #include "_speedups.h"
 #include "internal.h"
-#include "ketama_admin.h"
 
 /* cffi: begin */
 
@@ -52,11 +51,13 @@ size_t find_packed(ketama_continuum c, const void *data, size_t size,
 /* Writes indexes of 4 bytes as indexes of 2 or 4. */
 void copy_indexes(const void *indexes, size_t count, void *out, int out_width);
 
-/* ketama_diff, ketama_list_published; free(3) for what the first one gives. */
+/* ketama_diff, ketama_list_published, ketama_remove_published; free(3) for what the
+ * first one gives. */
 int diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
          size_t *count, struct fault *fault);
-int list_published(char **folder, ketama_published **images, size_t *count,
+int list_published(char **folder, ketama_published ***images, size_t *count,
                    struct fault *fault);
+int remove_published(const char *file, struct fault *fault);
 void free(void *moves);
 
 /* One line of a server file, by the file's rules: 1, it is a server; 0, it is a comment
@@ -108,10 +109,15 @@ int diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
     return told(ketama_diff(before, after, moves, count), fault);
 }
 
-int list_published(char **folder, ketama_published **images, size_t *count,
+int list_published(char **folder, ketama_published ***images, size_t *count,
                    struct fault *fault)
 {
     return told(ketama_list_published(folder, images, count), fault);
+}
+
+int remove_published(const char *file, struct fault *fault)
+{
+    return told(ketama_remove_published(file), fault);
 }
 
 int read_line(const char *line, size_t size, struct server_line *server,

@@ -53,7 +53,7 @@ def _version(handle: Any) -> Version:
     return owned, addresses, int(ffi.cast("uintptr_t", owned))
 
 
-def _absolute(filename: str | bytes) -> bytes:
+def absolute(filename: str | bytes) -> bytes:
     """Make a path independent of the working folder, and no more than that.
 
     Symbolic links and ".." stay as they are: where they lead may change.
@@ -114,7 +114,7 @@ class Continuum(_Lookups):
         out, fault = ffi.new("ketama_continuum *"), ffi.new("struct fault *")
         if isinstance(source, (str, bytes, os.PathLike)):
             filename = os.fspath(source)
-            path = _absolute(filename)
+            path = absolute(filename)
             flags = 0 if shared else lib.KETAMA_PRIVATE
             status = lib.open_file(out, path, flags, fault)
         else:
@@ -329,7 +329,7 @@ def roll(path: Path) -> Continuum:
     keep the Continuum and call its `roll`.
     """
     filename = os.fspath(path)
-    continuum = _rolled.get(_absolute(filename))
+    continuum = _rolled.get(absolute(filename))
     if continuum is None:
         made = Continuum(filename)
         continuum = _rolled.setdefault(made._path or b"", made)

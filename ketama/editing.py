@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import random
-import tempfile
-import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from operator import index
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ketama import lines, published
-from ketama.continuum import Continuum
-from ketama.errors import KetamaOSError, ServersError
+from ketama.continuum import Continuum, absolute
+from ketama.errors import ServersError
+from ketama.replacing import lock, replace, unlock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,11 +32,12 @@ class Edit:
 
     """
 
-    __slots__ = ("_filename", "_lines", "before", "published")
+    __slots__ = ("_filename", "_lines", "_over", "before", "published")
 
     def __init__(self, filename: str | bytes, text: bytes) -> None:
         self._filename = filename
         self._lines = lines.parse(text)
+        self._over = False
         self.published = False
         self.before: Continuum | None = None
         if any(line.address or line.fault for line in self._lines):
@@ -60,6 +56,8 @@ class Edit:
     @property
     def after(self) -> Continuum:
         """The continuum of the file as it is to be; raises ServersError where there is none."""
+        if not self.servers:
+            raise ServersError(self._filename, None, "there would be no server left in it")
         return lines.continuum(lines.parse(self.text), self._filename)
 
     def diff(self) -> Diff | None:
@@ -73,24 +71,28 @@ class Edit:
         in a server file.
         """
         self._check(address, weight)
-        for line in self._lines:
+        servers = [line for line in self._lines if line.address]
+        for line in servers:
             if line.address == address:
                 raise self._error(line, f"{address} is there, with weight {line.weight}")
-        servers = [line for line in self._lines if line.address]
+        text = f"{address} {index(weight)}".encode()
+        if [(line.address, line.weight) for line in lines.parse(text)] != [(address, weight)]:
+            raise ServersError(None, None, f"address {address!r} can't stand in a server file")
         if servers:
             place = self._lines.index(servers[-1])
             text = _text_like(servers[-1], _columns(servers), address, index(weight))
         else:
             place = len(self._lines) - 1
-            text = f"{address} {index(weight)}".encode()
         if place >= 0 and not self._lines[place].end:
             before = self._lines[place]
-            self._lines[place] = _parsed(before.text + self._newline(), before.number)
+            ended = before.text.removesuffix(b"\r") + self._newline()
+            self._lines[place] = _parsed(ended, before.number)
         end = self._lines[place].end if place >= 0 else self._newline()
         self._lines.insert(place + 1, _parsed(text + end))
 
     def remove(self, address: str) -> None:
         """Remove a server, each line of it; raises ServersError where there is none."""
+        self._check(address)
         self._find(address)
         self._lines = [line for line in self._lines if line.address != address]
 
@@ -106,9 +108,8 @@ class Edit:
             raise self._error(self._lines[place], f"{address} stands in line {other} as well")
         line = self._lines[place]
         rest = line.text[line.weight_at :].lstrip(b"0123456789")
-        self._lines[place] = _parsed(
-            line.text[: line.weight_at] + str(index(weight)).encode() + rest, line.number
-        )
+        text = line.text[: line.weight_at] + str(index(weight)).encode() + rest
+        self._lines[place] = line._replace(text=text, weight=index(weight))
 
     def _find(self, address: str) -> list[int]:
         places = [place for place, line in enumerate(self._lines) if line.address == address]
@@ -121,20 +122,16 @@ class Edit:
         return next((line.end for line in reversed(self._lines) if line.end), b"\n")
 
     def _error(self, line: Line, reason: str) -> ServersError:
-        return ServersError(self._filename, line.number, reason)
+        return ServersError(self._filename, line.number or None, reason)
 
-    @staticmethod
-    def _check(address: str, weight: SupportsIndex) -> None:
-        """Raise where this is no server, or cannot be one's line."""
+    def _check(self, address: str, weight: SupportsIndex = 1) -> None:
+        """Raise where this is no server, or nothing can be edited any more."""
+        if self._over:
+            raise ValueError("the edit is over: its file is written")
         try:
             Continuum([(address, weight)])
         except ServersError as error:
             raise ServersError(None, None, error.reason) from None
-        if [(address, index(weight))] != [
-            (line.address, line.weight)
-            for line in lines.parse(f"{address} {index(weight)}".encode())
-        ]:
-            raise ServersError(None, None, f"address {address!r} can't stand in a server file")
 
 
 def _parsed(text: bytes, number: int = 0) -> Line:
@@ -170,8 +167,8 @@ def edit(path: AnyPath, *, dry_run: bool = False, timeout: float = TIMEOUT) -> I
     Where the block raises, and where nothing was changed, nothing is written.
 
     The file is locked in the meantime (flock): of two edits at once, one waits for the
-    other, and none is lost. An editor that takes no lock is noticed: then it is an error,
-    and its text stays.
+    other, and none is lost. An editor that takes no lock is noticed, unless it writes in the
+    very moment of the rename: then it is an error, and its text stays.
 
     dry_run: check everything, and write nothing.
     timeout: how long to wait for one other edit to be done, seconds.
@@ -179,102 +176,21 @@ def edit(path: AnyPath, *, dry_run: bool = False, timeout: float = TIMEOUT) -> I
     read, locked in time, or replaced. The file is then as it was.
     """
     filename = os.fspath(path)
-    fd, real = _lock(filename, timeout)
+    there = absolute(filename)  # wherever the working folder goes meanwhile
+    fd, real = lock(there, filename, timeout)
     try:
         text = lines.read(fd, filename)
         editing = Edit(filename, text)
-        yield editing
+        try:
+            yield editing
+        finally:
+            editing._over = True
         changed = editing.text
         if changed != text:
-            lines.continuum(lines.parse(changed), filename)
+            _ = editing.after  # which raises where it is wrong
             if not dry_run:
-                try:
-                    _replace(fd, real, text, changed, filename)
-                except OSError as error:
-                    if isinstance(error, KetamaOSError):
-                        raise
-                    raise KetamaOSError(error.errno, error.strerror, filename) from error
+                replace(fd, there, real, text, changed, filename)
     finally:
-        os.close(fd)
+        unlock(fd)
     if changed != text and not dry_run:
-        editing.published = published.publish(filename)
-
-
-def _lock(filename: str | bytes, timeout: float) -> tuple[int, Path]:
-    """Open and lock a server file: the descriptor, and the path where symbolic links end."""
-    deadline, pause, known = 0.0, 0.005, 0
-    while True:
-        real = Path(os.path.realpath(os.fsdecode(filename)))
-        try:
-            # Writable, for who may not write a file shall not replace it either.
-            fd = os.open(real, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        except OSError as error:
-            raise KetamaOSError(error.errno, error.strerror, filename) from None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever had the lock before may have replaced the file, and this is the old one.
-            if os.path.samestat(os.fstat(fd), real.stat()):
-                return fd, real
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        except OSError as error:
-            os.close(fd)
-            raise KetamaOSError(error.errno, f"no lock: {error.strerror}", filename) from None
-        inode = os.fstat(fd).st_ino
-        os.close(fd)
-        if inode != known:  # one edit is done, and it is the next one that is waited for
-            deadline, known = time.monotonic() + timeout, inode
-        elif time.monotonic() > deadline:
-            reason = f"somebody else has been editing it for {timeout:g} seconds"
-            raise KetamaOSError(errno.EAGAIN, reason, filename)
-        # Where many wait, not all at once, nor so often that who works is held up.
-        time.sleep(random.uniform(pause / 2, pause))  # noqa: S311
-        pause = min(1.5 * pause, 0.2)
-
-
-def _replace(fd: int, real: Path, text: bytes, changed: bytes, filename: str | bytes) -> None:
-    """Put the changed text in the file's place, all of it or nothing."""
-    new_fd, name = tempfile.mkstemp(prefix=".ketama-edit-", dir=real.parent)
-    new = Path(name)
-    try:
-        with os.fdopen(new_fd, "wb") as file:
-            file.write(changed)
-            file.flush()
-            _copy_owner_and_mode(fd, new_fd)
-            os.fsync(new_fd)
-        _check_unchanged(fd, real, text, filename)
-        new.rename(real)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
-    folder_fd = os.open(real.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder_fd)
-    finally:
-        os.close(folder_fd)
-
-
-def _check_unchanged(fd: int, real: Path, text: bytes, filename: str | bytes) -> None:
-    """Raise where somebody has changed or replaced the file without taking the lock."""
-    os.lseek(fd, 0, os.SEEK_SET)
-    if not os.path.samestat(os.fstat(fd), real.stat()) or lines.read(fd, filename) != text:
-        reason = "somebody else has changed it meanwhile, so nothing was written"
-        raise KetamaOSError(errno.EAGAIN, reason, filename)
-
-
-def _copy_owner_and_mode(fd: int, new_fd: int) -> None:
-    old, new = os.fstat(fd), os.fstat(new_fd)
-    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
-        try:
-            os.fchown(new_fd, old.st_uid, old.st_gid)
-        except PermissionError as error:
-            reason = f"its owner {old.st_uid}:{old.st_gid} could not be kept: {error.strerror}"
-            raise KetamaOSError(error.errno, reason) from None
-    os.fchmod(new_fd, old.st_mode & 0o7777)
-    if not hasattr(os, "listxattr"):
-        return
-    with suppress(OSError):  # a file system without any
-        for name in os.listxattr(fd):
-            # Such as the access control list. What only the system may set, it sets.
-            with suppress(OSError):
-                os.setxattr(new_fd, name, os.getxattr(fd, name))
+        editing.published = published.publish(there)

@@ -30,13 +30,31 @@ _ERRORS = {
 }
 
 
+WARNINGS = (
+    "share",  # of the keys, more than 10 % off the weight's
+    "no-points",  # a weight too small for any
+    "duplicate",  # an address that is there twice
+    "port",  # that is none
+    "control",  # characters that do not print
+    # What the libketama of 2007 would misread, or can't hold.
+    "old-address",
+    "old-servers",
+    "old-last-line",
+    "old-trailing-blank",
+    "old-empty-line",
+    "old-long-line",
+)
+
+
 class Finding(NamedTuple):
     """Something wrong, or doubtful, in a server file.
 
     line: the line of the file, from 1; None where it is not in one place.
     severity: "error": no continuum can be made of the file; or "warning".
-    code: one word for the kind, such as "weight" or "duplicate"; those that begin with
-        "old-" concern the libketama of 2007 alone.
+    code: the kind. Errors: "line", "address", "weight", "no-servers", "too-many". Warnings:
+        "share", "no-points", "duplicate", "port", "control", and, which concern the
+        libketama of 2007 alone, "old-address", "old-servers", "old-last-line",
+        "old-trailing-blank", "old-empty-line", "old-long-line".
     reason: a sentence.
     """
 
@@ -57,23 +75,29 @@ def check(path: Path) -> list[Finding]:
     Gives the findings by their lines; those of the whole file come last.
     Raises KetamaOSError where the file can't be read.
     """
-    filename = os.fspath(path)
-    return check_text(lines.read_file(filename))
+    try:
+        text = lines.read_file(os.fspath(path))
+    except ServersError as error:
+        return [Finding(None, "error", "too-many", error.reason)]
+    return check_text(text)
 
 
 def check_text(text: bytes) -> list[Finding]:
     """Find what `check` finds in the text of a server file."""
     parsed = lines.parse(text)
     found = [*_errors(parsed), *_doubts_by_line(parsed), *_doubts_of_the_whole(parsed)]
-    if not any(finding.severity == "error" for finding in found):
-        try:
-            continuum = lines.continuum(parsed, "")
-        except ServersError as error:
-            # No line is wrong by itself, so there are none, or too much of them.
-            code = "no-servers" if error.lineno is None else "too-many"
-            found.append(Finding(error.lineno, "error", code, error.reason))
-        else:
-            found += _doubts_of_shares(parsed, continuum)
+    wrong = any(finding.severity == "error" for finding in found)
+    good = [line for line in parsed if not line.fault]
+    try:
+        continuum = lines.continuum(good, "")
+    except ServersError as error:
+        # No line is wrong by itself, so there are none, or too much of them.
+        if error.lineno is not None:
+            found.append(Finding(error.lineno, "error", "too-many", error.reason))
+        elif not wrong:
+            found.append(Finding(None, "error", "no-servers", error.reason))
+    else:
+        found += [] if wrong else _doubts_of_shares(parsed, continuum)
     found.sort(key=lambda finding: (finding.line is None, finding.line or 0))
     return found
 
@@ -98,8 +122,10 @@ def _doubts_by_line(parsed: list[Line]) -> Iterator[Finding]:
         if not line.address:
             continue
         if line.address in first:
-            where = first[line.address]
-            reason = f"{line.address} stands in line {where} as well, and counts twice"
+            reason = (
+                f"{line.address} stands in line {first[line.address]} as well: both have the "
+                "same points, so their weights do not add up"
+            )
             yield _doubt(line, "duplicate", reason)
         first.setdefault(line.address, line.number)
         if fault := port_fault(line.address):
@@ -136,19 +162,27 @@ def _doubts_of_the_whole(parsed: list[Line]) -> Iterator[Finding]:
 def _doubts_of_shares(parsed: list[Line], continuum: Continuum) -> Iterator[Finding]:
     servers = continuum.servers
     total = sum(server.weight for server in servers)
+    # By address: of two that are equal, only the first one has keys.
+    weights: dict[str, int] = {}
+    shares: dict[str, float] = {}
+    first: dict[str, Line] = {}
     for line, server in zip((line for line in parsed if line.address), servers, strict=True):
         if server.points == 0:
             reason = f"weight {server.weight} of {total} is too small for a point"
             yield _doubt(line, "no-points", reason)
             continue
-        due = server.weight / total
-        off = server.share / due - 1
+        first.setdefault(server.address, line)
+        weights[server.address] = weights.get(server.address, 0) + server.weight
+        shares[server.address] = shares.get(server.address, 0.0) + server.share
+    for address, weight in weights.items():
+        due, share = weight / total, shares[address]
+        off = share / due - 1
         if abs(off) > UNEVEN:
             reason = (
-                f"{server.address} has {server.share:.2%} of the keys and {due:.2%} of the "
-                f"weight: {abs(off):.0%} {'more' if off > 0 else 'less'} than its due"
+                f"{address} has {100 * share:.4g} % of the keys and {100 * due:.4g} % of the "
+                f"weight: {100 * abs(off):.0f} % {'more' if off > 0 else 'less'} than its due"
             )
-            yield _doubt(line, "share", reason)
+            yield _doubt(first[address], "share", reason)
 
 
 def _doubt(line: Line, code: str, reason: str) -> Finding:

@@ -13,7 +13,7 @@ from ketama.continuum import Continuum
 from ketama.errors import KetamaOSError, ServersError, failure
 
 LARGEST = 512 << 20  # bytes, as in libketama
-NO_SERVERS = "there are no servers in it"
+BLOCK = 1 << 20
 
 
 class Line(NamedTuple):
@@ -30,7 +30,8 @@ class Line(NamedTuple):
     @property
     def end(self) -> bytes:
         """The line's end: LF, CR LF, or nothing."""
-        return self.text[len(self.text.rstrip(b"\n").removesuffix(b"\r")) :]
+        ends = (b"\r\n", b"\n")
+        return next((end for end in ends if self.text.endswith(end)), b"")
 
 
 def parse(text: bytes) -> list[Line]:
@@ -65,7 +66,7 @@ def continuum(lines: list[Line], filename: str | bytes) -> Continuum:
             raise ServersError(filename, line.number, line.fault)
     servers = [line for line in lines if line.address]
     if not servers:
-        raise ServersError(filename, None, NO_SERVERS)
+        raise ServersError(filename, None, "there are no servers in it")
     try:
         return Continuum([(line.address, line.weight) for line in servers])
     except ServersError as error:
@@ -85,13 +86,15 @@ def read(fd: int, filename: str | bytes) -> bytes:
             raise KetamaOSError(errno.EISDIR, os.strerror(errno.EISDIR), filename)
         if not stat.S_ISREG(status.st_mode):
             raise KetamaOSError(errno.EINVAL, "it is not a regular file", filename)
-        with open(fd, "rb", closefd=False) as file:
-            text = file.read(LARGEST + 1)
+        blocks, size = [], 0
+        while size <= LARGEST and (block := os.read(fd, BLOCK)):
+            blocks.append(block)
+            size += len(block)
     except OSError as error:
         raise KetamaOSError(error.errno, error.strerror, filename) from None
-    if len(text) > LARGEST:
+    if size > LARGEST:
         raise ServersError(filename, None, f"the file has more than {LARGEST} bytes")
-    return text
+    return b"".join(blocks)
 
 
 def read_file(filename: str | bytes) -> bytes:

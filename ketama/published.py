@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ketama._ketama import ffi, lib
-from ketama.continuum import Continuum
+from ketama.continuum import Continuum, absolute
 from ketama.errors import KetamaError, failure
 
 STATES = {
@@ -45,7 +45,7 @@ def images() -> tuple[str | None, list[Image]]:
     """Give the folder of this user's images, None where there is none, and the images."""
     folder, rows, count = (
         ffi.new("char **"),
-        ffi.new("ketama_published **"),
+        ffi.new("ketama_published ***"),
         ffi.new("size_t *"),
     )
     fault = ffi.new("struct fault *")
@@ -74,28 +74,45 @@ def _image(row: Any) -> Image:
 
 
 def image_of(path: str | bytes) -> Image | None:
-    """Give the published image of a server file, None where there is none."""
-    absolute = os.path.join(os.getcwd(), os.fsdecode(path))
-    return next((image for image in images()[1] if image.path == absolute), None)
+    """Give the published image of a server file, None where there is none.
+
+    That of the path as it is given, or else one of another path to the same file: each
+    spelling has its own.
+    """
+    there = os.fsdecode(absolute(path))
+    real = os.path.realpath(there)
+    return min(
+        (image for image in images()[1] if image.path and os.path.realpath(image.path) == real),
+        key=lambda image: image.path != there,
+        default=None,
+    )
 
 
 def remove(image: Image) -> bool:
-    """Remove an image if it is still an orphan, and say whether it was."""
-    return bool(lib.ketama_remove_published(os.fsencode(image.image)) == lib.KETAMA_OK)
+    """Remove an image if it is still an orphan, and say whether it was.
+
+    Raises KetamaOSError where it can't be removed.
+    """
+    fault = ffi.new("struct fault *")
+    status = lib.remove_published(os.fsencode(image.image), fault)
+    if status < 0:
+        raise failure(fault, image.image)
+    return bool(status == lib.KETAMA_OK)
 
 
-def publish(path: str | bytes) -> bool:
+def publish(path: bytes) -> bool:
     """Publish a server file's continuum, also under other paths that lead to the file.
 
     Those are the ones that have an image: a process that knows the file by a symbolic link
-    has another image than one that knows it by its name. Says whether the first could be
-    shared.
+    has another image than one that knows it by its name. Nothing is raised where that fails:
+    whoever looks at the file sees to it. Says whether the first could be shared.
     """
     real = os.path.realpath(os.fsdecode(path))
-    for image in images()[1]:
-        if image.path and os.path.realpath(image.path) == real:
-            with suppress(KetamaError):  # it is changed again, or gone: then others see to it
-                Continuum(image.path)
+    with suppress(OSError):
+        for image in images()[1]:
+            if image.path and os.path.realpath(image.path) == real:
+                with suppress(KetamaError):
+                    Continuum(image.path)
     with suppress(KetamaError):
         return Continuum(path).shared
     return False

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "internal.h"
-#include "ketama_admin.h"
 
 /* ---- which servers of the two are the same: those with equal addresses */
 

@@ -5,7 +5,8 @@
  *          --image--> flat bytes --segment--> shared memory --lookup--> server
  *                                                           --compat--> as in 2007
  *
- * diff.c compares two continua, and published.c lists what there is in shared memory.
+ * diff.c compares two continua; published.c lists what there is in shared memory, each
+ * of which inspect.c has looked at.
  *
  * Each stage is a C file that knows nothing of the others; roll.c alone knows the
  * order. servers.c, digest.c, profile.c, points.c, image.c are pure: no system call,
@@ -21,6 +22,7 @@
 #define KETAMA_NO_OLD_NAMES
 #endif
 #include "ketama.h"
+#include "ketama_admin.h"
 
 /* Four bytes as a little-endian word, at any address, on any machine. */
 static inline uint32_t ketama_load32(const unsigned char *bytes)
@@ -53,6 +55,7 @@ struct ketama_source {
 };
 
 int ketama_source_look(const char *path, struct ketama_stamp *stamp);
+bool ketama_source_stat(const char *path, struct ketama_stamp *stamp); /* or errno */
 int ketama_source_read(const char *path, struct ketama_source *source, char **text,
                        struct ketama_flaw *flaw);
 bool ketama_stamp_equal(const struct ketama_stamp *a, const struct ketama_stamp *b);
@@ -219,8 +222,8 @@ enum ketama_lock {
     KETAMA_LOCK_NONE, /* there is none to be had here */
 };
 
-/* The folder that images are published in, open, with its path; -1 where there is none.
- * Unless told to make it, it is looked for and no more. */
+/* The folder that images are published in, open, with its path; -1 and errno where there
+ * is none. Unless told to make it, it is looked for and no more. */
 int ketama_place_folder(char path[KETAMA_FOLDER_MAX], bool make);
 /* What the images of that path are called. */
 void ketama_place_name(char name[KETAMA_PLACE_NAME_MAX], const char *path,
@@ -243,12 +246,52 @@ bool ketama_segment_attach(const struct ketama_place *place,
 bool ketama_segment_publish(const struct ketama_place *place, const void *bytes,
                             size_t size_bytes, struct ketama_segment *segment);
 void ketama_segment_detach(struct ketama_segment *segment);
-/* Is this file being written by somebody? */
+
+/* For who looks at the folder from outside. What there is of a name in it: */
+enum ketama_found {
+    KETAMA_FOUND,
+    KETAMA_ABSENT,
+    KETAMA_UNTRUSTED, /* nothing that this user alone can have written */
+    KETAMA_FAILED     /* nobody can say: errno */
+};
+/* A file, whatever its name is. */
+struct ketama_file {
+    uint64_t device, inode;
+};
+enum ketama_found ketama_segment_find(const struct ketama_place *place,
+                                      struct ketama_segment *segment,
+                                      struct ketama_file *file);
+/* Has the name another file by now, or none? */
+bool ketama_segment_is_replaced(const struct ketama_place *place, const char *name,
+                                const struct ketama_file *file);
+/* Is it being written, or the builder's lock held? */
 bool ketama_segment_is_busy(const struct ketama_place *place, const char *name);
-/* Marks and removes a file that is not to be used any more, and says whether it is gone.
- * Unless that is certain, one that is being written is left alone. */
-bool ketama_segment_retire(const struct ketama_place *place, const char *name,
-                           bool certain);
+/* Marks and removes it, if the name still is that file's. KETAMA_ABSENT: it is not. */
+enum ketama_found ketama_segment_remove(const struct ketama_place *place,
+                                        const char *name,
+                                        const struct ketama_file *file);
+
+/* ---- inspect.c: a name in the folder of images, from outside */
+
+enum ketama_kind {
+    KETAMA_NAME_NONE, /* none of ours */
+    KETAMA_NAME_IMAGE,
+    KETAMA_NAME_FOREIGN, /* an image of another profile or format */
+    KETAMA_NAME_LOCK,
+    KETAMA_NAME_UNFINISHED /* being written, or left over */
+};
+
+struct ketama_entry {
+    struct ketama_file file; /* which was looked at */
+    ketama_published image;  /* its path is allocated, or NULL; its file is not set */
+};
+
+/* What a name says, and how much of it is common to an image and its other files. */
+enum ketama_kind ketama_kind_of(const char *name, size_t *base);
+/* Looks at what there is of that name, and sets the place's name to the common part.
+ * KETAMA_CHANGED: nothing to be listed. */
+int ketama_inspect(struct ketama_place *place, const char *name,
+                   struct ketama_entry *entry);
 
 /* ---- handle.c: the one handle */
 

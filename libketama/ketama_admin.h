@@ -43,6 +43,7 @@ enum ketama_image_state {
     KETAMA_IMAGE_FOREIGN = 3 /* another version of the library's business */
 };
 
+/* Made by the library alone, so that it may grow at its end. */
 typedef struct ketama_published {
     char *file;          /* the image's absolute path */
     char *path;          /* the server file's; "" where the image does not tell */
@@ -56,16 +57,17 @@ typedef struct ketama_published {
 
 /* ketama_list_published: the images in this user's folder, whatever their state; files
  * that are being written just now are left out. *folder is that folder's path, NULL
- * where there is none; *images is an array of *count, in no order.
+ * where there is none; *images is an array of *count pointers, in no order.
  * ketama_free_published() frees all of it. Nothing is created or changed. Errors:
- * ESYSTEM, ENOMEM. */
-int ketama_list_published(char **folder, ketama_published **images, size_t *count);
-void ketama_free_published(char *folder, ketama_published *images, size_t count);
+ * ESYSTEM, ENOMEM; all is NULL and 0 then. */
+int ketama_list_published(char **folder, ketama_published ***images, size_t *count);
+void ketama_free_published(char *folder, ketama_published **images, size_t count);
 
 /* ketama_remove_published: removes an image if it is, still, an orphan; a process that
  * has it mapped keeps it, and is told to look for another. `file` is as
  * ketama_list_published() gave it. KETAMA_OK: it is removed. KETAMA_CHANGED: it is no
- * orphan, gone already, somebody is at work on it, or it can't be removed. */
+ * orphan, gone already, or somebody is at work on it; nothing was done. Errors: ESYSTEM,
+ * ENOMEM. */
 int ketama_remove_published(const char *file);
 
 /* cffi: end */

@@ -57,27 +57,34 @@ static int open_folder(const char *base, char path[KETAMA_FOLDER_MAX], bool make
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
     int length = snprintf(path, KETAMA_FOLDER_MAX, "%s/libketama-%lu", base,
                           (unsigned long)geteuid());
-    if (length < 0 || length >= KETAMA_FOLDER_MAX)
+    if (length < 0 || length >= KETAMA_FOLDER_MAX) {
+        errno = ENAMETOOLONG;
         return -1;
+    }
 
     bool made = make && mkdir(path, 0700) == 0;
     int fd = open(path, flags);
     if (fd < 0) {
+        int saved = errno;
         if (made) /* with a umask that shuts it to us as well: leave no such folder */
             (void)rmdir(path);
+        errno = saved;
         return -1;
     }
     if (is_our_folder(fd, made))
         return fd;
     (void)close(fd);
+    errno = EACCES;
     return -1;
 }
 
 /* The operator's choice alone; or the first of the usual places that will do. */
 int ketama_place_folder(char path[KETAMA_FOLDER_MAX], bool make)
 {
-    if (is_set_id())
+    if (is_set_id()) {
+        errno = EACCES;
         return -1;
+    }
     const char *chosen = folder_in("KETAMA_SHM_DIR");
     if (chosen != NULL)
         return open_folder(chosen, path, make);

@@ -1,7 +1,8 @@
 /*
- * published.c - what is published on this machine, and the removal of what nobody uses
+ * published.c - the list of what is published on this machine, and the removal of what
+ * nobody uses
  *
- * A look at shared memory from outside, for operators: no lookup comes this way.
+ * For operators: no lookup comes this way.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -15,134 +16,14 @@
 #include <unistd.h>
 
 #include "internal.h"
-#include "ketama_admin.h"
-
-/* What a name in the folder says: <32 hex digits>-<profile>.<format>, and then nothing,
- * .lock, or a dash and what the publisher adds to a file that it writes. */
-enum kind { NONE, IMAGE, IMAGE_OF_OTHERS, LOCK, UNFINISHED };
-
-static enum kind kind_of(const char *name, size_t *base)
-{
-    enum { DIGITS = 32 };
-    static const char decimal[] = "0123456789";
-    char ours[32];
-    size_t at = strspn(name, "0123456789abcdef"), part;
-
-    if (at != DIGITS || name[at++] != '-')
-        return NONE;
-    part = strspn(name + at, decimal);
-    at += part;
-    if (part == 0 || name[at++] != '.')
-        return NONE;
-    part = strspn(name + at, decimal);
-    at += part;
-    if (part == 0 || at >= KETAMA_PLACE_NAME_MAX)
-        return NONE;
-
-    *base = at;
-    snprintf(ours, sizeof ours, "-%lu.%d", (unsigned long)ketama_profile_libketama.id,
-             KETAMA_IMAGE_FORMAT);
-    if (strncmp(name + DIGITS, ours, at - DIGITS) != 0)
-        return name[at] == '\0' ? IMAGE_OF_OTHERS : NONE;
-    if (name[at] == '\0')
-        return IMAGE;
-    if (strcmp(name + at, ".lock") == 0)
-        return LOCK;
-    return name[at] == '-' ? UNFINISHED : NONE;
-}
-
-static bool is_there(const struct ketama_place *place, const char *name)
-{
-    struct stat st;
-    return fstatat(place->folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-/* What an image says of itself, and the server file of it. Its path is allocated, or
- * NULL: the image is damaged, or another path's. False: no memory. */
-static bool read_image(const struct ketama_place *place, ketama_published *image)
-{
-    struct ketama_segment segment;
-    struct ketama_origin origin;
-    struct ketama_stamp now;
-    char name[KETAMA_PLACE_NAME_MAX];
-    bool known = false;
-
-    if (!ketama_segment_attach(place, &segment))
-        return true;
-    if (ketama_image_identify(segment.bytes, segment.size_bytes, &origin,
-                              &image->servers, &image->points)) {
-        ketama_place_name(name, origin.path, ketama_profile_libketama.id);
-        known = strcmp(name, place->name) == 0;
-        image->path = known ? strdup(origin.path) : NULL;
-    }
-    ketama_segment_detach(&segment);
-    if (image->path == NULL)
-        return !known;
-    image->generation = origin.generation;
-    image->made_ns = origin.source.read_at_ns;
-    if (ketama_source_look(image->path, &now) == KETAMA_OK)
-        image->state = ketama_stamp_equal(&origin.source.stamp, &now)
-                           ? KETAMA_IMAGE_CURRENT
-                           : KETAMA_IMAGE_STALE;
-    else if (errno != ENOENT && errno != ENOTDIR)
-        image->state = KETAMA_IMAGE_STALE; /* for all that is known, the file is there */
-    return true;
-}
-
-enum look { NOTHING, SOMETHING, NO_MEMORY };
-
-/* Is a file of this name to be listed? Then all but its own path is filled in. */
-static enum look look_at(const char *name, struct ketama_place *place,
-                         ketama_published *image)
-{
-    struct stat st;
-    size_t base;
-    enum kind kind = kind_of(name, &base);
-
-    if (kind == NONE || fstatat(place->folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return NOTHING;
-    *image = (ketama_published){
-        .size_bytes = st.st_size > 0 ? (uint64_t)st.st_size : 0,
-        .state = kind == IMAGE_OF_OTHERS ? KETAMA_IMAGE_FOREIGN : KETAMA_IMAGE_ORPHAN,
-    };
-    memcpy(place->name, name, base);
-    place->name[base] = '\0';
-    switch (kind) {
-    case IMAGE:
-        return read_image(place, image) ? SOMETHING : NO_MEMORY;
-    case LOCK: /* one without an image is left over from a server file that was wrong */
-        return is_there(place, place->name) || ketama_segment_is_busy(place, name)
-                   ? NOTHING
-                   : SOMETHING;
-    case UNFINISHED:
-        return ketama_segment_is_busy(place, name) ? NOTHING : SOMETHING;
-    default:
-        return SOMETHING;
-    }
-}
 
 /* ---- the list */
 
 struct list {
-    ketama_published *at;
+    ketama_published **at;
     size_t count;
     size_t room;
 };
-
-/* Takes over what the image has allocated, unless there is no memory. */
-static bool append(struct list *list, const ketama_published *image)
-{
-    if (list->count == list->room) {
-        size_t room = list->room > 0 ? 2 * list->room : 16;
-        ketama_published *at = realloc(list->at, room * sizeof *at);
-        if (at == NULL)
-            return false;
-        list->at = at;
-        list->room = room;
-    }
-    list->at[list->count++] = *image;
-    return true;
-}
 
 static char *join(const char *folder, const char *name)
 {
@@ -153,94 +34,160 @@ static char *join(const char *folder, const char *name)
     return path;
 }
 
-/* False: no memory. */
-static bool list_folder(DIR *folder, const char *path, struct list *list)
+static void free_image(ketama_published *image)
 {
-    struct ketama_place place = {.folder = dirfd(folder), .lock = -1};
-    struct dirent *entry;
+    if (image != NULL) {
+        free(image->file);
+        free(image->path);
+    }
+    free(image);
+}
 
-    while ((entry = readdir(folder)) != NULL) {
-        ketama_published image;
-        enum look look = look_at(entry->d_name, &place, &image);
-        if (look == NO_MEMORY)
-            return false;
-        if (look == NOTHING)
-            continue;
-        image.file = join(path, entry->d_name);
-        if (image.path == NULL)
-            image.path = strdup("");
-        if (image.file == NULL || image.path == NULL || !append(list, &image)) {
-            free(image.file);
-            free(image.path);
-            return false;
+/* Takes over what the image has allocated. False: no memory. */
+static bool append(struct list *list, const ketama_published *image, const char *folder,
+                   const char *name)
+{
+    ketama_published *copy = malloc(sizeof *copy);
+    if (copy == NULL) {
+        free(image->path);
+        return false;
+    }
+    *copy = *image;
+    copy->file = join(folder, name);
+    if (copy->path == NULL)
+        copy->path = strdup("");
+    if (list->count == list->room) {
+        size_t room = list->room > 0 ? 2 * list->room : 16;
+        ketama_published **at = realloc(list->at, room * sizeof(void *));
+        if (at != NULL) {
+            list->at = at;
+            list->room = room;
         }
     }
+    if (copy->file == NULL || copy->path == NULL || list->count == list->room) {
+        free_image(copy);
+        return false;
+    }
+    list->at[list->count++] = copy;
     return true;
 }
 
-int ketama_list_published(char **folder, ketama_published **images, size_t *count)
+static int list_folder(DIR *folder, const char *path, struct list *list)
 {
-    char path[KETAMA_FOLDER_MAX];
+    struct ketama_place place = {.folder = dirfd(folder), .lock = -1};
+    struct dirent *name;
+    struct ketama_entry entry;
+
+    while (errno = 0, (name = readdir(folder)) != NULL) {
+        int status = ketama_inspect(&place, name->d_name, &entry);
+        if (status == KETAMA_OK && !append(list, &entry.image, path, name->d_name))
+            status = KETAMA_ENOMEM;
+        if (status < KETAMA_OK)
+            return status;
+    }
+    return errno == 0 ? KETAMA_OK : KETAMA_ESYSTEM;
+}
+
+/* The list of an open folder; closes it. */
+static int list_open(int fd, const char *path, struct list *list)
+{
+    DIR *folder = fdopendir(fd);
+    if (folder == NULL) {
+        int saved = errno;
+        (void)close(fd);
+        errno = saved;
+        return KETAMA_ESYSTEM;
+    }
+    int status = list_folder(folder, path, list), saved = errno;
+    (void)closedir(folder);
+    errno = saved;
+    return status;
+}
+
+/* It is there, or may be, and can't be opened now. */
+static bool is_short_of_something(int system_errno)
+{
+    return system_errno == EMFILE || system_errno == ENFILE || system_errno == ENOMEM;
+}
+
+int ketama_list_published(char **folder, ketama_published ***images, size_t *count)
+{
+    char path[KETAMA_FOLDER_MAX] = "";
     struct list list = {NULL, 0, 0};
-    int fd = ketama_place_folder(path, false);
+    int status, kept = errno, fd = ketama_place_folder(path, false);
 
     *folder = NULL;
     *images = NULL;
     *count = 0;
-    if (fd < 0)
+    if (fd < 0 && !is_short_of_something(errno)) {
+        errno = kept;
         return KETAMA_OK;
-    DIR *open_folder = fdopendir(fd);
-    if (open_folder == NULL) {
+    }
+    status = fd < 0 ? KETAMA_ESYSTEM : list_open(fd, path, &list);
+    if (status == KETAMA_OK) {
+        *folder = strdup(path);
+        status = *folder != NULL ? KETAMA_OK : KETAMA_ENOMEM;
+    }
+    if (status != KETAMA_OK) {
         int saved = errno;
-        (void)close(fd);
-        return ketama_fail_system(path, saved, NULL);
-    }
-    bool listed = list_folder(open_folder, path, &list);
-    (void)closedir(open_folder);
-    *folder = listed ? strdup(path) : NULL;
-    if (*folder == NULL) {
         ketama_free_published(NULL, list.at, list.count);
-        return ketama_fail(KETAMA_ENOMEM, NULL, NULL);
+        return status == KETAMA_ESYSTEM ? ketama_fail_system(path, saved, NULL)
+                                        : ketama_fail(status, NULL, NULL);
     }
+    errno = kept;
     *images = list.at;
     *count = list.count;
     return KETAMA_OK;
 }
 
-void ketama_free_published(char *folder, ketama_published *images, size_t count)
+void ketama_free_published(char *folder, ketama_published **images, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        free(images[i].file);
-        free(images[i].path);
-    }
+    for (size_t i = 0; i < count; i++)
+        free_image(images[i]);
     free(images);
     free(folder);
 }
 
 /* ---- the removal */
 
-/* With the builder's lock in hand, so that who builds a new image does not do so now. */
-static int remove_locked(const struct ketama_place *place, const char *name,
-                         bool is_lock)
+/* With the builder's lock in hand, which keeps all away but those who have lost their
+ * patience with it; so it is the file that was looked at that is removed, or none. */
+static int remove_locked(struct ketama_place *place, const char *name, bool is_lock)
 {
     char lock[KETAMA_PLACE_NAME_MAX + sizeof ".lock"];
     struct ketama_place looked = *place;
-    ketama_published image = {.path = NULL};
-    bool gone = is_lock && !is_there(place, place->name);
+    struct ketama_entry entry;
+    struct stat st;
 
     if (!is_lock) {
-        bool orphan = look_at(name, &looked, &image) == SOMETHING &&
-                      image.state == KETAMA_IMAGE_ORPHAN;
-        free(image.path);
-        /* One that is being written is busy; the published one is certain. */
-        gone =
-            orphan && ketama_segment_retire(place, name, strcmp(name, place->name) == 0);
+        int status = ketama_inspect(&looked, name, &entry);
+        if (status != KETAMA_OK)
+            return status;
+        free(entry.image.path);
+        if (entry.image.state != KETAMA_IMAGE_ORPHAN)
+            return KETAMA_CHANGED;
+        switch (ketama_segment_remove(place, name, &entry.file)) {
+        case KETAMA_FOUND:
+            break;
+        case KETAMA_FAILED:
+            return KETAMA_ESYSTEM;
+        default:
+            return KETAMA_CHANGED;
+        }
     }
-    if (gone && !is_there(place, place->name)) {
-        snprintf(lock, sizeof lock, "%s.lock", place->name);
-        (void)unlinkat(place->folder, lock, 0);
-    }
-    return gone ? KETAMA_OK : KETAMA_CHANGED;
+    if (fstatat(place->folder, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return is_lock ? KETAMA_CHANGED : KETAMA_OK;
+    snprintf(lock, sizeof lock, "%s.lock", place->name);
+    (void)unlinkat(place->folder, lock, 0);
+    return KETAMA_OK;
+}
+
+/* The name, if the file is one in that folder; else NULL. */
+static const char *name_in(const char *folder, const char *file)
+{
+    size_t length = strlen(folder);
+    return strncmp(folder, file, length) == 0 && file[length] == '/' ? file + length + 1
+                                                                     : NULL;
 }
 
 int ketama_remove_published(const char *file)
@@ -248,22 +195,27 @@ int ketama_remove_published(const char *file)
     char folder[KETAMA_FOLDER_MAX];
     struct ketama_place place = {.folder = ketama_place_folder(folder, false),
                                  .lock = -1};
-    const char *name = strrchr(file, '/');
-    size_t base = 0;
     int status = KETAMA_CHANGED;
+    size_t base;
+    struct stat st;
 
     if (place.folder < 0)
-        return KETAMA_CHANGED;
-    if (name != NULL && strlen(folder) == (size_t)(name - file) &&
-        strncmp(folder, file, strlen(folder)) == 0) {
-        enum kind kind = kind_of(++name, &base);
-        if (kind == IMAGE || kind == LOCK || kind == UNFINISHED) {
-            memcpy(place.name, name, base);
-            place.name[base] = '\0';
-            if (is_there(&place, name) && ketama_place_lock(&place) == KETAMA_LOCK_HELD)
-                status = remove_locked(&place, name, kind == LOCK);
-        }
+        return is_short_of_something(errno) ? ketama_fail_system(file, errno, NULL)
+                                            : KETAMA_CHANGED;
+    const char *name = name_in(folder, file);
+    enum ketama_kind kind =
+        name != NULL ? ketama_kind_of(name, &base) : KETAMA_NAME_NONE;
+    if ((kind == KETAMA_NAME_IMAGE || kind == KETAMA_NAME_LOCK ||
+         kind == KETAMA_NAME_UNFINISHED) &&
+        fstatat(place.folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        memcpy(place.name, name, base);
+        place.name[base] = '\0';
+        if (ketama_place_lock(&place) == KETAMA_LOCK_HELD)
+            status = remove_locked(&place, name, kind == KETAMA_NAME_LOCK);
     }
+    int saved = errno;
     ketama_place_close(&place);
-    return status;
+    if (status == KETAMA_ESYSTEM)
+        return ketama_fail_system(file, saved, NULL);
+    return status == KETAMA_ENOMEM ? ketama_fail(status, NULL, NULL) : status;
 }

@@ -54,17 +54,17 @@ static bool map(int fd, struct ketama_segment *segment)
     return true;
 }
 
-/* The published file, -1 where there is none. */
-static int open_published(const struct ketama_place *place, int access)
+/* -1 where there is none; nothing that was planted is followed or waited for. */
+static int open_file(const struct ketama_place *place, const char *name, int access)
 {
-    return openat(place->folder, place->name,
+    return openat(place->folder, name,
                   access | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 }
 
 bool ketama_segment_attach(const struct ketama_place *place,
                            struct ketama_segment *segment)
 {
-    int fd = open_published(place, O_RDONLY);
+    int fd = open_file(place, place->name, O_RDONLY);
     if (fd < 0)
         return false;
     bool mapped = map(fd, segment);
@@ -108,35 +108,19 @@ static void supersede(int fd)
         (void)!pwrite(fd, &mark, sizeof mark, KETAMA_SUPERSEDED_AT);
 }
 
-/* Opens for what is not reading; nothing that was planted is followed or waited for. */
-static int open_other(const struct ketama_place *place, const char *name)
+/* Marks and removes an image that is not published any more. Unless that is certain, a
+ * file that somebody has locked is left alone: it is being written. */
+static void retire(const struct ketama_place *place, const char *name, bool certain)
 {
-    return openat(place->folder, name,
-                  O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-}
-
-/* A file is locked as long as it is being written. */
-bool ketama_segment_is_busy(const struct ketama_place *place, const char *name)
-{
-    int fd = open_other(place, name);
-    bool busy = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0;
-    if (fd >= 0)
-        (void)close(fd); /* and unlocked by that: it was not inherited by a child */
-    return busy;
-}
-
-bool ketama_segment_retire(const struct ketama_place *place, const char *name,
-                           bool certain)
-{
-    int fd = open_other(place, name);
+    int fd = open_file(place, name, O_RDWR);
     if (fd >= 0 && (certain || flock(fd, LOCK_EX | LOCK_NB) == 0)) {
         supersede(fd);
         certain = true;
     }
-    bool gone = certain && unlinkat(place->folder, name, 0) == 0;
+    if (certain)
+        (void)unlinkat(place->folder, name, 0);
     if (fd >= 0)
         (void)close(fd);
-    return gone;
 }
 
 /* Retires what publishers that were killed have left: files that nobody has locked, be
@@ -157,12 +141,13 @@ static void sweep(const struct ketama_place *place)
     while ((entry = readdir(folder)) != NULL)
         if (strncmp(entry->d_name, place->name, length) == 0 &&
             entry->d_name[length] == '-')
-            (void)ketama_segment_retire(place, entry->d_name, false);
+            retire(place, entry->d_name, false);
     (void)closedir(folder);
 }
 
-/* A new file, locked while it is being written; its name is left in `name`. */
-static int create_new(const struct ketama_place *place, char name[NEW_NAME_MAX])
+/* One attempt at a new file, locked while it is being written; its name is left in
+ * `name`. */
+static int create_once(const struct ketama_place *place, char name[NEW_NAME_MAX])
 {
     struct timespec now;
     struct stat st;
@@ -181,6 +166,15 @@ static int create_new(const struct ketama_place *place, char name[NEW_NAME_MAX])
     (void)unlinkat(place->folder, name, 0);
     (void)close(fd);
     return -1;
+}
+
+static int create_new(const struct ketama_place *place, char name[NEW_NAME_MAX])
+{
+    enum { ATTEMPTS = 3 };
+    int fd = -1;
+    for (int i = 0; i < ATTEMPTS && fd < 0; i++)
+        fd = create_once(place, name);
+    return fd;
 }
 
 /* Exchanges the names of two files, so that it is certain which one was replaced. */
@@ -210,10 +204,10 @@ static bool replace(const struct ketama_place *place, const char *name)
         S_ISDIR(st.st_mode))
         return false;
     if (exchange(place, name)) {
-        (void)ketama_segment_retire(place, name, true);
+        retire(place, name, true);
         return true;
     }
-    int replaced = open_published(place, O_RDWR);
+    int replaced = open_file(place, place->name, O_RDWR);
     bool renamed = renameat(place->folder, name, place->folder, place->name) == 0;
     if (replaced >= 0) {
         if (renamed)
@@ -243,4 +237,86 @@ bool ketama_segment_publish(const struct ketama_place *place, const void *bytes,
     (void)flock(fd, LOCK_UN);
     (void)close(fd);
     return published;
+}
+
+/* ---- for who looks at the folder from outside */
+
+static struct ketama_file file_of(const struct stat *st)
+{
+    return (struct ketama_file){(uint64_t)st->st_dev, (uint64_t)st->st_ino};
+}
+
+enum ketama_found ketama_segment_find(const struct ketama_place *place,
+                                      struct ketama_segment *segment,
+                                      struct ketama_file *file)
+{
+    struct stat st;
+    size_t size;
+    int fd = open_file(place, place->name, O_RDONLY);
+
+    segment->bytes = NULL;
+    if (fd < 0) /* O_NOFOLLOW says ELOOP of a link */
+        return errno == ENOENT                                       ? KETAMA_ABSENT
+               : errno == ELOOP || errno == EACCES || errno == ENXIO ? KETAMA_UNTRUSTED
+                                                                     : KETAMA_FAILED;
+    bool known = fstat(fd, &st) == 0, trusted = is_trusted(fd, &size);
+    bool mapped = trusted && map(fd, segment);
+    int saved = errno;
+    (void)close(fd);
+    errno = saved;
+    if (!known)
+        return KETAMA_FAILED;
+    *file = file_of(&st);
+    return mapped ? KETAMA_FOUND : trusted ? KETAMA_FAILED : KETAMA_UNTRUSTED;
+}
+
+bool ketama_segment_is_replaced(const struct ketama_place *place, const char *name,
+                                const struct ketama_file *file)
+{
+    struct stat st;
+    return fstatat(place->folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+           file_of(&st).device != file->device || file_of(&st).inode != file->inode;
+}
+
+/*
+ * A file is locked as long as it is being written. There is no asking for a lock without
+ * taking it, if for an instant only, so a young file, which its writer may be about to
+ * lock, is not asked.
+ */
+bool ketama_segment_is_busy(const struct ketama_place *place, const char *name)
+{
+    enum { YOUNG = 2 }; /* seconds */
+    struct timespec now;
+    struct stat st;
+    if (clock_gettime(CLOCK_REALTIME, &now) != 0 ||
+        fstatat(place->folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+        (st.st_mtime > now.tv_sec - YOUNG && st.st_mtime < now.tv_sec + YOUNG))
+        return true;
+    int fd = open_file(place, name, O_RDWR);
+    if (fd < 0)
+        return errno != ELOOP && errno != EISDIR && errno != ENXIO;
+    bool busy = flock(fd, LOCK_EX | LOCK_NB) != 0;
+    if (!busy) /* expressly, for a child that was forked meanwhile */
+        (void)flock(fd, LOCK_UN);
+    (void)close(fd);
+    return busy;
+}
+
+enum ketama_found ketama_segment_remove(const struct ketama_place *place,
+                                        const char *name, const struct ketama_file *file)
+{
+    int fd = open_file(place, name, O_RDWR);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+        return KETAMA_FAILED; /* those who have it could not be told */
+    enum ketama_found found = KETAMA_ABSENT;
+    if (!ketama_segment_is_replaced(place, name, file)) {
+        if (fd >= 0)
+            supersede(fd);
+        found = unlinkat(place->folder, name, 0) == 0 ? KETAMA_FOUND : KETAMA_FAILED;
+    }
+    int saved = errno;
+    if (fd >= 0)
+        (void)close(fd);
+    errno = saved;
+    return found;
 }

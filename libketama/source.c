@@ -72,13 +72,19 @@ bool ketama_source_settled(const struct ketama_source *source)
            source->stamp.ctime_ns < source->read_at_ns - window;
 }
 
-int ketama_source_look(const char *path, struct ketama_stamp *stamp)
+bool ketama_source_stat(const char *path, struct ketama_stamp *stamp)
 {
     struct stat st;
     if (stat(path, &st) != 0)
-        return ketama_fail_system(path, errno, NULL);
+        return false;
     *stamp = stamp_of(&st);
-    return KETAMA_OK;
+    return true;
+}
+
+int ketama_source_look(const char *path, struct ketama_stamp *stamp)
+{
+    return ketama_source_stat(path, stamp) ? KETAMA_OK
+                                           : ketama_fail_system(path, errno, NULL);
 }
 
 /* Up to `size` bytes; fewer only where the file ends. -1 and errno on failure. */

@@ -98,9 +98,9 @@ def test_shares(tmp_path: Path) -> None:
         first.line,
         "warning",
         "share",
-        f"{server.address} has {server.share:.2%} of the keys and "
-        f"{server.weight / total:.2%} of the weight: "
-        f"{abs(off[first.line]):.0%} {more} than its due",
+        f"{server.address} has {100 * server.share:.4g} % of the keys and "
+        f"{100 * server.weight / total:.4g} % of the weight: "
+        f"{100 * abs(off[first.line]):.0f} % {more} than its due",
     )
 
 
@@ -109,7 +109,7 @@ def test_reasons(tmp_path: Path) -> None:
     found = findings("a:1 900 \nb:1 700\na:1 900", tmp_path)
     assert [finding.reason for finding in found if finding.code != "share"] == [
         "a blank stands behind the weight: libketama reads 90 for 900",
-        "a:1 stands in line 1 as well, and counts twice",
+        "a:1 stands in line 1 as well: both have the same points, so their weights do not add up",
         "the last line has no end, so libketama reads 90 for 900",
     ]
     assert "libketama reads nothing for 7" in findings("a:1 7", tmp_path)[0].reason

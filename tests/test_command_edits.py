@@ -124,7 +124,7 @@ def test_refused_edits(path: Path) -> None:
     one = path.with_name("one")
     one.write_text("a:1 1\n")
     said = refusal(1, "remove", one, "a:1")
-    assert said == f"ketama: refused: {one}: there are no servers in it"
+    assert said == f"ketama: refused: {one}: there would be no server left in it"
     assert text_before == path.read_bytes()
 
 

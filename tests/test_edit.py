@@ -174,7 +174,7 @@ def test_refusals(path: Path) -> None:
 def test_the_last_server_stays(path: Path) -> None:
     """A file without servers would be wrong, so the last one is not removed."""
     path.write_text("# x\na:1 5\n")
-    assert refused(path, "remove", "a:1") == f"{path}: there are no servers in it"
+    assert refused(path, "remove", "a:1") == f"{path}: there would be no server left in it"
 
 
 def test_too_much_weight(path: Path) -> None:
@@ -242,7 +242,7 @@ def test_without_permission(path: Path) -> None:
     path.chmod(0o666)
     assert f"Permission denied: '{path}'" in as_nobody(path).stderr
     path.parent.chmod(0o777)
-    assert "its owner 0:0 could not be kept" in as_nobody(path).stderr
+    assert "its owner 0:0 can't be kept" in as_nobody(path).stderr
     assert edited(path) == TEXT
     os.chown(path, 65534, 65534)
     assert as_nobody(path).returncode == 0

@@ -68,6 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct ketama_image *image;
     struct ketama_origin origin;
     struct ketama_view view;
+    uint32_t servers, points;
     size_t bytes;
 
     if (size == 0)
@@ -91,6 +92,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             image->checksum = checksum(image, image);
     }
     (void)ketama_image_origin(image, bytes, &ketama_profile_libketama, "/p", &origin);
+    if (ketama_image_identify(image, bytes, &origin, &servers, &points))
+        must(strlen(origin.path) < bytes && servers > 0 && points > 0);
     if (ketama_image_open(image, bytes, &ketama_profile_libketama, "/p", &view))
         use(&view);
     free(image);

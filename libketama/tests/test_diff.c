@@ -119,7 +119,7 @@ static void everything_may_move(void)
 
     CHECK_INT(KETAMA_OK, ketama_diff(a, b, &moves, &count));
     CHECK_INT(1, count);
-    CHECK_INT(UINT64_C(1) << 32, moves[0].share);
+    CHECK(count == 1 && moves[0].share == UINT64_C(1) << 32);
     free(moves);
     ketama_close(a);
     ketama_close(b);
@@ -194,7 +194,8 @@ static void damaged_points_lead_nowhere(void)
     static const char *const names[] = {"a:1", "b:1", "c:1"};
     static const uint64_t weights[] = {1, 1, 1};
     ketama_continuum a = opened(names, weights, 3), b = opened(names, weights, 2);
-    ketama_point damaged[] = {{7, 0}, {3, 99}, {UINT32_MAX, 2}, {5, UINT32_MAX}, {9, 1}};
+    ketama_point damaged[] = {
+        {7, 99}, {9, UINT32_MAX}, {3, 1}, {8000, 2}, {UINT32_MAX, 0}};
     const ketama_point *kept = a->view.points;
     uint32_t kept_count = a->view.point_count;
     ketama_move *moves;
@@ -216,11 +217,37 @@ static void damaged_points_lead_nowhere(void)
     ketama_close(b);
 }
 
+/* The last hash of all is an arc of its own where a point lies right before it. */
+static void the_circle_is_closed(void)
+{
+    static const char *const names[] = {"a:1", "b:1"};
+    static const uint64_t weights[] = {1, 1};
+    ketama_continuum a = opened(names, weights, 2), b = opened(names, weights, 1);
+    ketama_point two[] = {{UINT32_MAX - 1, 0}, {UINT32_MAX, 1}},
+                 one[] = {{UINT32_MAX, 0}};
+    struct ketama_view kept[] = {a->view, b->view};
+    ketama_move *moves;
+    size_t count;
+
+    a->view.points = two;
+    a->view.point_count = 2;
+    b->view.points = one;
+    b->view.point_count = 1;
+    CHECK_INT(KETAMA_OK, ketama_diff(a, b, &moves, &count));
+    CHECK(count == 1 && moves[0].from == 1 && moves[0].to == 0 && moves[0].share == 1);
+    free(moves);
+    a->view = kept[0];
+    b->view = kept[1];
+    ketama_close(a);
+    ketama_close(b);
+}
+
 void run_diff(void)
 {
     RUN(each_pair_is_as_the_rule_has_it);
     RUN(equal_addresses_move_nothing);
     RUN(everything_may_move);
+    RUN(the_circle_is_closed);
     RUN(many_servers_lose_nothing);
     RUN(without_memory_nothing_is_left);
     RUN(damaged_points_lead_nowhere);

@@ -3,10 +3,13 @@
  */
 #define _DEFAULT_SOURCE
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../internal.h"
@@ -19,7 +22,7 @@ static ketama_published listed(const char *path, const char *ending)
     static char file[KETAMA_FOLDER_MAX], server_file[KETAMA_FOLDER_MAX];
     char name[KETAMA_PLACE_NAME_MAX];
     ketama_published found = {.file = file, .path = server_file, .state = -1};
-    ketama_published *images;
+    ketama_published **images;
     char *folder;
     size_t count;
 
@@ -27,13 +30,13 @@ static ketama_published listed(const char *path, const char *ending)
     CHECK_INT(KETAMA_OK, ketama_list_published(&folder, &images, &count));
     for (size_t i = 0; i < count; i++) {
         size_t at = strlen(folder) + 1;
-        CHECK(strncmp(images[i].file, folder, at - 1) == 0);
-        if (strncmp(images[i].file + at, name, strlen(name)) != 0 ||
-            strcmp(images[i].file + at + strlen(name), ending) != 0)
+        CHECK(strncmp(images[i]->file, folder, at - 1) == 0);
+        if (strncmp(images[i]->file + at, name, strlen(name)) != 0 ||
+            strcmp(images[i]->file + at + strlen(name), ending) != 0)
             continue;
-        found = images[i];
-        found.file = strcpy(file, images[i].file);
-        found.path = strcpy(server_file, images[i].path);
+        found = *images[i];
+        found.file = strcpy(file, images[i]->file);
+        found.path = strcpy(server_file, images[i]->path);
     }
     ketama_free_published(folder, images, count);
     return found;
@@ -64,6 +67,14 @@ static int create(const char *file)
     CHECK(fd >= 0);
     CHECK_INT(4, write(fd, "text", 4));
     return fd;
+}
+
+/* Makes a file older than those that may be in somebody's hands. */
+static void make_old(const char *file)
+{
+    struct timespec times[2] = {{.tv_sec = time(NULL) - 10},
+                                {.tv_sec = time(NULL) - 10}};
+    CHECK_INT(0, utimensat(AT_FDCWD, file, times, 0));
 }
 
 static void states_follow_the_server_file(void)
@@ -128,6 +139,8 @@ static void who_builds_is_not_disturbed(void)
     CHECK_INT(KETAMA_IMAGE_ORPHAN, listed(path, "").state);
     CHECK_INT(0, unlink(beside(path, "")));
     CHECK_INT(-1, listed(path, ".lock").state);
+    make_old(beside(path, ".lock"));
+    CHECK_INT(-1, listed(path, ".lock").state);
     CHECK_INT(0, close(lock));
     CHECK_INT(KETAMA_IMAGE_ORPHAN, listed(path, ".lock").state);
     CHECK_INT(KETAMA_OK, ketama_remove_published(listed(path, ".lock").file));
@@ -139,9 +152,12 @@ static void what_a_killed_publisher_left_is_an_orphan(void)
     const char *path = put("killed.servers", "a:1 1\n");
     publish(path);
     int fd = create(beside(path, "-12-ab"));
+    CHECK_INT(-1, listed(path, "-12-ab").state); /* too young to be called left over */
+    make_old(beside(path, "-12-ab"));
     CHECK_INT(0, flock(fd, LOCK_EX));
     CHECK_INT(-1, listed(path, "-12-ab").state);
     CHECK_INT(KETAMA_CHANGED, ketama_remove_published(beside(path, "-12-ab")));
+    CHECK_INT(0, access(beside(path, "-12-ab"), F_OK));
     CHECK_INT(0, close(fd));
     ketama_published left = listed(path, "-12-ab");
     CHECK_INT(KETAMA_IMAGE_ORPHAN, left.state);
@@ -186,27 +202,30 @@ static void what_is_not_ours_is_left_alone(void)
     strcpy(file, beside(path, ""));
     file[strlen(file) - 1] = '9'; /* another format */
     CHECK_INT(0, close(create(file)));
-    ketama_published *images;
+    ketama_published **images;
     char *folder;
     size_t count, others = 0;
     CHECK_INT(KETAMA_OK, ketama_list_published(&folder, &images, &count));
     for (size_t i = 0; i < count; i++)
-        others +=
-            strcmp(images[i].file, file) == 0 && images[i].state == KETAMA_IMAGE_FOREIGN;
+        others += strcmp(images[i]->file, file) == 0 &&
+                  images[i]->state == KETAMA_IMAGE_FOREIGN;
     ketama_free_published(folder, images, count);
     CHECK_INT(1, others);
     CHECK_INT(KETAMA_CHANGED, ketama_remove_published(file));
     CHECK_INT(0, unlink(file));
 
-    static const char *const strange[] = {"note.txt",
-                                          "0123456789abcdef0123456789abcdef",
-                                          "0123456789abcdef0123456789abcdef-",
-                                          "0123456789abcdef0123456789abcdef-1",
-                                          "0123456789abcdef0123456789abcdef-1.",
-                                          "0123456789abcdef0123456789abcdef-1.1x",
-                                          "0123456789abcdef0123456789abcdef-1.1.lock2",
-                                          "0123456789abcdef0123456789abcdef-1.2-5",
-                                          "0123456789ABCDEF0123456789abcdef-1.1"};
+    static const char *const strange[] = {
+        "note.txt",
+        "0123456789abcdef0123456789abcdef",
+        "0123456789abcdef0123456789abcdef-",
+        "0123456789abcdef0123456789abcdef-1",
+        "0123456789abcdef0123456789abcdef-1.",
+        "0123456789abcdef0123456789abcdef-1.1x",
+        "0123456789abcdef0123456789abcdef-1.1.lock2",
+        "0123456789abcdef0123456789abcdef-1.2-5",
+        "0123456789abcdef0123456789abcdef-1.11111111111"
+        "1111111111111111111111111111111111111",
+        "0123456789ABCDEF0123456789abcdef-1.1"};
     for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) {
         (void)beside(path, "");
         strcpy(file, beside(path, ""));
@@ -215,18 +234,108 @@ static void what_is_not_ours_is_left_alone(void)
         CHECK_INT(KETAMA_CHANGED, ketama_remove_published(file));
         CHECK_INT(0, ketama_list_published(&folder, &images, &count));
         for (size_t j = 0; j < count; j++)
-            CHECK(strcmp(images[j].file, file) != 0);
+            CHECK(strcmp(images[j]->file, file) != 0);
         ketama_free_published(folder, images, count);
         CHECK_INT(0, unlink(file));
     }
     CHECK_INT(KETAMA_CHANGED, ketama_remove_published("/etc/passwd"));
     CHECK_INT(KETAMA_CHANGED, ketama_remove_published(""));
+
+    /* Another folder whose name is as long; a live image's lock; what is not there. */
+    CHECK_INT(0, unlink(path));
+    strcpy(file, beside(path, ""));
+    publish(put("ours.servers", "a:1 1\n"));
+    CHECK_INT(0, unlink(path));
+    file[1] = 'X';
+    CHECK_INT(KETAMA_CHANGED, ketama_remove_published(file));
+    CHECK_INT(KETAMA_CHANGED, ketama_remove_published(beside(path, ".lock")));
+    CHECK_INT(0, access(beside(path, ".lock"), F_OK));
+    CHECK_INT(KETAMA_OK, ketama_remove_published(beside(path, "")));
+    CHECK_INT(KETAMA_CHANGED, ketama_remove_published(beside(path, "")));
+    CHECK(access(beside(path, ".lock"), F_OK) != 0);
+}
+
+static void a_folder_that_became_a_file_is_gone(void)
+{
+    const char *folder = scratch_path("sub");
+    char path[256];
+    snprintf(path, sizeof path, "%s/k", folder);
+    CHECK_INT(0, mkdir(folder, 0700));
+    CHECK_INT(0, close(create(path)));
+    put("sub/k", "a:1 1\n");
+    publish(path);
+    CHECK_INT(0, unlink(path));
+    CHECK_INT(0, rmdir(folder));
+    put("sub", "a file");
+    CHECK_INT(KETAMA_IMAGE_ORPHAN, listed(path, "").state);
+    CHECK_INT(0, unlink(folder));
+}
+
+/* Where descriptors run out nobody can say what an image is, and none is removed. */
+static void without_descriptors_nothing_is_called_an_orphan(void)
+{
+    const char *path = put("few.servers", "a:1 1\n");
+    struct rlimit limit, few;
+    ketama_published **images;
+    char *folder;
+    size_t count;
+    int failed = 0;
+    publish(path);
+    char file[2 * KETAMA_FOLDER_MAX];
+    strcpy(file, beside(path, ""));
+    int lowest = dup(0);
+    CHECK_INT(0, close(lowest));
+
+    CHECK_INT(0, getrlimit(RLIMIT_NOFILE, &limit));
+    for (int spare = 0; spare < 5; spare++) {
+        few = (struct rlimit){(rlim_t)(lowest + spare), limit.rlim_max};
+        CHECK_INT(0, setrlimit(RLIMIT_NOFILE, &few));
+        int removed = ketama_remove_published(file);
+        int status = ketama_list_published(&folder, &images, &count);
+        CHECK_INT(0, setrlimit(RLIMIT_NOFILE, &limit));
+        CHECK(removed == KETAMA_CHANGED || removed == KETAMA_ESYSTEM);
+        CHECK(status == KETAMA_OK || status == KETAMA_ESYSTEM);
+        failed += status != KETAMA_OK;
+        for (size_t i = 0; i < count; i++)
+            CHECK(strcmp(images[i]->file, file) != 0 ||
+                  images[i]->state == KETAMA_IMAGE_CURRENT);
+        ketama_free_published(folder, images, count);
+    }
+    CHECK(failed > 0 && failed < 5);
+    CHECK_INT(KETAMA_IMAGE_CURRENT, listed(path, "").state);
+}
+
+/* How many images this process has mapped. */
+static int mapped(void)
+{
+    char line[512];
+    int count = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
+        count += strstr(line, "/libketama-") != NULL && strstr(line, "-1.1") != NULL;
+    if (maps != NULL)
+        CHECK_INT(0, fclose(maps));
+    return count;
+}
+
+/* A good list is no failure, and leaves no mapping behind. */
+static void a_list_says_nothing_of_itself(void)
+{
+    const char *path = put("quiet.servers", "a:1 1\n");
+    publish(path);
+    CHECK_INT(0, unlink(path));
+    int before = mapped();
+    (void)ketama_fail_system("before", ENOSPC, NULL);
+    CHECK_INT(KETAMA_IMAGE_ORPHAN, listed(path, "").state);
+    CHECK_INT(ENOSPC, errno);
+    CHECK_TEXT("before: No space left on device", ketama_error());
+    CHECK_INT(before, mapped());
 }
 
 static void without_memory_it_fails_whole(void)
 {
     publish(put("memory.servers", "a:1 1\n"));
-    ketama_published *images;
+    ketama_published **images;
     char *folder;
     size_t count;
     int fails = 1, out_of_memory = 0;
@@ -247,7 +356,7 @@ static void without_memory_it_fails_whole(void)
 static void without_a_folder_there_is_nothing(void)
 {
     char *kept = strdup(getenv("KETAMA_SHM_DIR")), *folder;
-    ketama_published *images;
+    ketama_published **images;
     size_t count;
     char empty[KETAMA_FOLDER_MAX];
 
@@ -271,6 +380,9 @@ void run_published(void)
     RUN(what_a_killed_publisher_left_is_an_orphan);
     RUN(a_damaged_image_is_an_orphan);
     RUN(what_is_not_ours_is_left_alone);
+    RUN(a_folder_that_became_a_file_is_gone);
+    RUN(without_descriptors_nothing_is_called_an_orphan);
+    RUN(a_list_says_nothing_of_itself);
     RUN(without_memory_it_fails_whole);
     RUN(without_a_folder_there_is_nothing);
 }

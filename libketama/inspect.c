@@ -1,0 +1,141 @@
+/*
+ * inspect.c - a name in the folder of images: what is it, and what has become of it?
+ *
+ * A look from outside. Others publish meanwhile, so what looks wrong is looked at again
+ * before it is called so.
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "internal.h"
+
+/* <32 hex digits>-<profile>.<format>, and then nothing, .lock, or a dash and what the
+ * publisher adds to a file that it writes. */
+enum ketama_kind ketama_kind_of(const char *name, size_t *base)
+{
+    enum { DIGITS = 32 };
+    static const char decimal[] = "0123456789";
+    char ours[32];
+    size_t at = strspn(name, "0123456789abcdef"), part;
+
+    if (at != DIGITS || name[at++] != '-')
+        return KETAMA_NAME_NONE;
+    part = strspn(name + at, decimal);
+    at += part;
+    if (part == 0 || name[at++] != '.')
+        return KETAMA_NAME_NONE;
+    part = strspn(name + at, decimal);
+    at += part;
+    if (part == 0 || at >= KETAMA_PLACE_NAME_MAX)
+        return KETAMA_NAME_NONE;
+
+    *base = at;
+    snprintf(ours, sizeof ours, "-%lu.%d", (unsigned long)ketama_profile_libketama.id,
+             KETAMA_IMAGE_FORMAT);
+    if (strlen(ours) != at - DIGITS || strncmp(name + DIGITS, ours, at - DIGITS) != 0)
+        return name[at] == '\0' ? KETAMA_NAME_FOREIGN : KETAMA_NAME_NONE;
+    if (name[at] == '\0')
+        return KETAMA_NAME_IMAGE;
+    if (strcmp(name + at, ".lock") == 0)
+        return KETAMA_NAME_LOCK;
+    return name[at] == '-' ? KETAMA_NAME_UNFINISHED : KETAMA_NAME_NONE;
+}
+
+/* Whether the server file is as it was when the image was made. */
+static int state_of(const char *path, const struct ketama_source *source)
+{
+    struct ketama_stamp now;
+    if (ketama_source_stat(path, &now))
+        return ketama_stamp_equal(&source->stamp, &now) ? KETAMA_IMAGE_CURRENT
+                                                        : KETAMA_IMAGE_STALE;
+    /* Where it can't be seen it may be there, for all that is known. */
+    return errno == ENOENT || errno == ENOTDIR ? KETAMA_IMAGE_ORPHAN
+                                               : KETAMA_IMAGE_STALE;
+}
+
+/* What these bytes say of themselves, if they are the image that the name says. */
+static int read_image(const struct ketama_place *place,
+                      const struct ketama_segment *segment, ketama_published *image)
+{
+    struct ketama_origin origin;
+    char name[KETAMA_PLACE_NAME_MAX];
+    uint32_t servers, points;
+
+    if (!ketama_image_identify(segment->bytes, segment->size_bytes, &origin, &servers,
+                               &points))
+        return KETAMA_OK;
+    ketama_place_name(name, origin.path, ketama_profile_libketama.id);
+    if (strcmp(name, place->name) != 0)
+        return KETAMA_OK;
+    image->path = strdup(origin.path);
+    if (image->path == NULL)
+        return KETAMA_ENOMEM;
+    image->servers = servers;
+    image->points = points;
+    image->generation = origin.generation;
+    image->made_ns = origin.source.read_at_ns;
+    image->state = state_of(image->path, &origin.source);
+    return KETAMA_OK;
+}
+
+/* An image that was replaced while it was looked at has a mark, and would seem damaged.
+ */
+static int look_at_image(const struct ketama_place *place, struct ketama_entry *entry)
+{
+    enum { ATTEMPTS = 100 };
+    struct ketama_segment segment;
+
+    for (int i = 0; i < ATTEMPTS; i++) {
+        switch (ketama_segment_find(place, &segment, &entry->file)) {
+        case KETAMA_ABSENT:
+            return KETAMA_CHANGED;
+        case KETAMA_FAILED:
+            return KETAMA_ESYSTEM;
+        case KETAMA_UNTRUSTED:
+            return KETAMA_OK;
+        case KETAMA_FOUND:
+            break;
+        }
+        int status = read_image(place, &segment, &entry->image);
+        ketama_segment_detach(&segment);
+        if (status != KETAMA_OK || entry->image.path != NULL ||
+            !ketama_segment_is_replaced(place, place->name, &entry->file))
+            return status;
+    }
+    return KETAMA_CHANGED; /* somebody is very busy with it */
+}
+
+int ketama_inspect(struct ketama_place *place, const char *name,
+                   struct ketama_entry *entry)
+{
+    struct stat st;
+    size_t base;
+    enum ketama_kind kind = ketama_kind_of(name, &base);
+
+    if (kind == KETAMA_NAME_NONE ||
+        fstatat(place->folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return KETAMA_CHANGED;
+    *entry = (struct ketama_entry){
+        .file = {(uint64_t)st.st_dev, (uint64_t)st.st_ino},
+        .image = {.size_bytes = st.st_size > 0 ? (uint64_t)st.st_size : 0,
+                  .state = kind == KETAMA_NAME_FOREIGN ? KETAMA_IMAGE_FOREIGN
+                                                       : KETAMA_IMAGE_ORPHAN},
+    };
+    memcpy(place->name, name, base);
+    place->name[base] = '\0';
+    if (kind == KETAMA_NAME_IMAGE)
+        return look_at_image(place, entry);
+    if (kind == KETAMA_NAME_FOREIGN)
+        return KETAMA_OK;
+    /* A lock without an image is left over from a server file that was wrong. */
+    if (kind == KETAMA_NAME_LOCK &&
+        fstatat(place->folder, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return KETAMA_CHANGED;
+    return ketama_segment_is_busy(place, name) ? KETAMA_CHANGED : KETAMA_OK;
+}
