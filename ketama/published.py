@@ -43,12 +43,8 @@ class Image(NamedTuple):
 
 def images() -> tuple[str | None, list[Image]]:
     """Give the folder of this user's images, None where there is none, and the images."""
-    folder, rows, count = (
-        ffi.new("char **"),
-        ffi.new("ketama_published ***"),
-        ffi.new("size_t *"),
-    )
-    fault = ffi.new("struct fault *")
+    folder, rows = ffi.new("char **"), ffi.new("ketama_published ***")
+    count, fault = ffi.new("size_t *"), ffi.new("struct fault *")
     if lib.list_published(folder, rows, count, fault) < 0:
         raise failure(fault, None)
     try:

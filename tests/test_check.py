@@ -48,6 +48,10 @@ def codes(text: str | bytes, tmp_path: Path) -> list[tuple[int | None, str, str]
         ("# only\n", [(None, "error", "no-servers")]),
         (f"a:1 {2**63 - 1}\nb:1 {2**63 - 1}\nc:1 5\n", [(3, "error", "too-many")]),
         (GOOD + "10.0.0.2:11211 600\n", [(4, "warning", "duplicate")]),
+        (f"a:1 {2**63 - 1}\nb:1 {2**63 - 1}\nc:1 5\n# x\n d\n", [
+            (3, "error", "too-many"),
+            (5, "error", "line"),
+        ]),
         ("a:1 1\nb:1 100000\nc:1 100000\n", [(1, "warning", "no-points")]),
         ("a:0 1\n", [(1, "warning", "port")]),
         ("a\x07:1 1\n", [(1, "warning", "control")]),
@@ -104,12 +108,30 @@ def test_shares(tmp_path: Path) -> None:
     )
 
 
+def test_shares_of_a_server_that_is_there_twice(tmp_path: Path) -> None:
+    """It is one server for its share: it has the keys of one, and the weight of two."""
+    found = findings("a:1 100\nb:1 100\na:1 100\na:1 100\n", tmp_path)
+    by_code = {(finding.line, finding.code): finding.reason for finding in found}
+    assert set(by_code) == {(1, "share"), (2, "share"), (3, "duplicate"), (4, "duplicate")}
+    assert by_code[1, "share"].startswith("a:1 has 4")
+    assert " and 75 % of the weight: " in by_code[1, "share"]
+    assert by_code[4, "duplicate"].startswith("a:1 stands in line 1 as well")
+
+
+def test_a_file_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that no program would read is a finding, too."""
+    monkeypatch.setattr("ketama.lines.LARGEST", 5)
+    assert codes("a:1 5", tmp_path) == [(1, "warning", "old-last-line")]
+    assert codes("a:1 55", tmp_path) == [(None, "error", "too-many")]
+
+
 def test_reasons(tmp_path: Path) -> None:
     """A reason says what is read instead of what, or where the other line is."""
     found = findings("a:1 900 \nb:1 700\na:1 900", tmp_path)
     assert [finding.reason for finding in found if finding.code != "share"] == [
         "a blank stands behind the weight: libketama reads 90 for 900",
-        "a:1 stands in line 1 as well: both have the same points, so their weights do not add up",
+        "a:1 stands in line 1 as well: both have the same points, so their weights do not "
+        "add up",
         "the last line has no end, so libketama reads 90 for 900",
     ]
     assert "libketama reads nothing for 7" in findings("a:1 7", tmp_path)[0].reason

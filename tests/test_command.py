@@ -37,7 +37,10 @@ def test_help() -> None:
     for command in COMMANDS:
         own = text(command, "--help")
         assert own == text(command, "-h")
-        assert f"  ketama {command}" in own.partition("Examples:")[2]
+        assert "\\b" not in own
+        examples = own.partition("Examples:\n")[2].partition("\n\n")[0].splitlines()
+        assert all("ketama" in example for example in examples), examples
+    assert "            2  wrong use\n" in shown.replace("  Exit codes: 0", "              0")
     for command in COMMANDS[:-1]:
         assert "--json" in text(command, "--help")
 
@@ -68,11 +71,28 @@ def test_without_a_command() -> None:
             "ketama plot: 'x.gif' is no picture: it must end",
         ),
         (["watch", "-"], "ketama watch: standard input can't be watched"),
-        (["weight", "x", "a:1", "0"], "ketama weight: Invalid value for 'WEIGHT': 0 is not in"),
+        (["weight", "x", "a:1", "0"], "ketama weight: Invalid value for 'WEIGHT': '0' is not"),
         (["add", "x", "a:1", "heavy"], "ketama add: Invalid value for '[WEIGHT]': 'heavy'"),
         (["add", str(EXAMPLE), "a b", "5", "-n"], 'ketama add: address "a b" has a blank'),
         (["add", str(EXAMPLE), "a:1", "-n"], "ketama add: the servers have different weights"),
-        (["completion", "tcsh"], "ketama completion: Invalid value for '"),
+        (
+            ["weight", "x", "a:1", "1_000"],
+            "ketama weight: Invalid value for 'WEIGHT': '1_0",
+        ),
+        (["weight", "x", "a:1", "٣"], "ketama weight: Invalid value for 'WEIGHT': '٣' is not"),
+        (["remove", str(EXAMPLE), "", "-n"], "ketama remove: address is empty"),
+        (
+            ["check", "x", "--ignore", "shar"],
+            "ketama check: Invalid value for '--ignore'",
+        ),
+        (
+            ["check", "x", "--ignore", "weight"],
+            "ketama check: Invalid value for '--ignore'",
+        ),
+        (
+            ["completion", "tcsh"],
+            "ketama completion: Invalid value for 'SHELL'",
+        ),
     ],
 )
 def test_wrong_use(arguments: list[str], message: str) -> None:
@@ -296,21 +316,23 @@ def test_completion(shell: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("line", "expected"),
     [
         ("ketama wh", ["where"]),
-        (f"ketama remove {EXAMPLE} 10.0.1.8", ["10.0.1.8:11211"]),
-        (f"ketama weight {EXAMPLE}x ", []),
+        ("ketama remove FILE 10.0.1.8", ["10.0.1.8:11211"]),
+        ("ketama remove FILE 10.0.1.8:", ["11211"]),
+        ("ketama weight -n FILE 10.0.1.8:112", ["11211"]),
+        ("ketama weight FILEx ", []),
         ("ketama show --js", ["--json"]),
     ],
 )
-def test_completions_in_bash(words: str, expected: list[str]) -> None:
-    """Commands, options and the servers that are in the file are completed."""
+def test_completions_in_bash(line: str, expected: list[str]) -> None:
+    """Commands, options and servers are completed; bash wants what comes after a colon."""
     lines = [
         f"PATH={Path(sys.executable).parent}:$PATH",
         'eval "$(ketama completion bash)"',
-        f"COMP_WORDS=({words})",
-        f"COMP_CWORD={len(words.split(' ')) - 1}",
+        f"COMP_LINE={line.replace('FILE', str(EXAMPLE))!r}",
+        "COMP_POINT=${#COMP_LINE}",
         "_ketama_completion ketama",
         'printf "%s\\n" "${COMPREPLY[@]}"',
     ]
@@ -318,6 +340,35 @@ def test_completions_in_bash(words: str, expected: list[str]) -> None:
         [need("bash"), "-c", "\n".join(lines)], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == expected
+    assert done.stderr == ""
+
+
+def test_a_full_stderr(tmp_path: Path) -> None:
+    """Where nothing can be said, the exit code still says it."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*COMMAND, "show", tmp_path / "missing"], stderr=full)
+    assert done.returncode == 3
+
+
+def test_pipes_of_a_shell() -> None:
+    """A pipe such as <(command) is read, two of them for diff."""
+    line = f"{' '.join(COMMAND)} diff <(cat {EXAMPLE}) <(sed '$ a z:1 600' {EXAMPLE})"
+    done = subprocess.run([need("bash"), "-c", line], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("added      z:1\n")
+
+
+def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:
+    """Absolute paths need none."""
+    servers = tmp_path / "ketama.servers"
+    servers.write_text("a:1 5\n")
+    for command in ("show FILE", "where FILE k", "check FILE", "add FILE b:1"):
+        line = f"cd {tmp_path}/gone; rmdir ../gone; {' '.join(COMMAND)} {command}"
+        (tmp_path / "gone").mkdir()
+        done = subprocess.run(
+            ["sh", "-c", line.replace("FILE", str(servers))], capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_time_passes() -> None:

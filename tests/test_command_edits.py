@@ -29,6 +29,7 @@ from command import (
     run,
     text,
 )
+from needs import need_root
 
 import ketama
 from ketama import published
@@ -90,7 +91,7 @@ def test_edits_as_json(path: Path) -> None:
     assert found["diff"]["moved"] == diff.moved
     assert found | {"diff": None} == {
         "file": str(path), "action": "add", "server": "d:1", "weight_before": None, "weight": 7,
-        "dry_run": False, "published": True, "diff": None,
+        "dry_run": False, "published": True, "diff": None, "warnings": [],
     }  # fmt: skip
     found = fits_schema("edit", as_json("weight", path, "d:1", "9"))
     assert (found["weight_before"], found["weight"]) == (7, 9)
@@ -106,12 +107,59 @@ def test_dry_runs(path: Path) -> None:
     """A dry run prints what would move, and writes and publishes nothing."""
     before, there = path.stat(), path.read_text()
     shown = text("remove", "--dry-run", path, "a:1")
-    assert "moved       33." in shown or "moved       3" in shown
+    assert re.search(r"^moved +\d\d\.\d\d %   of the keys$", shown, re.MULTILINE)
     assert shown.endswith("\nnothing was written: this was a dry run\n")
     assert as_json("add", "-n", path, "d:1", "5")["dry_run"]
     assert (before, there) == (path.stat(), path.read_text())
     assert published.image_of(str(path)) is None
     assert run("add", "-n", path, "a:1", "5").returncode == 1
+
+
+def test_warnings_of_a_newcomer(path: Path) -> None:
+    """What is doubtful about a server that is added is said at once."""
+    shown = text("add", path, "d:99999", "100")
+    assert "\nwarning: '99999' in 'd:99999' is no port" in shown
+    (doubt,) = fits_schema("edit", as_json("add", path, "e\x07:1", "100"))["warnings"]
+    assert doubt["code"] == "control"
+    assert fits_schema("edit", as_json("remove", path, "e\x07:1"))["warnings"] == []
+
+
+def test_add_where_there_is_none(tmp_path: Path) -> None:
+    """Of the first server the weight must be known, and of a path the file."""
+    path = tmp_path / "empty"
+    path.write_text("# nobody\n")
+    said = refusal(2, "add", path, "a:1")
+    assert said.startswith("ketama add: there is no server yet, so WEIGHT must be given")
+    assert refusal(3, "add", "", "a:1", "5") == "ketama: '': No such file or directory"
+
+
+def test_both_lines_of_a_server(path: Path) -> None:
+    """A server that stands in the file twice is removed with both weights."""
+    path.write_text("a:1 5\nb:1 7\na:1 6\n")
+    assert "remove a:1, weight was 5 and 6\n" in text("remove", path, "a:1")
+
+
+def test_addresses_in_another_locale(path: Path) -> None:
+    """An address is UTF-8, whatever the locale."""
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    text("add", path, "кэш:1".encode(), "100", env=environment)
+    assert path.read_text("utf-8").endswith("кэш:1 100\n")
+    text("remove", path, "кэш:1".encode(), env=environment)
+    assert "кэш" not in path.read_text("utf-8")
+
+
+def test_what_is_mounted_by_itself(path: Path) -> None:
+    """A file that is mounted by itself can't be replaced, and it is said why."""
+    need_root()
+    mounted = path.with_name("mounted")
+    mounted.touch()
+    subprocess.run(["mount", "--bind", path, mounted], check=True)
+    try:
+        said = refusal(3, "add", mounted, "d:1", "5")
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+    assert said.startswith(f"ketama: {mounted}: it is mounted by itself")
+    assert sorted(os.listdir(path.parent)) == ["mounted", "pool.servers"]
 
 
 def test_refused_edits(path: Path) -> None:
@@ -224,6 +272,7 @@ def watching(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 130
+        assert process.stderr.read() == ""  # nothing that the test has not read
 
 
 def line_of(process: subprocess.Popen[str]) -> str:
@@ -258,6 +307,7 @@ def test_watch(path: Path) -> None:
         path.unlink()
         missing = f"ketama: {path}: No such file or directory; the last good version stays"
         assert complaint_of(process) == missing
+        time.sleep(0.5)  # in which it could be said once more
         path.write_text(good)
         assert line_of(process).endswith("   +a:1   -e:1")
 
@@ -289,9 +339,11 @@ def test_watch_executes(path: Path, tmp_path: Path) -> None:
         script.write_text("exit 7\n")
         text("add", path, "e:1", "100")
         assert complaint_of(process) == f"ketama: the command exited with 7: sh {script}"
+        assert line_of(process).endswith("+e:1")
+        path.chmod(0o600)  # is a change, and moves nothing
+        assert line_of(process).endswith("   moved 0.00 %")
         script.write_text("exit 0\n")
         text("add", path, "f:1", "100")
-        assert line_of(process).endswith("+e:1")
         assert line_of(process).endswith("+f:1")
 
 
@@ -343,6 +395,7 @@ def test_purging_tells_what(folder: Path, path: Path) -> None:
     ketama.Continuum(path)
     left = images.image(path).with_name(images.image(path).name + "-12-ab")
     left.write_bytes(b"begun")
+    os.utime(left, (1e9, 1e9))
     path.unlink()
     shown = text("images", "--purge")
     assert shown == (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
+import signal
 import stat
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from pathlib import Path
 import images
 import pytest
 from command import ALONE
-from needs import need_root
+from needs import need, need_root
 
 import ketama
 
@@ -163,6 +165,8 @@ def test_refusals(path: Path) -> None:
     assert refused(path, "add", "a b", 1) == 'address "a b" has a blank or a line break in it'
     assert "begins with #" in refused(path, "add", "#a", 1)
     assert "is empty" in refused(path, "add", "", 1)
+    assert "is empty" in refused(path, "remove", "")
+    assert "is empty" in refused(path, "set_weight", "", 1)
     assert "line break" in refused(path, "add", "a\nb:1", 1)
     assert "NUL" in refused(path, "add", "a\0b", 1)
     assert refused(path, "add", "a:1", 0).startswith("weight is 0, not")
@@ -239,13 +243,23 @@ def test_without_permission(path: Path) -> None:
         folder.chmod(0o755)
     path.chmod(0o644)
     assert f"Permission denied: '{path}'" in as_nobody(path).stderr
-    path.chmod(0o666)
+    path.parent.chmod(0o777)  # where another file of that name could be made
     assert f"Permission denied: '{path}'" in as_nobody(path).stderr
+    path.parent.chmod(0o755)
+    path.chmod(0o666)
+    reason = f"no new file can be made beside it: Permission denied: '{path}'"
+    assert reason in as_nobody(path).stderr
     path.parent.chmod(0o777)
-    assert "its owner 0:0 can't be kept" in as_nobody(path).stderr
+    assert (
+        f"its owner 0:0 can't be kept: Operation not permitted: '{path}'"
+        in as_nobody(path).stderr
+    )
     assert edited(path) == TEXT
     os.chown(path, 65534, 65534)
-    assert as_nobody(path).returncode == 0
+    path.parent.chmod(0o733)  # which can't be opened to be synced
+    done = as_nobody(path)
+    path.parent.chmod(0o755)
+    assert (done.returncode, done.stderr) == (0, "")
     assert "10.0.1.1:11211     5\t \n" in edited(path)
 
 
@@ -265,6 +279,182 @@ def test_a_symbolic_link(path: Path) -> None:
     assert "10.0.1.1:" not in edited(path)
 
 
+def test_a_link_that_is_pointed_elsewhere(path: Path) -> None:
+    """Where a link leads to another file meanwhile, that is a change by somebody else."""
+    other = path.with_name("other")
+    other.write_text("a:1 1\n")
+    link = path.with_name("link")
+    link.symlink_to(path)
+
+    def switch() -> None:
+        link.unlink()
+        link.symlink_to(other)
+
+    error = pytest.raises(ketama.KetamaOSError, match="somebody else has changed it")
+    with error, ketama.edit(link) as servers:
+        servers.remove("10.0.1.1:11211")
+        switch()
+    assert edited(path) == TEXT
+    assert other.read_text() == "a:1 1\n"
+
+
+def test_a_working_folder_that_changes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path is the one that it was when the edit began."""
+    monkeypatch.chdir(path.parent)
+    with ketama.edit(path.name) as servers:
+        servers.remove("10.0.1.1:11211")
+        monkeypatch.chdir("/")
+    assert servers.published
+    assert "10.0.1.1:" not in edited(path)
+
+
+def test_access_lists(path: Path) -> None:
+    """The new file has the access list of the old one, and not that of its folder."""
+    setfacl, getfacl = need("setfacl"), need("getfacl")
+    path.chmod(0o640)
+    subprocess.run([setfacl, "-d", "-m", "u:12345:rwx", path.parent], check=True)
+    remove_first(path)
+    assert "12345" not in subprocess.run([getfacl, path], capture_output=True, text=True).stdout
+    subprocess.run([setfacl, "-m", "u:54321:r", path], check=True)
+    with ketama.edit(path) as servers:
+        servers.set_weight("10.0.1.4:11211", 5)
+    shown = subprocess.run([getfacl, path], capture_output=True, text=True).stdout
+    assert "user:54321:r--" in shown
+    assert "12345" not in shown
+
+
+def test_it_is_synced(path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The new file is on the disk before it has the name, and then the name is."""
+    log = tmp_path_factory.mktemp("strace") / "log"
+    code = f"import ketama\nwith ketama.edit({str(path)!r}) as s: s.remove('10.0.1.1:11211')"
+    calls = "trace=fsync,rename,renameat,renameat2"
+    command = [need("strace"), "-y", "-o", str(log), "-e", calls, sys.executable, "-c", code]
+    subprocess.run(command, check=True, env={**ALONE, "KETAMA_SHM_DIR": "/proc"})
+    first, second, third = [
+        line for line in log.read_text().splitlines() if str(path.parent) in line
+    ]
+    assert re.match(rf"fsync\(\d+<{path.parent}/\.ketama-edit-\w+>", first)
+    assert second.startswith("rename")
+    assert re.match(rf"fsync\(\d+<{path.parent}>", third)
+
+
+def test_what_a_killed_edit_left(path: Path) -> None:
+    """What an edit that was killed long ago has left is removed by the next one."""
+    old, young = path.with_name(".ketama-edit-old"), path.with_name(".ketama-edit-young")
+    old.touch()
+    young.touch()
+    os.utime(old, (1e9, 1e9))
+    with ketama.edit(path) as servers:
+        servers.remove("10.0.1.1:11211")
+    assert left_over(path) == [young.name]
+
+
+def test_an_interrupt(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt while the new file is written leaves nothing behind."""
+
+    def interrupted(fd: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ketama.replacing.os.fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt), ketama.edit(path) as servers:
+        servers.remove("10.0.1.1:11211")
+    assert edited(path) == TEXT
+
+
+def test_a_file_that_was_replaced_before_the_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who gets the lock of a file that has been replaced takes the new one."""
+    real = fcntl.flock
+
+    def replaced_first(fd: int, operation: int) -> None:
+        if operation & fcntl.LOCK_EX and not other.exists():
+            other.touch()
+            path.with_name("new").write_text("a:1 1\nb:1 1\n")
+            path.with_name("new").rename(path)
+        real(fd, operation)
+
+    other = path.with_name("other")
+    monkeypatch.setattr("ketama.replacing.fcntl.flock", replaced_first)
+    with ketama.edit(path) as servers:
+        servers.remove("a:1")
+    assert path.read_text() == "b:1 1\n"
+
+
+def test_waiting_for_many(path: Path) -> None:
+    """The time to wait is for one other edit: while they go on, one waits on."""
+    waiting = threading.Thread(target=remove_first, args=(path,), kwargs={"timeout": 0.5})
+    held = path.open()
+    fcntl.flock(held, fcntl.LOCK_EX)
+    waiting.start()
+    for _ in range(8):
+        time.sleep(0.15)
+        path.with_name("next").write_text(TEXT)
+        following = path.with_name("next").open()
+        fcntl.flock(following, fcntl.LOCK_EX)
+        path.with_name("next").rename(path)
+        held.close()
+        held = following
+    assert waiting.is_alive()
+    held.close()
+    waiting.join()
+    assert "10.0.1.1:" not in edited(path)
+
+
+def test_a_child_that_is_forked_meanwhile(path: Path) -> None:
+    """A child that outlives the edit does not keep the lock."""
+    with ketama.edit(path):
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+            os._exit(0)
+    try:
+        remove_first(path, timeout=1)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert "10.0.1.1:" not in edited(path)
+
+
+def test_after_the_edit(path: Path) -> None:
+    """What comes too late is an error, and not lost in silence."""
+    with ketama.edit(path) as servers:
+        pass
+    with pytest.raises(ValueError, match="the edit is over"):
+        servers.add("x:1", 5)
+    with pytest.raises(ValueError, match="the edit is over"):
+        servers.remove("10.0.1.1:11211")
+
+
+def test_a_last_line_that_ends_in_cr(path: Path) -> None:
+    """A CR without an LF at the file's end belongs to the end."""
+    path.write_bytes(b"a:1 5\r")
+    with ketama.edit(path) as servers:
+        servers.add("b:1", 6)
+    assert path.read_bytes() == b"a:1 5\nb:1 6\n"
+
+
+def test_a_byte_order_mark_that_is_none(path: Path) -> None:
+    """What is an address in the second line can be edited there."""
+    path.write_text("a:1 5\n\ufeffb:1 5\n")
+    with ketama.edit(path) as servers:
+        servers.set_weight("\ufeffb:1", 6)
+    assert path.read_text() == "a:1 5\n\ufeffb:1 6\n"
+
+
+def test_the_same_server_added_twice(path: Path) -> None:
+    """A server that was just added has no line yet."""
+
+    def add_twice(servers: ketama.Edit) -> None:
+        servers.add("x:1", 5)
+        servers.add("x:1", 5)
+
+    with pytest.raises(ketama.ServersError) as caught, ketama.edit(path) as servers:
+        add_twice(servers)
+    assert caught.value.lineno is None
+    assert edited(path) == TEXT
+
+
 def test_missing_and_no_files(path: Path) -> None:
     """There is nothing to edit in what is missing, a folder, a FIFO, or a dangling link."""
     (path.parent / "dangling").symlink_to("nowhere")
@@ -274,6 +464,7 @@ def test_missing_and_no_files(path: Path) -> None:
         ("dangling", errno.ENOENT),
         ("", errno.EISDIR),
         ("fifo", errno.EINVAL),
+        ("/dev/null", errno.EINVAL),
     ):
         with pytest.raises(ketama.KetamaOSError) as caught, ketama.edit(path.parent / name):
             pytest.fail("nothing can be done in here")
@@ -349,8 +540,8 @@ def test_a_lock_that_is_held(path: Path) -> None:
     assert "10.0.1.1:" not in edited(path)
 
 
-def remove_first(path: Path) -> None:
-    with ketama.edit(path) as servers:
+def remove_first(path: Path, timeout: float = 30) -> None:
+    with ketama.edit(path, timeout=timeout) as servers:
         servers.remove("10.0.1.1:11211")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,15 @@ COMMANDS = {
 }
 
 
+def verbatim(command: click.Command) -> click.Command:
+    r"""Keep the paragraphs of the help that begin with \b as they are.
+
+    That is click's sign, as one character; docstrings have it as the two that one can see.
+    """
+    command.help = (command.help or "").replace("\\b\n", "\b\n")
+    return command
+
+
 class Interrupted(BaseException):
     """A KeyboardInterrupt, of which click does not know."""
 
@@ -59,8 +69,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"ketama.cli.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
-        return command
+        return verbatim(getattr(module, cmd_name))
 
 
 @click.command(
@@ -73,7 +82,7 @@ class Commands(click.Group):
 def app(ctx: click.Context) -> int | None:
     r"""Ask a ketama server file anything: where keys live, what a change would move.
 
-    FILE is a server file, or - for standard input. Every command takes --json, and has its
+    FILE is a server file, or - for standard input. The commands take --json, and have their
     examples in `ketama COMMAND --help`.
 
     \b
@@ -89,10 +98,14 @@ def app(ctx: click.Context) -> int | None:
     return WRONG_USE
 
 
+verbatim(app)
+
+
 def file_argument(name: str = "file", required: bool = True) -> Callable[[Any], Any]:
     """Take a server file."""
     kind = click.Path(allow_dash=True, readable=False)
-    return click.argument(name, metavar=name.upper(), type=kind, required=required)
+    metavar = name.upper() if required else f"[{name.upper()}]"
+    return click.argument(name, metavar=metavar, type=kind, required=required)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -109,7 +122,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "ketama"
-        message = error.format_message().rstrip(".").replace("\n", " ")
+        message = " ".join(error.format_message().rstrip(".").split())
         return report(f"{message}; see '{path} --help'", WRONG_USE, path)
     except click.ClickException as error:
         return report(error.format_message(), WRONG_USE)
@@ -126,11 +139,12 @@ def message_of(error: Exception) -> str:
     """Give an error's file, line and reason."""
     if not isinstance(error, OSError):
         return str(error)
-    name = "output" if error.filename is None else os.fsdecode(error.filename)
+    name = "output" if error.filename is None else os.fsdecode(error.filename) or "''"
     return f"{name}: {error.strerror or error}"
 
 
 def report(message: str, code: int, who: str = "ketama") -> int:
     """Say in one line on stderr what is wrong."""
-    print(f"{who}: {printable(message)}", file=sys.stderr)
+    with suppress(OSError):  # then the exit code must do
+        print(f"{who}: {printable(message)}", file=sys.stderr, flush=True)
     return code

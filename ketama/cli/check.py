@@ -8,6 +8,19 @@ from ketama.cli import source
 from ketama.cli.app import BAD_NEWS, GOOD, file_argument, json_option
 from ketama.cli.output import counted, print_json, print_styled
 
+Codes = tuple[str, ...]
+
+
+def known(ctx: click.Context, param: click.Parameter, codes: Codes) -> Codes:
+    """Refuse what is no code of a warning."""
+    from ketama.findings import WARNINGS
+
+    for code in codes:
+        if code not in {*WARNINGS, "old"}:
+            raise click.BadParameter(f"{code!r} is none of old, {', '.join(WARNINGS)}")
+    return codes
+
+
 STYLES = {"error": "bold red", "warning": "yellow"}
 
 
@@ -18,7 +31,8 @@ STYLES = {"error": "bold red", "warning": "yellow"}
     "--ignore",
     multiple=True,
     metavar="CODE",
-    help="Leave out warnings of this code, such as share; old leaves out all of old-*.",
+    callback=known,
+    help="Leave out warnings of this code, such as share; old: all that begin with old-.",
 )
 @json_option
 def check(file: str, strict: bool, ignore: tuple[str, ...], as_json: bool) -> int:
@@ -74,4 +88,4 @@ def check(file: str, strict: bool, ignore: tuple[str, ...], as_json: bool) -> in
 
 
 def _is_ignored(code: str, ignored: tuple[str, ...]) -> bool:
-    return any(code == one or code.startswith(f"{one}-") for one in ignored)
+    return code in ignored or ("old" in ignored and code.startswith("old-"))

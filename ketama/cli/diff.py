@@ -128,9 +128,9 @@ def print_diff(found: ketama.Diff, keys: Counted | None = None, most: int = SHOW
         of = f"of {counted(keys.count, 'key')}"
         moved, needless = f"; {keys.moved:,} {of}", f"; {keys.needless(found):,} {of}"
     _print_share("moved", found.moved, f"of the keys{moved}")
-    _print_share(
-        "needless", found.needless, f"between servers that are in both files{needless}"
-    )
+    if found.added or found.removed:  # else all that moves was asked for, by the weights
+        where = f"between servers that are in both files{needless}"
+        _print_share("needless", found.needless, where)
     if not found.pairs:
         return
     print()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -24,12 +26,34 @@ def complete_server(ctx: click.Context, param: click.Parameter, incomplete: str)
         servers = ketama.Continuum(ctx.params["file"], shared=False).servers
     except (KeyError, TypeError, ketama.KetamaError):
         return []
-    return [row.address for row in servers if row.address.startswith(incomplete)]
+    return [
+        row.address
+        for row in servers
+        if row.address.startswith(incomplete) and row.address.isprintable()
+    ]
 
 
+def as_in_a_file(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Take a weight that is written as in a server file."""
+    if value is None:
+        return None
+    if re.fullmatch("[0-9]{1,19}", value) and 0 < int(value) <= HEAVIEST:
+        return int(value)
+    raise click.BadParameter(f"{value!r:.40} is not a whole number from 1 to {HEAVIEST}")
+
+
+def utf8(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Take an address as UTF-8, whatever the locale takes its bytes for."""
+    return os.fsencode(value).decode(errors="surrogateescape")
+
+
+HEAVIEST = 2**63 - 1
+# What a new server's line is warned of; the rest is for check.
+NEWCOMERS = {"port", "control", "no-points"}
 FILE = click.argument("file", metavar="FILE", type=click.Path(readable=False))
-SERVER = click.argument("server", metavar="SERVER", shell_complete=complete_server)
-WEIGHT = click.IntRange(1, 2**63 - 1)
+SERVER = click.argument(
+    "server", metavar="SERVER", shell_complete=complete_server, callback=utf8
+)
 DRY_RUN = click.option(
     "-n", "--dry-run", is_flag=True, help="Say what would move; write nothing."
 )
@@ -37,8 +61,8 @@ DRY_RUN = click.option(
 
 @click.command(short_help="Add a server to a file.")
 @FILE
-@click.argument("server", metavar="SERVER")
-@click.argument("weight", metavar="[WEIGHT]", type=WEIGHT, required=False)
+@click.argument("server", metavar="SERVER", callback=utf8)
+@click.argument("weight", metavar="[WEIGHT]", callback=as_in_a_file, required=False)
 @DRY_RUN
 @json_option
 def add(file: str, server: str, weight: int | None, dry_run: bool, as_json: bool) -> int:
@@ -87,7 +111,7 @@ def remove(file: str, server: str, dry_run: bool, as_json: bool) -> int:
 @click.command(short_help="Change a server's weight in a file.")
 @FILE
 @SERVER
-@click.argument("weight", metavar="WEIGHT", type=WEIGHT)
+@click.argument("weight", metavar="WEIGHT", callback=as_in_a_file)
 @DRY_RUN
 @json_option
 def weight(file: str, server: str, weight: int, dry_run: bool, as_json: bool) -> int:
@@ -112,9 +136,10 @@ def weight(file: str, server: str, weight: int, dry_run: bool, as_json: bool) ->
 
 def _common_weight(editing: Edit) -> int:
     weights = {weight for _, weight in editing.servers}
-    if len(weights) != 1:
-        raise click.UsageError("the servers have different weights, so WEIGHT must be given")
-    return weights.pop()
+    if len(weights) == 1:
+        return weights.pop()
+    which = "the servers have different weights" if weights else "there is no server yet"
+    raise click.UsageError(f"{which}, so WEIGHT must be given")
 
 
 def _edit(
@@ -125,31 +150,34 @@ def _edit(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    before = after = None
     try:
         with ketama.edit(file, dry_run=dry_run) as editing:
-            before = dict(editing.servers).get(server)
+            before = _weights(editing, server)
             act(editing)
-            after = dict(editing.servers).get(server)
+            after = _weights(editing, server)
             found = editing.diff()
     except ketama.ServersError as error:
         if error.filename is None:  # it is not the file that is wrong
             raise click.UsageError(error.reason) from None
         return report(f"refused: {error}", BAD_NEWS)
+    doubts = _doubts(editing, server) if action == "add" else []
     if as_json:
         value: dict[str, Any] = {
             "file": file,
             "action": action,
             "server": server,
-            "weight_before": before,
-            "weight": after,
+            "weight_before": before[0] if before else None,
+            "weight": after[0] if after else None,
             "dry_run": dry_run,
             "published": editing.published,
             "diff": None if found is None else diff_as_json(found),
+            "warnings": [doubt._asdict() for doubt in doubts],
         }
         print_json(value)
         return GOOD
     _print(action, file, server, before, after)
+    for doubt in doubts:
+        print_styled(("warning", "yellow"), (f": {doubt.reason} [{doubt.code}]", ""))
     if found is not None:
         print_diff(found)
     if dry_run:
@@ -161,10 +189,29 @@ def _edit(
     return GOOD
 
 
-def _print(action: str, file: str, server: str, before: int | None, after: int | None) -> None:
+def _weights(editing: Edit, server: str) -> list[int]:
+    """Give the weights of each line of a server."""
+    return [weight for address, weight in editing.servers if address == server]
+
+
+def _doubts(editing: Edit, server: str) -> list[ketama.Finding]:
+    """Find what is doubtful about a server that has come."""
+    from ketama.findings import check_text
+    from ketama.lines import parse
+
+    line = next(line.number for line in parse(editing.text) if line.address == server)
+    return [
+        finding
+        for finding in check_text(editing.text)
+        if finding.line == line and finding.code in NEWCOMERS
+    ]
+
+
+def _print(action: str, file: str, server: str, before: list[int], after: list[int]) -> None:
+    was, now = (" and ".join(map(str, weights)) for weights in (before, after))
     weights = {
-        "add": f"weight {after}",
-        "remove": f"weight was {before}",
-        "weight": f"weight {before} to {after}",
+        "add": f"weight {now}",
+        "remove": f"weight was {was}",
+        "weight": f"weight {was} to {now}",
     }
     print_styled((f"{file}: {action} ", ""), (server, "bold"), (f", {weights[action]}", ""))

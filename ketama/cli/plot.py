@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from matplotlib.axes import Axes
-    from matplotlib.projections.polar import PolarAxes
 
     import ketama
 
-SLICES = 3600  # of the ring: as fine as what can be seen
+SLICES = 7200  # of the ring: finer than what can be seen
+PIXELS = 640  # of the ring's picture, in width and in height
+FINER = 3  # so many times finer it is drawn, and then averaged
 BARS = 32  # more servers than that are not all drawn
 STILL, LOST, GAINED, NEEDLESS = "#e4e4e4", "#c0392b", "#27864b", "#777777"
 FORMATS = (".png", ".svg")
+HOLE = 0.62  # the ring's inner radius
+LABEL = 36  # characters of an address
 
 
 @click.command(short_help="Draw the ring, and what each server gets of it.")
@@ -88,8 +91,14 @@ def _summary(before: ketama.Continuum, after: ketama.Continuum | None) -> str:
         servers = before.servers
         points = sum(server.points for server in servers)
         return f"{counted(len(servers), 'server')}, {counted(points, 'point')}"
-    found = before.diff(after)
-    return f"{percent(found.moved)} of the keys move, {percent(found.needless)} needlessly"
+    return _moves_in_words(before.diff(after))
+
+
+def _moves_in_words(found: ketama.Diff) -> str:
+    moved = f"{percent(found.moved)} of the keys move"
+    if not found.added and not found.removed:
+        return moved  # all of it was asked for
+    return f"{moved}, {percent(found.needless)} needlessly"
 
 
 def _owners(continuum: ketama.Continuum) -> list[str]:
@@ -117,36 +126,40 @@ def _palette(addresses: list[str]) -> dict[str, Any]:
     return {address: turbo(i * golden % 1) for i, address in enumerate(distinct)}
 
 
-def _figure(rows: int) -> tuple[Any, PolarAxes, Axes]:
+def _figure(addresses: list[str]) -> tuple[Any, Axes, Axes]:
+    """Give a figure with room for a bar for each of these, its ring, and its bars."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, max(5.2, 1.6 + 0.27 * rows)), layout="constrained")
-    halves: Any = figure.subfigures(1, 2, width_ratios=(5, 6))
-    return figure, halves[0].add_subplot(projection="polar"), halves[1].add_subplot()
+    more = 0.1 * max(0, max(len(_label(address)) for address in addresses) - 20)
+    height = max(5.2, 1.6 + 0.27 * len(addresses))
+    figure = Figure(figsize=(12 + more, height), layout="constrained")
+    halves: Any = figure.subfigures(1, 2, width_ratios=(5, 6 + more))
+    return figure, halves[0].add_subplot(), halves[1].add_subplot()
 
 
-def _draw_ring(ring: PolarAxes, colours: list[Any], caption: str) -> None:
+def _ring_picture(colours: list[Any]) -> Any:
+    """Give the ring's pixels; its slices go clockwise from the top."""
     import numpy as np
     from matplotlib.colors import to_rgba_array
 
-    angles = np.linspace(0, 2 * math.pi, SLICES + 1)
-    ring.pcolormesh(
-        *np.meshgrid(angles, [0.62, 1.0]),
-        np.zeros((1, SLICES)),
-        facecolors=to_rgba_array(colours),
-        antialiased=True,
-        rasterized=True,
-    ).set_array(None)
-    ring.set_theta_zero_location("N")
-    ring.set_theta_direction(-1)
-    ring.set_ylim(0, 1)
-    ring.set_yticks([])
-    quarters = np.linspace(0, 2 * math.pi, 4, endpoint=False)
-    ring.set_xticks(quarters, ["0", "¼", "½", "¾"])
-    ring.tick_params(pad=8)
-    ring.grid(visible=False)
-    ring.spines["polar"].set_visible(False)
-    ring.text(0.5, 0.5, caption, transform=ring.transAxes, ha="center", va="center")
+    size = PIXELS * FINER
+    across = (np.arange(size) + 0.5) / (size / 2) - 1
+    x, y = np.meshgrid(across, -across)
+    slices = (np.arctan2(x, y) / (2 * math.pi) % 1 * SLICES).astype(int) % SLICES
+    radius = np.hypot(x, y)
+    pixels = to_rgba_array(colours)[slices]
+    pixels[(radius > 1) | (radius < HOLE)] = (1, 1, 1, 0)
+    return pixels.reshape(PIXELS, FINER, PIXELS, FINER, 4).mean(axis=(1, 3))
+
+
+def _draw_ring(ring: Axes, colours: list[Any], caption: str) -> None:
+    ring.imshow(_ring_picture(colours), extent=(-1, 1, -1, 1), interpolation="antialiased")
+    ring.set_axis_off()
+    for x, y, text in ((0, 1.07, "0"), (1.07, 0, "¼"), (0, -1.07, "½"), (-1.07, 0, "¾")):
+        ring.text(x, y, text, ha="center", va="center")
+    ring.set_xlim(-1.15, 1.15)
+    ring.set_ylim(-1.15, 1.15)
+    ring.text(0, 0, caption, ha="center", va="center")
 
 
 def _rows(count: int, measure: list[float]) -> list[int]:
@@ -157,8 +170,20 @@ def _rows(count: int, measure: list[float]) -> list[int]:
     return sorted(largest)
 
 
+def _label(address: str) -> str:
+    """Cut a long address in its middle: its end tells it apart as well as its beginning."""
+    text = printable(address)
+    half = LABEL // 2
+    return text if len(text) <= LABEL else f"{text[:half]}…{text[-half:]}"
+
+
+def _share_label(share: float) -> str:
+    """Give a share with two digits behind the point, or two that are not 0."""
+    return percent(share) if share >= 0.0001 or not share else f"{100 * share:.2g} %"
+
+
 def _prepare_bars(bars: Axes, labels: list[str], title: str, what: str) -> None:
-    bars.set_yticks(range(len(labels)), [printable(label)[:40] for label in labels])
+    bars.set_yticks(range(len(labels)), labels)
     bars.set_ylim(len(labels) - 0.4, -0.6)
     bars.set_title(title, loc="left", fontsize="medium")
     bars.set_xlabel(what)
@@ -169,7 +194,7 @@ def _prepare_bars(bars: Axes, labels: list[str], title: str, what: str) -> None:
 def _draw_shares(continuum: ketama.Continuum, name: str, output: str) -> None:
     servers = servers_as_json(continuum)
     shown = _rows(len(servers), [abs(server["deviation"]) for server in servers])
-    figure, ring, bars = _figure(len(shown))
+    figure, ring, bars = _figure([servers[i]["address"] for i in shown])
     palette = _palette([server["address"] for server in servers])
     _draw_ring(
         ring,
@@ -196,13 +221,13 @@ def _draw_shares(continuum: ketama.Continuum, name: str, output: str) -> None:
     widest = max(max(100 * row["share"] for row in rows), *due)
     for place, row in enumerate(rows):
         end = max(100 * row["share"], due[place])
-        text = f"{percent(row['share'])}  ({deviation(row['deviation'])})"
+        text = f"{_share_label(row['share'])}  ({deviation(row['deviation'])})"
         bars.text(end + widest / 60, place, text, va="center", fontsize="small")
     bars.set_xlim(0, 1.3 * widest)
     title = "share of the keys, and how far it is off the weight's"
     if len(rows) < len(servers):
         title += f"\nthe {BARS} servers that are furthest off"
-    _prepare_bars(bars, [row["address"] for row in rows], title, "% of the keys")
+    _prepare_bars(bars, [_label(row["address"]) for row in rows], title, "% of the keys")
     figure.legend(
         handles=[bars.collections[0]],
         loc="outside lower right",
@@ -228,7 +253,7 @@ def _draw_moves(
         moves[end][2 + int(needless)] += 100 * share
     addresses = list(moves)
     shown = _rows(len(addresses), [sum(moves[address]) for address in addresses])
-    figure, ring, bars = _figure(len(shown))
+    figure, ring, bars = _figure([addresses[i] for i in shown])
 
     owners = zip(_owners(before), _owners(after), strict=True)
     _draw_ring(
@@ -243,7 +268,7 @@ def _draw_moves(
             else NEEDLESS
             for old, new in owners
         ],
-        f"{percent(found.moved)}\nof the keys move,\n{percent(found.needless)} needlessly",
+        _moves_in_words(found).replace(" of", "\nof").replace(", ", ",\n"),
     )
     rows = [addresses[i] for i in shown]
     places = range(len(rows))
@@ -260,30 +285,31 @@ def _draw_moves(
         for amount, sign, side in ((lost, -1, "right"), (gained, 1, "left")):
             if amount:
                 where = sign * (amount + widest / 60)
-                text = percent(amount / 100).replace(" ", "\u2009")
+                text = _share_label(amount / 100).replace(" ", "\u2009")
                 bars.text(where, place, text, va="center", ha=side, fontsize="small")
     bars.axvline(0, color="black", linewidth=0.8)
     most_lost = max(sum(amounts[:2]) for amounts in moves.values())
     most_gained = max(sum(amounts[2:]) for amounts in moves.values())
     bars.set_xlim(-most_lost - 0.3 * widest, most_gained + 0.3 * widest)
-    marks = {address: f"{address} (new)" for address in came}
-    marks |= {address: f"{address} (leaves)" for address in left}
+    marks = dict.fromkeys(came, " (new)") | dict.fromkeys(left, " (leaves)")
     title = "keys that each server loses and gains"
     if len(rows) < len(addresses):
         title += f"\nthe {BARS} servers with most of them"
     _prepare_bars(
         bars,
-        [marks.get(address, address) for address in rows],
+        [_label(address) + marks.get(address, "") for address in rows],
         title,
         "% of the keys",
     )
     from matplotlib.patches import Patch
 
-    handles = [
-        Patch(color=LOST, label="lost; on the ring: by a server that leaves"),
-        Patch(color=GAINED, label="gained; on the ring: by a new server"),
-        Patch(color=NEEDLESS, label="needless: between servers that stay"),
-    ]
+    handles = []
+    if came or left:
+        handles = [
+            Patch(color=LOST, label="lost" + ", on the ring by who leaves" * bool(left)),
+            Patch(color=GAINED, label="gained" + ", on the ring by who is new" * bool(came)),
+        ]
+    handles.append(Patch(color=NEEDLESS, label="between servers that stay"))
     figure.legend(
         handles=handles, loc="outside lower right", ncols=3, frameon=False, fontsize="small"
     )

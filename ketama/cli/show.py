@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from ketama.cli.output import (
     printable,
     utc_time,
 )
+from ketama.continuum import absolute
 
 if TYPE_CHECKING:
     from typing import Any
@@ -39,7 +41,7 @@ def show(file: str, as_json: bool) -> None:
 
     The share of the keys is exact: the part of the circle that belongs to the server. The
     deviation is how far it is off the weight's share. Below it: whether this user's processes
-    share the continuum, since when, and the how-maniest it is that was published.
+    share the continuum, since when, and how many were published before it.
 
     \b
     Examples:
@@ -48,8 +50,8 @@ def show(file: str, as_json: bool) -> None:
     """
     continuum = source.open_continuum(file)
     rows = servers_as_json(continuum)
-    changed = None if file == source.STDIN else Path(file).stat().st_mtime
-    image = None if file == source.STDIN else _image(file)
+    changed = None if source.is_stream(file) else Path(file).stat().st_mtime
+    image = None if source.is_stream(file) else _image(file)
     totals = {
         "servers": len(rows),
         "weight": sum(row["weight"] for row in rows),
@@ -87,13 +89,18 @@ def show(file: str, as_json: bool) -> None:
     if changed is None:
         print()
         return
-    print(f"; changed {local_time(changed)}, {duration(time.time() - changed)} ago")
+    ago = time.time() - changed
+    when = f"{duration(ago)} ago" if ago > -1 else "in the future"
+    print(f"; changed {local_time(changed)}, {when}")
     if image is None:
         print("not published: no process of this user shares it")
         return
+    as_path = "" if image.path == os.fsdecode(absolute(file)) else f" as {image.path}"
     print(
-        f"published in {printable(image.image)}: generation {image.generation}, "
-        f"{image.state}, {duration(time.time() - image.made)} old"
+        printable(
+            f"published{as_path} in {image.image}: generation {image.generation}, "
+            f"{image.state}, {duration(time.time() - image.made)} old"
+        )
     )
 
 

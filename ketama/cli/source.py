@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -26,6 +27,13 @@ def stdin() -> BinaryIO:
     return sys.stdin.buffer
 
 
+def is_stream(file: str) -> bool:
+    """Say whether it is standard input or a pipe, such as a shell's <(command)."""
+    if file == STDIN:
+        return True
+    return Path(file).is_fifo()
+
+
 def label(file: str) -> str:
     """Give a server file's name for messages."""
     return STDIN_NAME if file == STDIN else file
@@ -35,16 +43,20 @@ def read_text(file: str) -> bytes:
     """Give a server file's text."""
     from ketama import lines
 
-    return stdin().read() if file == STDIN else lines.read_file(file)
+    if file == STDIN:
+        return stdin().read()
+    if is_stream(file):
+        return Path(file).read_bytes()
+    return lines.read_file(file)
 
 
 def open_continuum(file: str) -> ketama.Continuum:
     """Give the continuum of a server file as it is now; nothing is published."""
-    if file != STDIN:
+    if not is_stream(file):
         return ketama.Continuum(file, shared=False)
     from ketama import lines
 
-    return lines.continuum(lines.parse(read_text(file)), STDIN_NAME)
+    return lines.continuum(lines.parse(read_text(file)), label(file))
 
 
 def only_one_stdin(*files: str | None) -> None:

@@ -33,8 +33,9 @@ INTERVAL = 0.2  # seconds
     "--exec",
     "command",
     metavar="COMMAND",
-    help="Run this shell command at each change, with KETAMA_FILE, KETAMA_GENERATION and "
-    "KETAMA_MOVED in its environment, and the change as JSON on its standard input.",
+    help="Run this shell command at each change that moves keys, with KETAMA_FILE, "
+    "KETAMA_GENERATION and KETAMA_MOVED in its environment, and the change as JSON on its "
+    "standard input.",
 )
 @json_option
 def watch(file: str, command: str | None, as_json: bool) -> None:
@@ -91,6 +92,7 @@ def _tell(
     file: str, continuum: ketama.Continuum, found: Diff, command: str | None, as_json: bool
 ) -> None:
     now = time.time()
+    changed = found.added or found.removed
     value: dict[str, Any] = {
         "file": file,
         "time": utc_time(now),
@@ -106,12 +108,12 @@ def _tell(
             (f"   generation {value['generation']}", ""),
             (f"   {counted(value['servers'], 'server')}", ""),
             (f"   moved {percent(found.moved)}", "bold"),
-            (f", needless {percent(found.needless)}", ""),
+            (f", needless {percent(found.needless)}" if changed else "", ""),
             *((f"   +{address}", "green") for address in found.added),
             *((f"   -{address}", "red") for address in found.removed),
         )
         sys.stdout.flush()
-    if command is not None:
+    if command is not None and found.pairs:
         _execute(command, value)
 
 
