@@ -406,6 +406,19 @@ def test_purging_tells_what(folder: Path, path: Path) -> None:
     assert os.listdir(images.folder()) == []
 
 
+def test_an_orphan_that_cannot_be_removed(folder: Path, path: Path) -> None:
+    """What can't be removed is said, and the others go."""
+    ketama.Continuum(path)
+    strange = images.folder() / (32 * "0" + "-1.1")
+    strange.mkdir()
+    path.unlink()
+    done = run("images", "--purge")
+    assert done.returncode == 3
+    assert done.stderr.decode() == f"ketama: {strange}: Is a directory\n"
+    assert f"removed {images.image(path)}, of {path}\n" in done.stdout.decode()
+    assert set(os.listdir(images.folder())) <= {strange.name, f"{strange.name}.lock"}
+
+
 def test_an_unreadable_folder(folder: Path) -> None:
     """A folder that is not this user's alone is nobody's: there is nothing to list."""
     strange = images.folder()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
-from ketama.cli.app import json_option
+import ketama
+from ketama.cli import COULD_NOT
+from ketama.cli.app import GOOD, json_option, message_of, report
 from ketama.cli.output import counted, duration, print_json, print_table, printable
 from ketama.cli.show import image_as_json
+
+if TYPE_CHECKING:
+    from ketama.published import Image
 
 STYLES = {"current": "", "stale": "yellow", "orphan": "red", "foreign": "dim"}
 
@@ -16,7 +22,7 @@ STYLES = {"current": "", "stale": "yellow", "orphan": "red", "foreign": "dim"}
 @click.command(short_help="List what is published on this machine.")
 @click.option("--purge", is_flag=True, help="Remove the orphans.")
 @json_option
-def images(purge: bool, as_json: bool) -> None:
+def images(purge: bool, as_json: bool) -> int:
     r"""List the published images of this user: server file, state, generation, size.
 
     \b
@@ -36,12 +42,8 @@ def images(purge: bool, as_json: bool) -> None:
     from ketama import published
 
     folder, found = published.images()
-    removed = []
-    if purge:
-        removed = [
-            image for image in found if image.state == "orphan" and published.remove(image)
-        ]
-        found = [image for image in found if image not in removed]
+    removed, code = _purge(found) if purge else ([], GOOD)
+    found = [image for image in found if image not in removed]
     if as_json:
         print_json(
             {
@@ -50,7 +52,7 @@ def images(purge: bool, as_json: bool) -> None:
                 "removed": [image_as_json(image) for image in removed],
             }
         )
-        return
+        return code
     if found:
         now = time.time()
         print_table(
@@ -78,3 +80,20 @@ def images(purge: bool, as_json: bool) -> None:
     else:
         size = sum(image.size for image in found)
         print(f"{printable(folder)}: {counted(len(found), 'image')}, {size / 1024:,.0f} KiB")
+    return code
+
+
+def _purge(found: list[Image]) -> tuple[list[Image], int]:
+    """Remove the orphans; give those that are gone now, and the exit code."""
+    from ketama import published
+
+    removed, code = [], GOOD
+    for image in found:
+        if image.state != "orphan":
+            continue
+        try:
+            gone = published.remove(image)
+        except ketama.KetamaOSError as error:
+            gone, code = False, report(message_of(error), COULD_NOT)
+        removed += [image] * gone
+    return removed, code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from ketama.cli import source
 from ketama.cli.app import file_argument, json_option
 from ketama.cli.diff import diff_as_json
 from ketama.cli.output import counted, deviation, percent, print_json, printable
+from ketama.cli.ring import draw_ring, owners, palette_of
 from ketama.cli.show import servers_as_json
 
 if TYPE_CHECKING:
@@ -22,13 +22,9 @@ if TYPE_CHECKING:
 
     import ketama
 
-SLICES = 7200  # of the ring: finer than what can be seen
-PIXELS = 640  # of the ring's picture, in width and in height
-FINER = 3  # so many times finer it is drawn, and then averaged
 BARS = 32  # more servers than that are not all drawn
 STILL, LOST, GAINED, NEEDLESS = "#e4e4e4", "#c0392b", "#27864b", "#777777"
 FORMATS = (".png", ".svg")
-HOLE = 0.62  # the ring's inner radius
 LABEL = 36  # characters of an address
 
 
@@ -101,31 +97,6 @@ def _moves_in_words(found: ketama.Diff) -> str:
     return f"{moved}, {percent(found.needless)} needlessly"
 
 
-def _owners(continuum: ketama.Continuum) -> list[str]:
-    """Give the server of the middle of each slice of the ring."""
-    from ketama._ketama import ffi, lib
-
-    handle, addresses, _ = continuum._now
-    return [
-        addresses[lib.ketama_find_hash(handle, ((2 * i + 1) << 31) // SLICES, ffi.NULL)]
-        for i in range(SLICES)
-    ]
-
-
-def _palette(addresses: list[str]) -> dict[str, Any]:
-    """Give each server a colour; up to twenty are told apart easily."""
-    import matplotlib as mpl
-
-    distinct = list(dict.fromkeys(addresses))
-    if len(distinct) <= 20:
-        colours = mpl.colormaps["tab10" if len(distinct) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
-        return dict(zip(distinct, colours, strict=False))
-    # Neighbours in the file get colours that are far apart.
-    golden = (math.sqrt(5) - 1) / 2
-    turbo = mpl.colormaps["turbo"]
-    return {address: turbo(i * golden % 1) for i, address in enumerate(distinct)}
-
-
 def _figure(addresses: list[str]) -> tuple[Any, Axes, Axes]:
     """Give a figure with room for a bar for each of these, its ring, and its bars."""
     from matplotlib.figure import Figure
@@ -135,31 +106,6 @@ def _figure(addresses: list[str]) -> tuple[Any, Axes, Axes]:
     figure = Figure(figsize=(12 + more, height), layout="constrained")
     halves: Any = figure.subfigures(1, 2, width_ratios=(5, 6 + more))
     return figure, halves[0].add_subplot(), halves[1].add_subplot()
-
-
-def _ring_picture(colours: list[Any]) -> Any:
-    """Give the ring's pixels; its slices go clockwise from the top."""
-    import numpy as np
-    from matplotlib.colors import to_rgba_array
-
-    size = PIXELS * FINER
-    across = (np.arange(size) + 0.5) / (size / 2) - 1
-    x, y = np.meshgrid(across, -across)
-    slices = (np.arctan2(x, y) / (2 * math.pi) % 1 * SLICES).astype(int) % SLICES
-    radius = np.hypot(x, y)
-    pixels = to_rgba_array(colours)[slices]
-    pixels[(radius > 1) | (radius < HOLE)] = (1, 1, 1, 0)
-    return pixels.reshape(PIXELS, FINER, PIXELS, FINER, 4).mean(axis=(1, 3))
-
-
-def _draw_ring(ring: Axes, colours: list[Any], caption: str) -> None:
-    ring.imshow(_ring_picture(colours), extent=(-1, 1, -1, 1), interpolation="antialiased")
-    ring.set_axis_off()
-    for x, y, text in ((0, 1.07, "0"), (1.07, 0, "¼"), (0, -1.07, "½"), (-1.07, 0, "¾")):
-        ring.text(x, y, text, ha="center", va="center")
-    ring.set_xlim(-1.15, 1.15)
-    ring.set_ylim(-1.15, 1.15)
-    ring.text(0, 0, caption, ha="center", va="center")
 
 
 def _rows(count: int, measure: list[float]) -> list[int]:
@@ -195,10 +141,10 @@ def _draw_shares(continuum: ketama.Continuum, name: str, output: str) -> None:
     servers = servers_as_json(continuum)
     shown = _rows(len(servers), [abs(server["deviation"]) for server in servers])
     figure, ring, bars = _figure([servers[i]["address"] for i in shown])
-    palette = _palette([server["address"] for server in servers])
-    _draw_ring(
+    palette = palette_of([server["address"] for server in servers])
+    draw_ring(
         ring,
-        [palette[owner] for owner in _owners(continuum)],
+        [palette[owner] for owner in owners(continuum)],
         f"{counted(len(servers), 'server')}\n{_summary(continuum, None).partition(', ')[2]}",
     )
     rows = [servers[i] for i in shown]
@@ -255,8 +201,8 @@ def _draw_moves(
     shown = _rows(len(addresses), [sum(moves[address]) for address in addresses])
     figure, ring, bars = _figure([addresses[i] for i in shown])
 
-    owners = zip(_owners(before), _owners(after), strict=True)
-    _draw_ring(
+    pairs = zip(owners(before), owners(after), strict=True)
+    draw_ring(
         ring,
         [
             STILL
@@ -266,7 +212,7 @@ def _draw_moves(
             else LOST
             if old in left
             else NEEDLESS
-            for old, new in owners
+            for old, new in pairs
         ],
         _moves_in_words(found).replace(" of", "\nof").replace(", ", ",\n"),
     )
