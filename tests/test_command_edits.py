@@ -83,6 +83,14 @@ def test_remove_and_weight(path: Path) -> None:
     assert path.read_text() == "# the pool\nb:1   100\nc:1   100\n"
 
 
+def test_a_weight_that_it_has_already(path: Path) -> None:
+    """What changes nothing writes nothing."""
+    before = path.stat()
+    shown = text("weight", path, "a:1", "100")
+    assert shown.endswith("\nnothing was written: it was so already\n")
+    assert before == path.stat()
+
+
 def test_edits_as_json(path: Path) -> None:
     """The same for programs."""
     before = ketama.Continuum(path, shared=False)

@@ -180,7 +180,9 @@ def _edit(
         print_styled(("warning", "yellow"), (f": {doubt.reason} [{doubt.code}]", ""))
     if found is not None:
         print_diff(found)
-    if dry_run:
+    if before == after:
+        print("\nnothing was written: it was so already")
+    elif dry_run:
         print("\nnothing was written: this was a dry run")
     elif not editing.published:
         print("\nwritten; it could not be published, so processes build it for themselves")
