@@ -61,6 +61,7 @@ bench: $(VENV)/bench ## measure, side by side with others (a quarter of an hour)
 	        libketama/build/libketama.a || exit; done
 	$(BIN)/python benchmarks/run.py libketama/build/lookups
 	$(BIN)/python benchmarks/import_time.py --quiet
+	$(BIN)/python benchmarks/command.py
 	libketama/build/sharing
 
 clean: ## remove all that was built

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from command import ALONE
 
 import ketama
 from ketama.findings import port_fault
@@ -216,6 +215,6 @@ def test_nothing_is_imported_before() -> None:
         "from ketama import *; assert check is ketama.check and edit is ketama.edit; "
         "assert Finding.__module__ == 'ketama.findings'"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env=ALONE)
+    subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="no attribute 'frobnicate'"):
         ketama.frobnicate  # noqa: B018

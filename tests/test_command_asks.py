@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import ALONE, COMMAND, EXAMPLE, as_json, fits_schema, refusal, run, text
+from command import COMMAND, EXAMPLE, as_json, fits_schema, refusal, run, text
 
 import ketama
 from ketama import published
@@ -434,7 +434,7 @@ def test_plot_of_many_and_odd(tmp_path: Path) -> None:
     odd.write_text("$\\frac{1}{$:1 5\n日本\u0301:1 5\n_x^2:1 1\nstarved 1\nx 100\n", "utf-8")
     pairs: list[list[Path | str]] = [[many], [odd], [many, odd], [odd, odd], ["-"], ["-", many]]
     for arguments in pairs:
-        said = text("plot", *arguments, "-o", tmp_path / "x.png", stdin=b"a:1 5\n", env=ALONE)
+        said = text("plot", *arguments, "-o", tmp_path / "x.png", stdin=b"a:1 5\n")
         assert said.startswith(f"{tmp_path}/x.png: ")
     found = fits_schema("plot", as_json("plot", odd, many, "-o", tmp_path / "x.png"))
     assert found["diff"]["moved"] == 1

@@ -19,12 +19,12 @@ from typing import Any
 import images
 import pytest
 from command import (
-    ALONE,
     COMMAND,
     EXAMPLE,
     as_json,
     fits_schema,
     interruptible,
+    measured,
     refusal,
     run,
     text,
@@ -214,8 +214,7 @@ def test_two_hundred_edits_at_once(path: Path) -> None:
     acts += [["remove", path, f"old{i}:1"] for i in range(50)]
     acts += [["weight", path, "first:1", str(1000 + i)] for i in range(50)]
     processes = [
-        subprocess.Popen([*COMMAND, *map(str, act)], stdout=subprocess.DEVNULL, env=ALONE)
-        for act in acts
+        subprocess.Popen([*COMMAND, *map(str, act)], stdout=subprocess.DEVNULL) for act in acts
     ]
     while any(process.poll() is None for process in processes):
         ketama.Continuum(path, shared=False)  # which would raise
@@ -270,6 +269,7 @@ def watching(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=measured(),
         preexec_fn=interruptible,
     ) as process:
         assert process.stderr is not None
