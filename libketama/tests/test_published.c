@@ -223,8 +223,7 @@ static void what_is_not_ours_is_left_alone(void)
         "0123456789abcdef0123456789abcdef-1.1x",
         "0123456789abcdef0123456789abcdef-1.1.lock2",
         "0123456789abcdef0123456789abcdef-1.2-5",
-        "0123456789abcdef0123456789abcdef-1.11111111111"
-        "1111111111111111111111111111111111111",
+        "0123456789abcdef0123456789abcdef-1.111111111111111111111111111111",
         "0123456789ABCDEF0123456789abcdef-1.1"};
     for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) {
         (void)beside(path, "");
