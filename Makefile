@@ -16,8 +16,8 @@ run: $(VENV)/run ## build in a private environment, and show what it does with a
 	$(BIN)/python examples/tour.py examples/ketama.servers
 
 test: test-c $(VENV)/test ## all tests: C under sanitizers, Python with and without the accelerator
-	$(BIN)/pytest --cov --cov-fail-under=0
-	KETAMA_SPEEDUPS=0 $(BIN)/pytest --cov --cov-append $(LOOKUPS:%=tests/test_%.py)
+	$(BIN)/pytest --cov
+	KETAMA_SPEEDUPS=0 $(BIN)/pytest $(LOOKUPS:%=tests/test_%.py)
 
 test-c: ## the C library's tests, under sanitizers
 	$(MAKE) -C libketama test
