@@ -102,6 +102,7 @@ static int look_at_image(const struct ketama_place *place, struct ketama_entry *
         case KETAMA_FOUND:
             break;
         }
+        entry->image.size_bytes = segment.size_bytes; /* its forerunner's may differ */
         int status = read_image(place, &segment, &entry->image);
         ketama_segment_detach(&segment);
         if (status != KETAMA_OK || entry->image.path != NULL ||

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     import ketama
     from ketama.published import Image
 
-UNEVEN = 0.10  # from here on a deviation is coloured, as check warns of it
-
 
 @click.command(short_help="Show servers, weights, points, shares of the keys.")
 @file_argument()
@@ -48,6 +46,8 @@ def show(file: str, as_json: bool) -> None:
       ketama show ketama.servers
       ketama show --json ketama.servers | jq '.servers[].share'
     """
+    from ketama.findings import UNEVEN
+
     continuum = source.open_continuum(file)
     rows = servers_as_json(continuum)
     changed = None if source.is_stream(file) else Path(file).stat().st_mtime
