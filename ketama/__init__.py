@@ -17,9 +17,9 @@ from ketama.servers import Server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ketama.differences import Diff
-    from ketama.editing import Edit, edit
-    from ketama.findings import Finding, check
+    from ketama.admin.check import Finding, check
+    from ketama.admin.diff import Diff
+    from ketama.admin.edit import Edit, edit
 
 __all__ = [
     "Continuum",
@@ -44,11 +44,11 @@ __version__: str = _ffi.string(_lib.ketama_version()).decode()
 
 # What operators need, and no web worker should pay for.
 _LATER = {
-    "Diff": "differences",
-    "Edit": "editing",
-    "edit": "editing",
-    "Finding": "findings",
-    "check": "findings",
+    "Diff": "admin.diff",
+    "Edit": "admin.edit",
+    "edit": "admin.edit",
+    "Finding": "admin.check",
+    "check": "admin.check",
 }
 
 

@@ -14,6 +14,15 @@ def declarations(path: str) -> str:
     return text[text.index(BEGIN) + len(BEGIN) : text.index(END)]
 
 
+def files(suffix: str) -> list[str]:
+    """Give the library's files, relative to the project's root."""
+    return sorted(
+        str(path.relative_to(ROOT))
+        for folder in ("", "hash", "profile", "admin")
+        for path in (ROOT / "libketama" / folder).glob(f"*.{suffix}")
+    )
+
+
 ffibuilder = FFI()
 ffibuilder.cdef(declarations("libketama/ketama.h"))
 ffibuilder.cdef(declarations("libketama/ketama_admin.h"))
@@ -22,15 +31,8 @@ ffibuilder.set_source(
     "ketama._ketama",
     '#include "_glue.c"',
     # Relative, as setuptools wants them: the build runs in the project's root.
-    sources=sorted(
-        str(path.relative_to(ROOT))
-        for path in (ROOT / "libketama").glob("*.c")
-        if path.name != "compat.c"  # which is for C
-    ),
-    depends=[
-        "ketama/_glue.c",
-        *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*ketama/*.h"))),
-    ],
+    sources=[path for path in files("c") if path != "libketama/compat.c"],  # which is for C
+    depends=["ketama/_glue.c", "ketama/_speedups.h", *files("h")],
     include_dirs=["libketama", "ketama"],
     define_macros=[("KETAMA_HIDDEN", "1"), ("KETAMA_NO_OLD_NAMES", "1")],
     extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, TypeAlias, TypeVar
 
-    from ketama.differences import Diff
+    from ketama.admin.diff import Diff
     from ketama.keys import Key
     from ketama.lookups import Version
     from ketama.servers import Servers
@@ -256,7 +256,7 @@ class Continuum(_Lookups):
         The two circles are compared arc by arc; nothing is sampled. Each of the two is taken
         as it is now. Raises TypeError where `other` is no Continuum.
         """
-        from ketama.differences import difference
+        from ketama.admin.diff import difference
 
         if not isinstance(other, Continuum):
             raise TypeError(f"other must be a Continuum, not {type(other).__name__}")

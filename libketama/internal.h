@@ -9,7 +9,7 @@
  * of which inspect.c has looked at.
  *
  * Each stage is a C file that knows nothing of the others; roll.c alone knows the
- * order. servers.c, digest.c, profile.c, points.c, image.c are pure: no system call,
+ * order. servers.c, md5.c, profile.c, points.c, image.c are pure: no system call,
  * no global. What they find wrong they say in a struct ketama_flaw.
  */
 #ifndef KETAMA_INTERNAL_H
@@ -88,23 +88,23 @@ int ketama_servers_copy(const ketama_server *servers, size_t count,
                         struct ketama_server_list *list, struct ketama_flaw *flaw);
 void ketama_servers_free(struct ketama_server_list *list);
 
-/* ---- digest_many.c: MD5 of many messages at a time (of one: ketama_md5, ketama_hash)
+/* ---- md5_many.c: MD5 of many messages at a time (of one: ketama_md5, ketama_hash)
  */
 
 /* Writes the first `words` words, 1 to 4, of each key's digest to digests[]. */
-typedef void ketama_digests(const ketama_key *keys, size_t count, unsigned words,
-                            uint32_t *digests);
-ketama_digests ketama_digest_many;
+typedef void ketama_md5_function(const ketama_key *keys, size_t count, unsigned words,
+                                 uint32_t *digests);
+ketama_md5_function ketama_md5_many;
 
 /* The ways there are, the fastest for many keys first; the last one is plain C. */
-struct ketama_digest_width {
+struct ketama_md5_width {
     const char *name;
     size_t pays_from; /* so many keys */
     bool (*usable)(void);
-    ketama_digests *digests;
+    ketama_md5_function *digests;
 };
-extern const struct ketama_digest_width ketama_digest_widths[];
-extern const unsigned ketama_digest_width_count;
+extern const struct ketama_md5_width ketama_md5_widths[];
+extern const unsigned ketama_md5_width_count;
 
 /* ---- profile.c: what the dialects of ketama differ in */
 

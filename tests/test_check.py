@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import ketama
-from ketama.findings import port_fault
-from ketama.lines import parse
+from ketama.admin.check import port_fault
+from ketama.admin.server_file import parse
 
 GOOD = "".join(f"10.0.0.{i}:11211 600\n" for i in range(1, 4))
 
@@ -119,7 +119,7 @@ def test_shares_of_a_server_that_is_there_twice(tmp_path: Path) -> None:
 
 def test_a_file_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that no program would read is a finding, too."""
-    monkeypatch.setattr("ketama.lines.LARGEST", 5)
+    monkeypatch.setattr("ketama.admin.server_file.LARGEST", 5)
     assert codes("a:1 5", tmp_path) == [(1, "warning", "old-last-line")]
     assert codes("a:1 55", tmp_path) == [(None, "error", "too-many")]
 
@@ -210,10 +210,10 @@ def test_nothing_is_imported_before() -> None:
 
     code = (
         "import sys, ketama; names = set(sys.modules); "
-        "assert not {'click', 'json', 'tempfile', 'dataclasses', 'ketama.lines'} & names; "
+        "assert not {'click', 'json', 'tempfile', 'dataclasses', 'ketama.admin'} & names; "
         "assert {'check', 'edit', 'Diff'} <= set(dir(ketama)); "
         "from ketama import *; assert check is ketama.check and edit is ketama.edit; "
-        "assert Finding.__module__ == 'ketama.findings'"
+        "assert Finding.__module__ == 'ketama.admin.check'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="no attribute 'frobnicate'"):

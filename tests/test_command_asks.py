@@ -13,7 +13,8 @@ import pytest
 from command import COMMAND, EXAMPLE, as_json, fits_schema, refusal, run, text
 
 import ketama
-from ketama import published
+from ketama.admin.images import image_of
+from ketama.admin.images import images as all_images
 
 VECTORS = Path(__file__).parent / "vectors"
 NEW = b"# next week\n" + EXAMPLE.read_bytes() + b"10.0.1.9:11211    600\n"
@@ -204,10 +205,10 @@ def test_show(tmp_path: Path) -> None:
         SHOWN + f"{path}: 8 servers, 1,264 points; changed 2023-11-14 22:13:20, "
     )
     assert shown.endswith(" days ago\nnot published: no process of this user shares it\n")
-    assert published.image_of(str(path)) is None
+    assert image_of(str(path)) is None
 
     ketama.Continuum(path)
-    image = published.image_of(str(path))
+    image = image_of(str(path))
     assert image is not None
     last = text("show", path, env=environment).splitlines()[-1]
     assert re.fullmatch(
@@ -450,7 +451,7 @@ def test_plot_where_it_cannot_be_written(tmp_path: Path) -> None:
 
 def test_asking_publishes_nothing(new: Path) -> None:
     """None of these leaves an image behind: a draft that was only looked at is nobody's."""
-    before = published.images()
+    before = all_images()
     asked: list[list[Path | str]] = [
         ["where", new, "x"],
         ["show", new],
@@ -460,7 +461,7 @@ def test_asking_publishes_nothing(new: Path) -> None:
     for arguments in asked:
         text(*arguments)
     text("diff", EXAMPLE, new)
-    assert before == published.images()
+    assert before == all_images()
 
 
 def test_the_main_function_is_that_of_the_command() -> None:

@@ -32,7 +32,8 @@ from command import (
 from needs import need_root
 
 import ketama
-from ketama import published
+from ketama.admin.images import image_of
+from ketama.admin.images import images as all_images
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_add(path: Path) -> None:
     expected = text("diff", old, path)
     assert shown == f"{path}: add d:1, weight 150\n{expected}\nwritten and published\n"
     assert shown.startswith(f"{path}: add d:1, weight 150\nadded      d:1\nmoved ")
-    image = published.image_of(str(path))
+    image = image_of(str(path))
     assert image is not None
     assert (image.state, image.servers) == ("current", 4)
 
@@ -119,7 +120,7 @@ def test_dry_runs(path: Path) -> None:
     assert shown.endswith("\nnothing was written: this was a dry run\n")
     assert as_json("add", "-n", path, "d:1", "5")["dry_run"]
     assert (before, there) == (path.stat(), path.read_text())
-    assert published.image_of(str(path)) is None
+    assert image_of(str(path)) is None
     assert run("add", "-n", path, "a:1", "5").returncode == 1
 
 
@@ -383,7 +384,7 @@ def test_images(folder: Path, path: Path) -> None:
     assert rows[str(stale)][0] == "stale"
     assert rows[str(gone)][0] == "orphan"
     assert rows[str(path)][-1] == images.image(path).name
-    size = sum(image.size for image in published.images()[1])
+    size = sum(image.size for image in all_images()[1])
     assert shown.endswith(f"\n\n{images.folder()}: 4 images, {size / 1024:,.0f} KiB\n")
 
     found = fits_schema("images", as_json("images"))

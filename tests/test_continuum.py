@@ -238,6 +238,8 @@ def test_what_an_import_costs() -> None:
     ).stdout.split()
     assert "ketama._ketama" in loaded
     assert {"_cffi_backend"} == {name for name in loaded if name.split(".")[0] != "ketama"}
+    apart = ("ketama.admin", "ketama.clients", "ketama.fleet", "ketama.cli")
+    assert not [name for name in loaded if name.startswith(apart)]
 
 
 def test_version() -> None:

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from library import sources
 from needs import need
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,8 +38,8 @@ def test_example_for_c(example: object, tmp_path: Path) -> None:
         f"int main(void)\n{{\n{body}\nreturn 0;\n}}\n"
     )
     command = [need("cc"), "-std=c11", "-Wall", "-Werror", f"-I{HEADER.parent}"]
-    sources = sorted(HEADER.parent.glob("*.c"))
-    subprocess.run([*command, "-o", tmp_path / "example", program, *sources], check=True)
+    command += map(str, sources())
+    subprocess.run([*command, "-o", tmp_path / "example", program], check=True)
 
     servers.write_text("10.0.0.1:11211 1\n")
     good = subprocess.run([tmp_path / "example"], capture_output=True, text=True, check=True)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from library import LIBRARY, sources
 from needs import need
 from test_golden import rows
 
 import ketama
 
-LIBRARY = Path(__file__).resolve().parents[1] / "libketama"
 VECTORS = Path(__file__).with_name("vectors")
 END = b"\xff"
 
@@ -31,8 +31,8 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("driver") / "ketama_port"
     command = [need("cc"), "-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-O1"]
     command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{LIBRARY}"]
-    sources = [*sorted(LIBRARY.glob("*.c")), LIBRARY / "erlang" / "ketama_port.c"]
-    subprocess.run([*command, "-o", program, *sources], check=True)
+    command += map(str, [*sources(), LIBRARY / "erlang" / "ketama_port.c"])
+    subprocess.run([*command, "-o", program], check=True)
     return program
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import images
 import pytest
+from library import LIBRARY, sources
 from needs import need, need_root
 
 import ketama
@@ -600,14 +601,12 @@ int main(int argc, char **argv)
 
 def test_a_set_id_program_keeps_to_itself(open_base: Path) -> None:
     """What its caller could have written a set-id program does not use."""
-    root = Path(__file__).resolve().parents[1]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
         (folder / "main.c").write_text(SET_ID)
-        sources = sorted((root / "libketama").glob("*.c"))
-        command = [need("cc"), "-std=c11", f"-I{root}/libketama", f"-o{folder}/asks"]
-        subprocess.run([*command, folder / "main.c", *sources], check=True)
+        command = [need("cc"), "-std=c11", f"-I{LIBRARY}", f"-o{folder}/asks"]
+        subprocess.run([*command, folder / "main.c", *sources()], check=True)
 
         def answer() -> str:
             command = [folder / "asks", open_base / "ketama.servers"]

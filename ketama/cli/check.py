@@ -13,7 +13,7 @@ Codes = tuple[str, ...]
 
 def known(ctx: click.Context, param: click.Parameter, codes: Codes) -> Codes:
     """Refuse what is no code of a warning."""
-    from ketama.findings import WARNINGS
+    from ketama.admin.check import WARNINGS
 
     for code in codes:
         if code not in {*WARNINGS, "old"}:
@@ -49,7 +49,7 @@ def check(file: str, strict: bool, ignore: tuple[str, ...], as_json: bool) -> in
       ketama check --strict --ignore share --ignore old ketama.servers && deploy
       sort ketama.servers | ketama check -
     """
-    from ketama.findings import check_text
+    from ketama.admin.check import check_text
 
     findings = [
         finding

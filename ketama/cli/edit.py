@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ketama.editing import Edit
+    from ketama.admin.edit import Edit
 
 
 def complete_server(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -198,8 +198,8 @@ def _weights(editing: Edit, server: str) -> list[int]:
 
 def _doubts(editing: Edit, server: str) -> list[ketama.Finding]:
     """Find what is doubtful about a server that has come."""
-    from ketama.findings import check_text
-    from ketama.lines import parse
+    from ketama.admin.check import check_text
+    from ketama.admin.server_file import parse
 
     line = next(line.number for line in parse(editing.text) if line.address == server)
     return [

@@ -14,7 +14,7 @@ from ketama.cli.output import counted, duration, print_json, print_table, printa
 from ketama.cli.show import image_as_json
 
 if TYPE_CHECKING:
-    from ketama.published import Image
+    from ketama.admin.images import Image
 
 STYLES = {"current": "", "stale": "yellow", "orphan": "red", "foreign": "dim"}
 
@@ -39,9 +39,9 @@ def images(purge: bool, as_json: bool) -> int:
       ketama images
       ketama images --purge
     """
-    from ketama import published
+    from ketama.admin import images
 
-    folder, found = published.images()
+    folder, found = images.images()
     removed, code = _purge(found) if purge else ([], GOOD)
     found = [image for image in found if image not in removed]
     if as_json:
@@ -85,14 +85,14 @@ def images(purge: bool, as_json: bool) -> int:
 
 def _purge(found: list[Image]) -> tuple[list[Image], int]:
     """Remove the orphans; give those that are gone now, and the exit code."""
-    from ketama import published
+    from ketama.admin import images
 
     removed, code = [], GOOD
     for image in found:
         if image.state != "orphan":
             continue
         try:
-            gone = published.remove(image)
+            gone = images.remove(image)
         except ketama.KetamaOSError as error:
             gone, code = False, report(message_of(error), COULD_NOT)
         removed += [image] * gone

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     import ketama
-    from ketama.published import Image
+    from ketama.admin.images import Image
 
 
 @click.command(short_help="Show servers, weights, points, shares of the keys.")
@@ -46,7 +46,7 @@ def show(file: str, as_json: bool) -> None:
       ketama show ketama.servers
       ketama show --json ketama.servers | jq '.servers[].share'
     """
-    from ketama.findings import UNEVEN
+    from ketama.admin.check import UNEVEN
 
     continuum = source.open_continuum(file)
     rows = servers_as_json(continuum)
@@ -105,7 +105,7 @@ def show(file: str, as_json: bool) -> None:
 
 
 def _image(file: str) -> Image | None:
-    from ketama.published import image_of
+    from ketama.admin.images import image_of
 
     return image_of(file)
 

@@ -41,22 +41,22 @@ def label(file: str) -> str:
 
 def read_text(file: str) -> bytes:
     """Give a server file's text."""
-    from ketama import lines
+    from ketama.admin import server_file
 
     if file == STDIN:
         return stdin().read()
     if is_stream(file):
         return Path(file).read_bytes()
-    return lines.read_file(file)
+    return server_file.read_file(file)
 
 
 def open_continuum(file: str) -> ketama.Continuum:
     """Give the continuum of a server file as it is now; nothing is published."""
     if not is_stream(file):
         return ketama.Continuum(file, shared=False)
-    from ketama import lines
+    from ketama.admin import server_file
 
-    return lines.continuum(lines.parse(read_text(file)), label(file))
+    return server_file.continuum(server_file.parse(read_text(file)), label(file))
 
 
 def only_one_stdin(*files: str | None) -> None:

@@ -22,7 +22,7 @@ from ketama.cli.output import counted, local_time, percent, print_json, print_st
 if TYPE_CHECKING:
     from typing import Any
 
-    from ketama.differences import Diff
+    from ketama.admin.diff import Diff
 
 INTERVAL = 0.2  # seconds
 
@@ -82,7 +82,7 @@ def _version(continuum: ketama.Continuum) -> ketama.Continuum:
 
 def generation(file: str, continuum: ketama.Continuum) -> int:
     """Give the generation of what is published; the process's own where nothing is."""
-    from ketama.published import image_of
+    from ketama.admin.images import image_of
 
     image = image_of(file)
     return continuum.generation if image is None else image.generation

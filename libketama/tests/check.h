@@ -81,7 +81,7 @@ extern int reads_spoiled;
 /* A file was opened that a program started later would inherit. */
 extern bool opened_without_cloexec;
 
-void run_digest(void);
+void run_md5(void);
 void run_servers(void);
 void run_points(void);
 void run_image(void);

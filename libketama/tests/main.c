@@ -194,7 +194,7 @@ int main(void)
     if (setenv("KETAMA_SHM_DIR", folder, 1) != 0)
         return 1;
     open_before = descriptors();
-    run_digest();
+    run_md5();
     run_servers();
     run_points();
     run_image();

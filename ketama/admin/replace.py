@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ketama import lines
+from ketama.admin import server_file
 from ketama.errors import KetamaOSError
 
 NEW = ".ketama-edit-"  # how the new file's name begins
@@ -138,7 +138,7 @@ def _rename(new: Path, real: Path, filename: str | bytes) -> None:
 def _check_unchanged(fd: int, there: bytes, text: bytes, filename: str | bytes) -> None:
     """Raise where somebody has changed or replaced the file without taking the lock."""
     os.lseek(fd, 0, os.SEEK_SET)
-    if not _is_at(fd, there) or lines.read(fd, filename) != text:
+    if not _is_at(fd, there) or server_file.read(fd, filename) != text:
         reason = "somebody else has changed it meanwhile, so nothing was written"
         raise KetamaOSError(errno.EAGAIN, reason, filename)
 

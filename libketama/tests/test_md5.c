@@ -1,5 +1,5 @@
 /*
- * test_digest.c - MD5 and the hash of a key
+ * test_md5.c - MD5 and the hash of a key
  */
 #include <stdlib.h>
 
@@ -97,12 +97,12 @@ static void make_messages(void)
     }
 }
 
-static void check_width(ketama_digests *digests, size_t from, size_t count,
+static void check_width(ketama_md5_function *digests, size_t from, size_t count,
                         unsigned words)
 {
     static uint32_t expected[4 * MESSAGES + 1], actual[4 * MESSAGES + 1];
-    const struct ketama_digest_width *plain =
-        &ketama_digest_widths[ketama_digest_width_count - 1];
+    const struct ketama_md5_width *plain =
+        &ketama_md5_widths[ketama_md5_width_count - 1];
 
     memset(expected, 0xaa, sizeof expected);
     memset(actual, 0xaa, sizeof actual);
@@ -114,16 +114,15 @@ static void check_width(ketama_digests *digests, size_t from, size_t count,
 /* Alone, in all small numbers, all at once; whatever lengths meet in one batch. */
 static void every_width_gives_the_plain_digests(void)
 {
-    CHECK_TEXT("plain", ketama_digest_widths[ketama_digest_width_count - 1].name);
-    for (unsigned i = 0; i <= ketama_digest_width_count; i++) {
-        const struct ketama_digest_width *width = &ketama_digest_widths[i];
-        bool chosen =
-            i == ketama_digest_width_count; /* the one that the library takes */
+    CHECK_TEXT("plain", ketama_md5_widths[ketama_md5_width_count - 1].name);
+    for (unsigned i = 0; i <= ketama_md5_width_count; i++) {
+        const struct ketama_md5_width *width = &ketama_md5_widths[i];
+        bool chosen = i == ketama_md5_width_count; /* the one that the library takes */
         if (!chosen && !width->usable()) {
             printf("not tested, for this processor has it not: %s\n", width->name);
             continue;
         }
-        ketama_digests *digests = chosen ? ketama_digest_many : width->digests;
+        ketama_md5_function *digests = chosen ? ketama_md5_many : width->digests;
         for (size_t count = 0; count <= 70; count++)
             for (unsigned words = 1; words <= 4; words++)
                 check_width(digests, 13 * count, count, words);
@@ -138,7 +137,7 @@ static void every_width_gives_the_plain_digests(void)
 static void the_plain_width_is_one_by_one(void)
 {
     uint32_t words[2 * 301];
-    ketama_digest_widths[ketama_digest_width_count - 1].digests(messages, 301, 2, words);
+    ketama_md5_widths[ketama_md5_width_count - 1].digests(messages, 301, 2, words);
     for (size_t i = 0; i < 301; i++) {
         unsigned char md5[16];
         ketama_md5(messages[i].bytes, messages[i].len, md5);
@@ -147,7 +146,7 @@ static void the_plain_width_is_one_by_one(void)
     }
 }
 
-void run_digest(void)
+void run_md5(void)
 {
     make_messages();
     RUN(the_answers_of_rfc_1321);

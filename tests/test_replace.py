@@ -173,7 +173,7 @@ def test_an_interrupt(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(fd: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ketama.replacing.os.fsync", interrupted)
+    monkeypatch.setattr("ketama.admin.replace.os.fsync", interrupted)
     with pytest.raises(KeyboardInterrupt), ketama.edit(path) as servers:
         servers.remove("10.0.1.1:11211")
     assert edited(path) == TEXT
@@ -193,7 +193,7 @@ def test_a_file_that_was_replaced_before_the_lock(
         real(fd, operation)
 
     other = path.with_name("other")
-    monkeypatch.setattr("ketama.replacing.fcntl.flock", replaced_first)
+    monkeypatch.setattr("ketama.admin.replace.fcntl.flock", replaced_first)
     with ketama.edit(path) as servers:
         servers.remove("a:1")
     assert path.read_text() == "b:1 1\n"

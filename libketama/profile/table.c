@@ -1,5 +1,5 @@
 /*
- * profile.c - what the dialects of ketama differ in: a row each, and its small functions
+ * table.c - what the dialects of ketama differ in: a row each, and its small functions
  *
  * "libketama" is Last.fm's, the one that gave the method its name.
  */
@@ -47,13 +47,13 @@ static size_t libketama_label(const struct ketama_listed *server, uint32_t k,
 /* A label's points: the four little-endian words of its MD5. */
 static void libketama_points(const ketama_key *labels, size_t count, uint32_t *points)
 {
-    ketama_digest_many(labels, count, 4, points);
+    ketama_md5_many(labels, count, 4, points);
 }
 
 /* A key's hash: the first word of its MD5. */
 static void libketama_hashes(const ketama_key *keys, size_t count, uint32_t *hashes)
 {
-    ketama_digest_many(keys, count, 1, hashes);
+    ketama_md5_many(keys, count, 1, hashes);
 }
 
 /* Of equal points, that of the server which stands first in the file wins. */

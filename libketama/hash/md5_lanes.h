@@ -1,7 +1,7 @@
 /*
- * digest_lanes.h - MD5 of many messages side by side, for one width of vectors
+ * md5_lanes.h - MD5 of many messages side by side, for one width of vectors
  *
- * digest_many.c includes this once for each width, having defined
+ * md5_many.c includes this once for each width, having defined
  *     LANES       words in a vector
  *     TARGET      __attribute__((target(...))) of the instructions, or nothing
  *     REGISTER    the asm constraint of a vector register
@@ -101,7 +101,7 @@ TARGET static inline void NAME(begin)(const uint32_t fresh[LANES], struct STATE 
 #define HALF_STEP(half, mix, a, b, c, d, word, bits, constant)                          \
     do {                                                                                \
         WORDS first = a##half + (w##half[word] + (constant)), mixed;                    \
-        __asm__("" : "+" REGISTER(first)); /* see TOGETHER in digest.c */               \
+        __asm__("" : "+" REGISTER(first)); /* see TOGETHER in md5.c */                  \
         mixed = mix(first, b##half, c##half, d##half);                                  \
         a##half = b##half + MD5_ROTATE(mixed, bits);                                    \
     } while (0)

@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from operator import index
 from typing import TYPE_CHECKING
 
-from ketama import lines, published
+from ketama.admin import images, server_file
+from ketama.admin.replace import lock, replace, unlock
 from ketama.continuum import Continuum, absolute
 from ketama.errors import ServersError
-from ketama.replacing import lock, replace, unlock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import SupportsIndex
 
+    from ketama.admin.diff import Diff
+    from ketama.admin.server_file import Line
     from ketama.continuum import Path as AnyPath
-    from ketama.differences import Diff
-    from ketama.lines import Line
 
 TIMEOUT = 30.0  # seconds
 
@@ -36,12 +36,12 @@ class Edit:
 
     def __init__(self, filename: str | bytes, text: bytes) -> None:
         self._filename = filename
-        self._lines = lines.parse(text)
+        self._lines = server_file.parse(text)
         self._over = False
         self.published = False
         self.before: Continuum | None = None
         if any(line.address or line.fault for line in self._lines):
-            self.before = lines.continuum(self._lines, filename)
+            self.before = server_file.continuum(self._lines, filename)
 
     @property
     def text(self) -> bytes:
@@ -58,7 +58,7 @@ class Edit:
         """The continuum of the file as it is to be; raises ServersError where there is none."""
         if not self.servers:
             raise ServersError(self._filename, None, "there would be no server left in it")
-        return lines.continuum(lines.parse(self.text), self._filename)
+        return server_file.continuum(server_file.parse(self.text), self._filename)
 
     def diff(self) -> Diff | None:
         """Tell what moves, as `Continuum.diff`; None where there was no server before."""
@@ -76,7 +76,9 @@ class Edit:
             if line.address == address:
                 raise self._error(line, f"{address} is there, with weight {line.weight}")
         text = f"{address} {index(weight)}".encode()
-        if [(line.address, line.weight) for line in lines.parse(text)] != [(address, weight)]:
+        if [(line.address, line.weight) for line in server_file.parse(text)] != [
+            (address, weight)
+        ]:
             raise ServersError(None, None, f"address {address!r} can't stand in a server file")
         if servers:
             place = self._lines.index(servers[-1])
@@ -135,7 +137,7 @@ class Edit:
 
 
 def _parsed(text: bytes, number: int = 0) -> Line:
-    return lines.parse(text)[0]._replace(number=number)
+    return server_file.parse(text)[0]._replace(number=number)
 
 
 def _columns(lines_of_servers: list[Line]) -> set[int]:
@@ -179,7 +181,7 @@ def edit(path: AnyPath, *, dry_run: bool = False, timeout: float = TIMEOUT) -> I
     there = absolute(filename)  # wherever the working folder goes meanwhile
     fd, real = lock(there, filename, timeout)
     try:
-        text = lines.read(fd, filename)
+        text = server_file.read(fd, filename)
         editing = Edit(filename, text)
         try:
             yield editing
@@ -193,4 +195,4 @@ def edit(path: AnyPath, *, dry_run: bool = False, timeout: float = TIMEOUT) -> I
     finally:
         unlock(fd)
     if changed != text and not dry_run:
-        editing.published = published.publish(there)
+        editing.published = images.publish(there)

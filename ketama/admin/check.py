@@ -6,15 +6,15 @@ import ipaddress
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from ketama import lines
 from ketama._ketama import lib
+from ketama.admin import server_file
 from ketama.errors import ServersError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ketama.admin.server_file import Line
     from ketama.continuum import Continuum, Path
-    from ketama.lines import Line
 
 UNEVEN = 0.10  # how far a share may be off its weight
 # What libketama of 2007 can hold and read.
@@ -76,7 +76,7 @@ def check(path: Path) -> list[Finding]:
     Raises KetamaOSError where the file can't be read.
     """
     try:
-        text = lines.read_file(os.fspath(path))
+        text = server_file.read_file(os.fspath(path))
     except ServersError as error:
         return [Finding(None, "error", "too-many", error.reason)]
     return check_text(text)
@@ -84,12 +84,12 @@ def check(path: Path) -> list[Finding]:
 
 def check_text(text: bytes) -> list[Finding]:
     """Find what `check` finds in the text of a server file."""
-    parsed = lines.parse(text)
+    parsed = server_file.parse(text)
     found = [*_errors(parsed), *_doubts_by_line(parsed), *_doubts_of_the_whole(parsed)]
     wrong = any(finding.severity == "error" for finding in found)
     good = [line for line in parsed if not line.fault]
     try:
-        continuum = lines.continuum(good, "")
+        continuum = server_file.continuum(good, "")
     except ServersError as error:
         # No line is wrong by itself, so there are none, or too much of them.
         if error.lineno is not None:

@@ -1,11 +1,11 @@
 /*
- * digest_many.c - MD5 of many messages at a time, in the widest vectors there are
+ * md5_many.c - MD5 of many messages at a time, in the widest vectors there are
  *
  * The steps of one message wait for each other; those of several messages don't. So a
- * vector holds the same word of 4, 8 or 16 messages. Each width is digest_lanes.h once
+ * vector holds the same word of 4, 8 or 16 messages. Each width is md5_lanes.h once
  * more; which one this processor has is found out when it is used.
  */
-#include "digest.h"
+#include "md5.h"
 
 static void plain_digests(const ketama_key *keys, size_t count, unsigned words,
                           uint32_t *digests)
@@ -59,7 +59,7 @@ struct md5_queue {
 #else
 #define REGISTER "w"
 #endif
-#include "digest_lanes.h"
+#include "md5_lanes.h"
 
 #ifdef __x86_64__
 static bool has_avx2(void)
@@ -81,7 +81,7 @@ static bool has_avx512(void)
 #define LOW_PAIRS  0, 4, 2, 6
 #define HIGH_PAIRS 1, 5, 3, 7
 #define G_MIXER    MD5_G
-#include "digest_lanes.h"
+#include "md5_lanes.h"
 
 /* One instruction mixes any three words bit by bit, so G is written as that. */
 #define G_BITWISE(x, b, c, d) ((x) + ((c) ^ ((d) & ((b) ^ (c)))))
@@ -94,11 +94,11 @@ static bool has_avx512(void)
 #define LOW_PAIRS             0, 8, 2, 10, 4, 12, 6, 14
 #define HIGH_PAIRS            1, 9, 3, 11, 5, 13, 7, 15
 #define G_MIXER               G_BITWISE
-#include "digest_lanes.h"
+#include "md5_lanes.h"
 #endif
 #endif
 
-const struct ketama_digest_width ketama_digest_widths[] = {
+const struct ketama_md5_width ketama_md5_widths[] = {
 #if HAVE_LANES && defined(__x86_64__)
     {"AVX-512, 2 x 16", 20, has_avx512, digests_16},
     {"AVX2, 2 x 8", 4, has_avx2, digests_8},
@@ -109,13 +109,13 @@ const struct ketama_digest_width ketama_digest_widths[] = {
     {"plain", 0, always, plain_digests},
 };
 
-const unsigned ketama_digest_width_count =
-    sizeof ketama_digest_widths / sizeof *ketama_digest_widths;
+const unsigned ketama_md5_width_count =
+    sizeof ketama_md5_widths / sizeof *ketama_md5_widths;
 
-void ketama_digest_many(const ketama_key *keys, size_t count, unsigned words,
-                        uint32_t *digests)
+void ketama_md5_many(const ketama_key *keys, size_t count, unsigned words,
+                     uint32_t *digests)
 {
-    const struct ketama_digest_width *width = ketama_digest_widths;
+    const struct ketama_md5_width *width = ketama_md5_widths;
     while (count < width->pays_from || !width->usable())
         width++;
     width->digests(keys, count, words, digests);

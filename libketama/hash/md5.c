@@ -1,10 +1,10 @@
 /*
- * digest.c - MD5 of one message, in plain C
+ * md5.c - MD5 of one message, in plain C
  *
  * A key's hash takes as long as 61 steps that each need the one before; all else is
  * written so as not to make that chain longer.
  */
-#include "digest.h"
+#include "md5.h"
 
 struct state {
     uint32_t a, b, c, d;

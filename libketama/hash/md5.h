@@ -1,5 +1,5 @@
 /*
- * digest.h - what MD5 of one message and of many have in common (RFC 1321)
+ * md5.h - what MD5 of one message and of many have in common (RFC 1321)
  *
  * A message is cut into blocks of 64 bytes, the last one or two of which carry the
  * padding: a byte 0x80, zeros, and the message's length in bits. The steps are macros,

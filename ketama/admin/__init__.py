@@ -1,0 +1,1 @@
+"""For operators and deploy scripts: check, compare and edit server files, list images."""
