@@ -59,7 +59,7 @@ static ketama_continuum make_continuum(unsigned count)
                  i & 255);
         servers[i] = (ketama_server){.address = names[i], .weight = 100 + i % 7};
     }
-    if (ketama_open_servers(&c, servers, count) != KETAMA_OK) {
+    if (ketama_open_servers(&c, servers, count, NULL) != KETAMA_OK) {
         fprintf(stderr, "%s\n", ketama_error());
         exit(1);
     }

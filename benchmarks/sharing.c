@@ -53,7 +53,8 @@ static void write_servers(int count)
 static ketama_continuum opened(unsigned flags)
 {
     ketama_continuum c;
-    if (ketama_open(&c, path, flags) != KETAMA_OK) {
+    const ketama_options options = {.size = sizeof options, .flags = flags};
+    if (ketama_open(&c, path, &options) != KETAMA_OK) {
         fprintf(stderr, "%s\n", ketama_error());
         exit(1);
     }

@@ -38,7 +38,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s SERVERFILE <KEYS\n", argv[0]);
         return 2;
     }
-    if (ketama_open(&c, argv[1], 0) != KETAMA_OK) {
+    if (ketama_open(&c, argv[1], NULL) != KETAMA_OK) {
         fprintf(stderr, "%s\n", ketama_error()); /* file, line and reason */
         return 1;
     }

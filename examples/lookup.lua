@@ -12,13 +12,15 @@ ffi.cdef([[
 typedef struct ketama_handle *ketama_continuum;
 typedef struct ketama_server {
     const char *address;
+    const char *name;
     uint64_t weight;
     uint64_t share;
     uint32_t points;
 } ketama_server;
 enum { KETAMA_OK = 0, KETAMA_CHANGED = 1 };
 
-int ketama_open(ketama_continuum *c, const char *path, unsigned flags);
+typedef struct ketama_options ketama_options;
+int ketama_open(ketama_continuum *c, const char *path, const ketama_options *options);
 int ketama_refresh(ketama_continuum c, ketama_continuum *newer);
 void ketama_close(ketama_continuum c);
 uint32_t ketama_find(ketama_continuum c, const void *key, size_t len, uint32_t *point);
@@ -36,7 +38,7 @@ end
 -- nil and a sentence where the file is missing or wrong, as io.open does it
 local function open(path)
     local handle = ffi.new("ketama_continuum[1]")
-    if lib.ketama_open(handle, path, 0) ~= lib.KETAMA_OK then
+    if lib.ketama_open(handle, path, nil) ~= lib.KETAMA_OK then
         return nil, ffi.string(lib.ketama_error())
     end
     return ffi.gc(handle[0], lib.ketama_close)

@@ -17,10 +17,10 @@ final class Continuum
     private const HEADER = <<<'C'
         typedef struct ketama_handle *ketama_continuum;
         typedef struct {
-            const char *address; uint64_t weight; uint64_t share; uint32_t points;
+            const char *address; const char *name; uint64_t weight; uint64_t share; uint32_t points;
         } ketama_server;
         enum ketama_status { KETAMA_OK = 0, KETAMA_CHANGED = 1 };
-        int ketama_open(ketama_continuum *c, const char *path, unsigned flags);
+        int ketama_open(ketama_continuum *c, const char *path, const void *options);
         int ketama_refresh(ketama_continuum c, ketama_continuum *newer);
         void ketama_close(ketama_continuum c);
         uint32_t ketama_find(ketama_continuum c, const char *key, size_t len, uint32_t *point);
@@ -35,7 +35,7 @@ final class Continuum
     {
         $this->lib = FFI::cdef(self::HEADER, getenv('KETAMA_LIBRARY') ?: 'libketama.so.1');
         $this->handle = $this->lib->new('ketama_continuum');
-        if ($this->lib->ketama_open(FFI::addr($this->handle), $path, 0) < 0) {
+        if ($this->lib->ketama_open(FFI::addr($this->handle), $path, null) < 0) {
             throw new RuntimeException($this->lib->ketama_error()); // and so no __destruct()
         }
     }

@@ -12,23 +12,20 @@
 #include "_speedups.h"
 #include "internal.h"
 
+#include "ketama_admin.h"
+
 /* cffi: begin */
 
-/* A failure, copied in the call that met it: before the next one, a signal handler may
- * meet another. */
-struct fault {
-    int status;
-    int system_errno;
-    uint64_t line;
-    char reason[512];
-};
+/* These copy the failure in the same call: before the next one, a signal handler could
+ * cause another. */
 
-/* ketama_open, ketama_open_servers, ketama_refresh */
-int open_file(ketama_continuum *c, const char *path, unsigned flags,
-              struct fault *fault);
+/* ketama_open, ketama_open_servers, ketama_refresh. flags and profile: as in
+ * ketama_options; the profile may be NULL. */
+int open_file(ketama_continuum *c, const char *path, unsigned flags, const char *profile,
+              const char *settings, ketama_failure *failure);
 int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
-                 struct fault *fault);
-int refresh(ketama_continuum c, ketama_continuum *newer, struct fault *fault);
+                 const char *profile, const char *settings, ketama_failure *failure);
+int refresh(ketama_continuum c, ketama_continuum *newer, ketama_failure *failure);
 
 /* ketama_find, with the server's index in the high half and the point in the low one.
  * Where there is no server to give there is an index that no server has, so that
@@ -54,91 +51,98 @@ void copy_indexes(const void *indexes, size_t count, void *out, int out_width);
 /* ketama_diff, ketama_list_published, ketama_remove_published; free(3) for what the
  * first one gives. */
 int diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
-         size_t *count, struct fault *fault);
+         size_t *count, ketama_failure *failure);
 int list_published(char **folder, ketama_published ***images, size_t *count,
-                   struct fault *fault);
-int remove_published(const char *file, struct fault *fault);
+                   ketama_failure *failure);
+int remove_published(const char *file, ketama_failure *failure);
 void free(void *moves);
 
-/* One line of a server file, by the file's rules: 1, it is a server; 0, it is a comment
- * or empty; else a status. */
+/* One line of a server file, as text begins with it; the text may go on. number: the
+ * line's, from 1. Returns 1 if it is a server's, 0 if it is a comment or empty, else a
+ * status. */
 struct server_line {
-    size_t address_at; /* in the line, bytes */
+    size_t size_bytes; /* of the line, with its end */
+    size_t address_at; /* offsets from the start of the line, bytes */
     size_t address_bytes;
+    size_t weight_at;
+    size_t weight_bytes;
+    size_t name_at;
+    size_t name_bytes; /* 0: no name */
     uint64_t weight;
 };
-int read_line(const char *line, size_t size, struct server_line *server,
-              struct fault *fault);
+int read_line(const char *text, size_t size, uint64_t number, struct server_line *line,
+              ketama_failure *failure);
 
 /* What the accelerator calls: the address of a struct speedups_functions. */
 uintptr_t speedups_functions(void);
 
 /* cffi: end */
 
-static int told(int status, struct fault *fault)
+static int copy_failure(int status, ketama_failure *failure)
 {
-    if (status < 0) {
-        const ketama_failure *last = ketama_last_failure();
-        fault->status = status;
-        fault->system_errno = last->system_errno;
-        fault->line = last->line;
-        snprintf(fault->reason, sizeof fault->reason, "%s", last->reason);
-    }
+    if (status < 0)
+        *failure = *ketama_last_failure();
     return status;
 }
 
-int open_file(ketama_continuum *c, const char *path, unsigned flags, struct fault *fault)
+int open_file(ketama_continuum *c, const char *path, unsigned flags, const char *profile,
+              const char *settings, ketama_failure *failure)
 {
-    return told(ketama_open(c, path, flags), fault);
+    const ketama_options options = {.size = sizeof options,
+                                    .flags = flags,
+                                    .profile = profile,
+                                    .settings = settings};
+    return copy_failure(ketama_open(c, path, &options), failure);
 }
 
 int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
-                 struct fault *fault)
+                 const char *profile, const char *settings, ketama_failure *failure)
 {
-    return told(ketama_open_servers(c, servers, count), fault);
+    const ketama_options options = {
+        .size = sizeof options, .profile = profile, .settings = settings};
+    return copy_failure(ketama_open_servers(c, servers, count, &options), failure);
 }
 
-int refresh(ketama_continuum c, ketama_continuum *newer, struct fault *fault)
+int refresh(ketama_continuum c, ketama_continuum *newer, ketama_failure *failure)
 {
-    return told(ketama_refresh(c, newer), fault);
+    return copy_failure(ketama_refresh(c, newer), failure);
 }
 
 int diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
-         size_t *count, struct fault *fault)
+         size_t *count, ketama_failure *failure)
 {
-    return told(ketama_diff(before, after, moves, count), fault);
+    return copy_failure(ketama_diff(before, after, moves, count), failure);
 }
 
 int list_published(char **folder, ketama_published ***images, size_t *count,
-                   struct fault *fault)
+                   ketama_failure *failure)
 {
-    return told(ketama_list_published(folder, images, count), fault);
+    return copy_failure(ketama_list_published(folder, images, count), failure);
 }
 
-int remove_published(const char *file, struct fault *fault)
+int remove_published(const char *file, ketama_failure *failure)
 {
-    return told(ketama_remove_published(file), fault);
+    return copy_failure(ketama_remove_published(file), failure);
 }
 
-int read_line(const char *line, size_t size, struct server_line *server,
-              struct fault *fault)
+int read_line(const char *text, size_t size, uint64_t number, struct server_line *line,
+              ketama_failure *failure)
 {
-    struct ketama_server_list list;
-    struct ketama_flaw flaw;
-    int status = ketama_servers_parse_line(line, size, 1, &list, &flaw);
+    struct ketama_line read;
+    const struct ketama_listed *server = &read.server;
 
-    if (status < 0) {
-        *fault = (struct fault){.status = status, .line = flaw.line};
-        if (status != KETAMA_ENOMEM)
-            snprintf(fault->reason, sizeof fault->reason, "%s", flaw.reason);
-    } else if (list.count > 0) {
-        server->address_at = (size_t)(list.at[0].address - line);
-        server->address_bytes = list.at[0].length;
-        server->weight = list.at[0].weight;
-        status = 1;
+    ketama_servers_scan(text, size, number, &read, failure);
+    *line = (struct server_line){.size_bytes = (size_t)(read.next - text)};
+    if (read.is_server) {
+        line->address_at = (size_t)(server->address - text);
+        line->address_bytes = server->address_bytes;
+        line->weight_at = (size_t)(read.weight - text);
+        line->weight_bytes = read.weight_bytes;
+        line->name_at = server->name != NULL ? (size_t)(server->name - text) : 0;
+        line->name_bytes = server->name_bytes;
+        line->weight = server->weight;
     }
-    ketama_servers_free(&list);
-    return status;
+    return read.status < 0 ? read.status : read.is_server;
 }
 
 uint64_t find_now(ketama_continuum c, const void *key, size_t len)

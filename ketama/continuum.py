@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from _thread import RLock
+from collections import namedtuple
 from itertools import islice
 from operator import index
 
@@ -12,23 +13,32 @@ from ketama.buffers import Packed, output
 from ketama.errors import KetamaError, KetamaOSError, failure
 from ketama.keys import key_bytes
 from ketama.lookups import Lookups, fastest, find_buffers, packed_buffers, successors
-from ketama.servers import Server, from_c, to_c
+from ketama.servers import Server, from_c, name_of, to_c
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, TypeAlias, TypeVar
+    from typing import Any, NamedTuple, TypeAlias, TypeVar
 
     from ketama.admin.diff import Diff
     from ketama.keys import Key
     from ketama.lookups import Version
     from ketama.servers import Servers
 
+    class Explanation(NamedTuple):
+        """What it is at run time, where typing is not worth its import."""
+
+        hash: int
+        point: int
+        server: str
+
     Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Self = TypeVar("Self", bound="Continuum")
     _Lookups = Lookups
 else:
     _Lookups = fastest()
+    Explanation = namedtuple("Explanation", "hash point server")
+    Explanation.__doc__ = """How a key is found; see `Continuum.explain`."""
 
 KEY_SPACE = 2**32
 LONGEST = 10**9  # seconds of auto_roll
@@ -111,12 +121,12 @@ class Continuum(_Lookups):
                 f"auto_roll must be from above 0 to {LONGEST} seconds, not {auto_roll!r}"
             )
         filename = path = None
-        out, fault = ffi.new("ketama_continuum *"), ffi.new("struct fault *")
+        out, failed = ffi.new("ketama_continuum *"), ffi.new("ketama_failure *")
         if isinstance(source, (str, bytes, os.PathLike)):
             filename = os.fspath(source)
             path = absolute(filename)
             flags = 0 if shared else lib.KETAMA_PRIVATE
-            status = lib.open_file(out, path, flags, fault)
+            status = lib.open_file(out, path, flags, ffi.NULL, ffi.NULL, failed)
         else:
             if not hasattr(source, "__iter__"):
                 raise TypeError(
@@ -126,9 +136,9 @@ class Continuum(_Lookups):
             if auto_roll is not None:
                 raise ValueError("auto_roll needs a server file to follow, not servers")
             array, count, _kept_alive = to_c(source)
-            status = lib.open_servers(out, array, count, fault)
+            status = lib.open_servers(out, array, count, ffi.NULL, ffi.NULL, failed)
         if status < 0:
-            raise failure(fault, filename)
+            raise failure(failed, filename)
         if auto_roll is not None:
             lib.ketama_follow(out[0], max(1, int(auto_roll * 1e9)))
         self._filename = filename
@@ -197,6 +207,22 @@ class Continuum(_Lookups):
         except (KetamaError, MemoryError):
             return  # it is in last_error, and the last good version goes on
 
+    def explain(self, key: Key) -> Explanation:
+        """Return how a key is found: its hash, the point that owns it, and the server.
+
+        All three are of one version. The hash and the point are from 0 to 2**32 - 1.
+        Raises TypeError for a key that is neither text nor bytes.
+
+        >>> Continuum({"127.0.0.1:11211": 600, "127.0.0.1:11212": 400}).explain("test")
+        Explanation(hash=3446378249, point=3454255383, server='127.0.0.1:11211')
+        """
+        data = key_bytes(key)
+        handle, addresses, _ = self._follow()
+        hashed = lib.ketama_key_hash(handle, data, len(data))
+        point = ffi.new("uint32_t *")
+        server = lib.ketama_find_hash(handle, hashed, point)
+        return Explanation(int(hashed), int(point[0]), addresses[server])
+
     def get_points(self) -> list[tuple[int, str]]:
         """Give all points, ascending, each with its server's address."""
         handle, addresses, _ = self._follow()
@@ -214,7 +240,7 @@ class Continuum(_Lookups):
         """The servers in the order of the file, with weight, number of points, exact share."""
         handle, addresses, _ = self._follow()
         return tuple(
-            Server(address, row.weight, row.points, row.share / KEY_SPACE)
+            Server(address, row.weight, row.points, row.share / KEY_SPACE, name_of(row))
             for address, row in zip(addresses, from_c(handle), strict=True)
         )
 
@@ -230,12 +256,12 @@ class Continuum(_Lookups):
         """
         for changed in (False, True):
             now = self._now
-            out, fault = ffi.new("ketama_continuum *"), ffi.new("struct fault *")
-            status = lib.refresh(now[0], out, fault)
+            out, failed = ffi.new("ketama_continuum *"), ffi.new("ketama_failure *")
+            status = lib.refresh(now[0], out, failed)
             if status < 0:
                 # Another than the one that is raised, whose traceback would keep frames alive.
-                self._last_error = failure(fault, self._filename)
-                raise failure(fault, self._filename)
+                self._last_error = failure(failed, self._filename)
+                raise failure(failed, self._filename)
             if status == lib.KETAMA_OK:
                 self._last_error = None
                 return changed
@@ -292,7 +318,14 @@ class Continuum(_Lookups):
         """Pickle as the file's absolute path, to be read there and then, or as the servers."""
         if self._path is not None:
             return _reopen, (type(self), os.fsdecode(self._path), *self._options)
-        return type(self), ([(server.address, server.weight) for server in self.servers],)
+        return type(self), (
+            [
+                (server.address, server.weight)
+                if server.name is None
+                else (server.address, server.weight, server.name)
+                for server in self.servers
+            ],
+        )
 
     def __copy__(self: Self) -> Self:
         """Give another Continuum of the same version, which rolls by itself."""

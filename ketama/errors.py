@@ -51,13 +51,13 @@ class KetamaOSError(OSError, KetamaError):
     """
 
 
-def failure(fault: Any, filename: str | bytes | None) -> Exception:
+def failure(failed: Any, filename: str | bytes | None) -> Exception:
     """Make the exception for what a C function has just filled in."""
-    if fault.status == lib.KETAMA_ENOMEM:
+    if failed.status == lib.KETAMA_ENOMEM:
         return MemoryError()
-    reason = ffi.string(fault.reason).decode(errors="backslashreplace")
-    if fault.status == lib.KETAMA_ESYSTEM:
-        return KetamaOSError(fault.system_errno, reason, filename)
-    if fault.status == lib.KETAMA_EUNSTABLE:
+    reason = ffi.string(failed.reason).decode(errors="backslashreplace")
+    if failed.status == lib.KETAMA_ESYSTEM:
+        return KetamaOSError(failed.system_errno, reason, filename)
+    if failed.status == lib.KETAMA_EUNSTABLE:
         return KetamaOSError(errno.EAGAIN, reason, filename)
-    return ServersError(filename, fault.line or None, reason)
+    return ServersError(filename, failed.line or None, reason)

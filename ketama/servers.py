@@ -13,7 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NamedTuple, SupportsIndex, TypeAlias
 
-    Entry: TypeAlias = str | tuple[str, SupportsIndex] | "Server"
+    Entry: TypeAlias = (
+        str | tuple[str, SupportsIndex] | tuple[str, SupportsIndex, str | None] | "Server"
+    )
     Servers: TypeAlias = Iterable[Entry] | Mapping[str, SupportsIndex]
 
     class Server(NamedTuple):
@@ -23,9 +25,10 @@ if TYPE_CHECKING:
         weight: int
         points: int
         share: float
+        name: str | None = None
 
 else:
-    Server = namedtuple("Server", "address weight points share")
+    Server = namedtuple("Server", "address weight points share name", defaults=[None])
     Server.__doc__ = """A server of a continuum.
 
     address: as in the file, such as "10.0.1.1:11211".
@@ -33,65 +36,74 @@ else:
     points: how many points of the circle are its own, a multiple of 4; may be 0.
     share: the exact part of all possible keys that it is given, 0.0 to 1.0; a continuum's
         shares are multiples of 2**-32 and sum to 1.0 without any rounding.
+    name: the text that is hashed in place of the address; None: the address is.
     """
 
 DEFAULT_WEIGHT = 100
 
 
-def _pairs(servers: Servers) -> Iterator[tuple[object, object]]:
-    """Give the address and the weight of each entry, yet to be checked."""
+def _rows(servers: Servers) -> Iterator[tuple[object, object, object]]:
+    """Yield address, weight and name of each entry, yet to be checked."""
     if isinstance(servers, Mapping):
-        yield from servers.items()
+        for address, weight in servers.items():
+            yield address, weight, None
         return
-    for place, entry in enumerate(servers, 1):
+    for position, entry in enumerate(servers, 1):
         if isinstance(entry, Server):
-            yield entry.address, entry.weight
+            yield entry.address, entry.weight, entry.name
         elif isinstance(entry, (tuple, list)) and len(entry) == 2:
-            yield entry[0], entry[1]
+            yield entry[0], entry[1], None
+        elif isinstance(entry, (tuple, list)) and len(entry) == 3:
+            yield entry[0], entry[1], entry[2]
         elif isinstance(entry, str):
-            yield entry, DEFAULT_WEIGHT
+            yield entry, DEFAULT_WEIGHT, None
         else:
             raise TypeError(
-                f"server {place} must be an address or (address, weight), not {entry!r:.80}"
+                f"server {position} must be an address, (address, weight) or "
+                f"(address, weight, name), not {entry!r:.80}"
             )
 
 
-def _address(place: int, address: object) -> bytes:
-    if not isinstance(address, str):
-        raise TypeError(f"server {place}: address must be str, not {type(address).__name__}")
+def _text(position: int, what: str, text: object) -> bytes:
+    """Return an address or a name as bytes."""
+    if not isinstance(text, str):
+        raise TypeError(f"server {position}: {what} must be str, not {type(text).__name__}")
     try:
-        data = str.encode(address)
+        data = str.encode(text)
     except UnicodeEncodeError:
-        reason = f"address {address!r:.80} has a lone surrogate in it, which is not UTF-8"
-        raise ServersError(None, place, reason) from None
+        reason = f"invalid {what} {text!r:.80}: lone surrogates are not UTF-8"
+        raise ServersError(None, position, reason) from None
     if b"\0" in data:
-        raise ServersError(None, place, f"address {address!r:.80} has a NUL byte in it")
+        raise ServersError(None, position, f"invalid {what} {text!r:.80}: has a NUL byte")
     return data
 
 
-def _weight(place: int, weight: Any) -> int:
+def _weight(position: int, weight: Any) -> int:
     if isinstance(weight, bool) or not hasattr(weight, "__index__"):
-        raise TypeError(f"server {place}: weight must be int, not {type(weight).__name__}")
+        raise TypeError(f"server {position}: weight must be int, not {type(weight).__name__}")
     number = index(weight)
     if not 0 < number <= lib.KETAMA_WEIGHT_MAX:
         bits = number.bit_length()
         text = str(number) if bits < 256 else f"a number of {bits} bits"
-        reason = f"weight is {text}, not a whole number from 1 to {lib.KETAMA_WEIGHT_MAX}"
-        raise ServersError(None, place, reason)
+        limit = lib.KETAMA_WEIGHT_MAX
+        reason = f"invalid weight {text}: must be an integer from 1 to {limit}"
+        raise ServersError(None, position, reason)
     return number
 
 
 def to_c(servers: Servers) -> tuple[Any, int, list[Any]]:
     """Make a C array of servers: the array, its length, and what it must not outlive."""
     rows = []
-    kept_alive = []
-    for place, (address, weight) in enumerate(_pairs(servers), 1):
-        if place > lib.KETAMA_SERVERS_MAX:
-            reason = f"more than {lib.KETAMA_SERVERS_MAX} servers"
-            raise ServersError(None, place, reason)
-        text = ffi.new("char[]", _address(place, address))
-        kept_alive.append(text)
-        rows.append({"address": text, "weight": _weight(place, weight)})
+    kept_alive: list[Any] = []
+    for position, (address, weight, name) in enumerate(_rows(servers), 1):
+        if position > lib.KETAMA_SERVERS_MAX:
+            reason = f"too many servers: at most {lib.KETAMA_SERVERS_MAX}"
+            raise ServersError(None, position, reason)
+        row = {"address": ffi.new("char[]", _text(position, "address", address))}
+        if name is not None:
+            row["name"] = ffi.new("char[]", _text(position, "name", name))
+        kept_alive.extend(row.values())
+        rows.append({**row, "weight": _weight(position, weight)})
     return ffi.new("ketama_server[]", rows), len(rows), kept_alive
 
 
@@ -101,3 +113,8 @@ def from_c(handle: Any) -> Iterator[Any]:
     for number in range(lib.ketama_count_servers(handle)):
         lib.ketama_server_at(handle, number, row)
         yield row
+
+
+def name_of(row: Any) -> str | None:
+    """Return a C server's name."""
+    return None if row.name == ffi.NULL else str(ffi.string(row.name).decode())

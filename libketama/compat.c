@@ -1,58 +1,29 @@
 /*
- * compat.c - the functions of libketama.so.1, on the one handle
+ * compat.c - the functions of libketama.so.1, on the same handle
  *
- * Programs roll for each request and smoke when it is served, so the process keeps the
- * newest handle of a file, and a roll is no more than a look at the file. What it keeps
- * is the only thing in this library that lives between calls.
+ * Programs roll for every request and smoke when it is done, so the process keeps the
+ * newest handle of each file, and a roll costs one check of the file. This cache is the
+ * only state in the library that outlives a call.
  */
-#define _POSIX_C_SOURCE 200809L
+#include "internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "internal.h"
 #include "ketama_compat.h"
 
 enum { IP_MAX = sizeof((mcs *)NULL)->ip - 1 };
 
-/* One piece of memory, so that closing the handle frees it. */
-struct old {
+/* One allocation, so that closing the handle frees it. */
+struct mcs_array {
     time_t modtime;
     mcs array[];
 };
-_Static_assert(sizeof(struct old) <= sizeof(mcs), "one more mcs has room for the head");
+_Static_assert(sizeof(struct mcs_array) <= sizeof(mcs),
+               "one more mcs has room for the head");
 
 /* ---- The array of points with their addresses */
-
-/* The line of an address that is too long is no longer known; the file has it. */
-static int fail_too_long(ketama_continuum c, uint32_t server, const char *address)
-{
-    struct ketama_flaw flaw, unread;
-    struct ketama_source source;
-    struct ketama_server_list list;
-    uint64_t line = server + 1;
-    char *text;
-
-    if (c->path != NULL &&
-        ketama_source_read(c->path, &source, &text, &unread) == KETAMA_OK) {
-        if (ketama_servers_parse(text, (size_t)source.stamp.size_bytes, &list,
-                                 &unread) == KETAMA_OK &&
-            server < list.count)
-            line = list.at[server].line;
-        ketama_servers_free(&list);
-        free(text);
-    }
-    ketama_flawed(
-        &flaw, KETAMA_EADDRESS, line,
-        "address %s has %lu bytes, and the interface of libketama.so.1 has room "
-        "for %d",
-        ketama_quote(address, strlen(address)).text, (unsigned long)strlen(address),
-        IP_MAX);
-    return ketama_fail(KETAMA_EADDRESS, c->path, &flaw);
-}
 
 static int check_addresses(ketama_continuum c)
 {
@@ -61,74 +32,81 @@ static int check_addresses(ketama_continuum c)
         int status = ketama_server_at(c, i, &server);
         if (status != KETAMA_OK)
             return status;
-        if (strlen(server.address) > IP_MAX)
-            return fail_too_long(c, i, server.address);
+        if (strlen(server.address) > IP_MAX) {
+            ketama_failure failure;
+            ketama_set_failure(
+                &failure, KETAMA_EADDRESS, c->view.servers[i].line,
+                "address %s is too long for libketama.so.1: %zu bytes, at "
+                "most %d; use ketama_open()",
+                ketama_quote_text(server.address).text, strlen(server.address), IP_MAX);
+            return ketama_store_failure(KETAMA_EADDRESS, c->path, &failure);
+        }
     }
     return KETAMA_OK;
 }
 
-/* Makes the array, once; a thread that was slower throws its own away. NULL: failed. */
-static struct old *old_of(ketama_continuum c)
+/* Makes the array, once; a slower thread discards its own. Each point is the end of an
+ * arc, so a program that searches the array itself gets the same answers in every
+ * dialect. Returns NULL on failure. */
+static struct mcs_array *mcs_array_of(ketama_continuum c)
 {
-    struct old *made = atomic_load(&c->old);
+    struct mcs_array *made = atomic_load(&c->mcs_array);
     void *none = NULL;
-    uint32_t count = c->view.point_count;
+    uint32_t count = c->view.arc_count;
 
     if (made != NULL || check_addresses(c) != KETAMA_OK)
         return made;
-    /* As a product, which calloc() refuses where a size_t of 32 bits can't hold it. */
+    /* A product, so that calloc() refuses what overflows a 32-bit size_t. */
     made = calloc((size_t)count + 1, sizeof *made->array);
     if (made == NULL) {
-        ketama_fail(KETAMA_ENOMEM, c->path, NULL);
+        ketama_store_failure(KETAMA_ENOMEM, c->path, NULL);
         return NULL;
     }
     made->modtime = (time_t)(c->source.stamp.mtime_ns / 1000000000 -
                              (c->source.stamp.mtime_ns % 1000000000 < 0));
     for (uint32_t i = 0; i < count; i++) {
-        ketama_point point;
+        const ketama_arc *arc = &c->view.arcs[i];
         ketama_server server;
-        ketama_points(c, i, 1, &point);
-        made->array[i].point = point.point;
-        /* What the image says may have changed since it was checked: cut, not overrun.
-         */
-        if (ketama_server_at(c, point.server, &server) == KETAMA_OK)
+        made->array[i].point = arc->end;
+        /* The image may have been damaged since it was checked: cut, do not overrun. */
+        if (ketama_server_at(c, arc->server, &server) == KETAMA_OK)
             memcpy(made->array[i].ip, server.address, strnlen(server.address, IP_MAX));
     }
-    if (!atomic_compare_exchange_strong(&c->old, &none, made)) {
+    if (!atomic_compare_exchange_strong(&c->mcs_array, &none, made)) {
         free(made);
         made = none;
     }
     return made;
 }
 
-/* ---- What is kept */
+/* ---- The cache of handles */
 
-enum { KEPT = 16 };
+enum { CACHED = 16 };
 
-/* The oldest use is given up for a new path. */
-static struct kept {
+/* A new path evicts the least recently used. */
+static struct cached {
     ketama_continuum c;
     uint64_t used;
-} kept[KEPT];
+} cache[CACHED];
 static uint64_t uses;
 
 /*
- * A lock holds 0, or the process whose thread has it. A child that was forked while
- * another thread had it takes it over, for that thread does not exist there. Nobody
- * waits for ever: who has waited a second does without, and that is good as well, if
- * slower.
+ * A lock holds 0, or the id of the process whose thread holds it. A child that was
+ * forked while another thread held it takes it over, as that thread does not exist in
+ * the child. Nobody waits forever: after a second a caller goes on without the cache,
+ * which is correct but slower.
  */
-static atomic_long inside; /* for the table; held for some instructions */
-static atomic_long making; /* for making an array, which one thread does for all */
+static atomic_long cache_lock;  /* held for some instructions */
+static atomic_long making_lock; /* held while one thread makes an array for all */
 
-static bool take(atomic_long *lock)
+static bool lock(atomic_long *owner)
 {
     enum { PAUSES = 20000, PAUSE_NS = 50000 };
     long self = (long)getpid();
     for (int tries = 0; tries < PAUSES; tries++) {
         long other = 0;
-        if (atomic_compare_exchange_strong(lock, &other, self) ||
-            (other != self && atomic_compare_exchange_strong(lock, &other, self)))
+        if (atomic_compare_exchange_strong(owner, &other, self) ||
+            (other != self && atomic_compare_exchange_strong(owner, &other, self)))
             return true;
         if (tries > 100)
             (void)nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
@@ -136,74 +114,76 @@ static bool take(atomic_long *lock)
     return false;
 }
 
-static void give(atomic_long *lock)
+static void unlock(atomic_long *owner)
 {
-    atomic_store(lock, 0);
+    atomic_store(owner, 0);
 }
 
-/* The kept handle of a path, with one more owner; NULL: none. */
-static ketama_continuum kept_of(const char *path)
+/* Returns the cached handle of a path, with one more owner; NULL if there is none. */
+static ketama_continuum cache_get(const char *path)
 {
     ketama_continuum found = NULL;
-    if (!take(&inside))
+    if (!lock(&cache_lock))
         return NULL;
-    for (unsigned i = 0; i < KEPT && found == NULL; i++)
-        if (kept[i].c != NULL && strcmp(kept[i].c->path, path) == 0) {
-            kept[i].used = ++uses;
-            found = ketama_retain(kept[i].c);
+    for (unsigned i = 0; i < CACHED && found == NULL; i++)
+        if (cache[i].c != NULL && strcmp(cache[i].c->path, path) == 0) {
+            cache[i].used = ++uses;
+            found = ketama_retain(cache[i].c);
         }
-    give(&inside);
+    unlock(&cache_lock);
     return found;
 }
 
-/* Keeps a handle in the place of the one that was kept for its path. */
-static void keep(ketama_continuum c)
+/* Caches a handle, in place of the one that was cached for its path. */
+static void cache_put(ketama_continuum c)
 {
-    ketama_continuum given_up;
+    ketama_continuum evicted;
     unsigned at = 0;
-    if (!take(&inside))
+    if (!lock(&cache_lock))
         return;
-    for (unsigned i = 0; i < KEPT; i++) {
-        if (kept[i].c != NULL && strcmp(kept[i].c->path, c->path) == 0) {
+    for (unsigned i = 0; i < CACHED; i++) {
+        if (cache[i].c != NULL && strcmp(cache[i].c->path, c->path) == 0) {
             at = i;
             break;
         }
-        if (kept[i].used < kept[at].used)
+        if (cache[i].used < cache[at].used)
             at = i;
     }
-    given_up = kept[at].c;
-    kept[at] = (struct kept){ketama_retain(c), ++uses};
-    give(&inside);
-    ketama_close(given_up);
+    evicted = cache[at].c;
+    cache[at] = (struct cached){ketama_retain(c), ++uses};
+    unlock(&cache_lock);
+    ketama_close(evicted);
 }
 
 /* ---- The functions */
 
-/* Fills what callers read of a handle that nobody else has yet, and keeps it. */
-static bool make_and_keep(ketama_continuum c)
+/* Fills the members that callers read of a handle that nobody else has yet, and caches
+ * it. */
+static bool make_and_cache(ketama_continuum c)
 {
-    struct old *old = old_of(c);
-    if (old == NULL)
+    struct mcs_array *points = mcs_array_of(c);
+    if (points == NULL)
         return false;
-    c->numpoints = (int)c->view.point_count;
-    c->modtime = &old->modtime;
-    c->array = old->array;
-    keep(c);
+    c->numpoints = (int)c->view.arc_count;
+    c->modtime = &points->modtime;
+    c->array = points->array;
+    cache_put(c);
     return true;
 }
 
-/* The stamp alone would hide a second change within one tick of the file's clock. */
+/* An equal stamp alone could hide a second change within one tick of the file's clock.
+ */
 static bool is_same_source(const struct ketama_source *a, const struct ketama_source *b)
 {
     return ketama_stamp_equal(&a->stamp, &b->stamp) &&
            memcmp(a->md5, b->md5, sizeof a->md5) == 0;
 }
 
-/* The newest handle of a path, owned by the caller; NULL: failed. */
+/* Returns the newest handle of a path, owned by the caller; NULL on failure. */
 static ketama_continuum newest(const char *path)
 {
-    ketama_continuum c = kept_of(path), newer = NULL, kept_now;
-    bool taken;
+    ketama_continuum c = cache_get(path), newer = NULL, cached;
+    bool locked;
 
     if (c != NULL) {
         int status = ketama_refresh(c, &newer);
@@ -213,36 +193,39 @@ static ketama_continuum newest(const char *path)
         if (status < 0)
             return NULL;
         c = newer;
-    } else if (ketama_open(&c, path, 0) != KETAMA_OK) {
+    } else if (ketama_open(&c, path, NULL) != KETAMA_OK) {
         return NULL;
     }
-    taken = take(&making);
-    kept_now = kept_of(path); /* another thread may have been faster */
-    if (kept_now != NULL && is_same_source(&kept_now->source, &c->source)) {
+    locked = lock(&making_lock);
+    cached = cache_get(path); /* another thread may have been faster */
+    if (cached != NULL && is_same_source(&cached->source, &c->source)) {
         ketama_close(c);
-        c = kept_now;
+        c = cached;
     } else {
-        ketama_close(kept_now);
-        if (!make_and_keep(c)) {
+        ketama_close(cached);
+        if (!make_and_cache(c)) {
             ketama_close(c);
             c = NULL;
         }
     }
-    if (taken)
-        give(&making);
+    if (locked)
+        unlock(&making_lock);
     return c;
 }
 
 int ketama_roll(ketama_continuum *c, char *filename)
 {
+    const char *path = filename != NULL ? filename : "";
+    ketama_failure failure;
     char *absolute = NULL;
-    int status = ketama_absolute_path(filename != NULL ? filename : "", &absolute);
+    int status = ketama_absolute_path(path, &absolute, &failure);
 
     *c = NULL;
-    if (status == KETAMA_ENOMEM)
-        ketama_fail(status, filename, NULL);
+    ketama_clear_failure();
     if (status == KETAMA_OK)
         *c = newest(absolute);
+    else
+        ketama_store_failure(status, path, &failure);
     free(absolute);
     return *c != NULL;
 }
@@ -254,18 +237,18 @@ void ketama_smoke(ketama_continuum c)
 
 mcs *ketama_get_server(char *key, ketama_continuum c)
 {
-    struct old *old = old_of(c);
-    return old != NULL ? &old->array[ketama_position(c, key, strlen(key))] : NULL;
+    struct mcs_array *points = mcs_array_of(c);
+    return points != NULL ? &points->array[ketama_find_arc(c, key, strlen(key))] : NULL;
 }
 
 void ketama_print_continuum(ketama_continuum c)
 {
-    struct old *old = old_of(c);
-    if (old == NULL)
+    struct mcs_array *points = mcs_array_of(c);
+    if (points == NULL)
         return;
-    printf("Numpoints in continuum: %lu\n", (unsigned long)c->view.point_count);
-    for (uint32_t i = 0; i < c->view.point_count; i++)
-        printf("%s (%u)\n", old->array[i].ip, old->array[i].point);
+    printf("Numpoints in continuum: %lu\n", (unsigned long)c->view.arc_count);
+    for (uint32_t i = 0; i < c->view.arc_count; i++)
+        printf("%s (%u)\n", points->array[i].ip, points->array[i].point);
 }
 
 int ketama_compare(mcs *a, mcs *b)

@@ -1,40 +1,25 @@
 /*
- * handle.c - the one handle: its making, its end, and when it is due to be refreshed
+ * handle.c - the handle: making and closing it, and when it is due to be refreshed
  */
-#define _POSIX_C_SOURCE 200809L
-#define _DEFAULT_SOURCE /* for CLOCK_MONOTONIC_COARSE */
-
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-
 #include "internal.h"
 
-#ifndef CLOCK_MONOTONIC_COARSE
-#define CLOCK_MONOTONIC_COARSE CLOCK_MONOTONIC
-#endif
+#include <stdlib.h>
+#include <string.h>
 
-/* Ticks every few milliseconds, and is read without a system call in a few nanoseconds.
- */
-static int64_t coarse_clock_ns(void)
-{
-    struct timespec now = {0, 0};
-    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* cannot fail: there is one */
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
+#include "profile/profile.h"
 
-/* A copy of the path that does not depend on the working folder. */
-int ketama_absolute_path(const char *path, char **absolute)
+static const int64_t second_ns = 1000000000;
+
+int ketama_absolute_path(const char *path, char **absolute, ketama_failure *failure)
 {
     enum { FOLDER_MAX = 4096 };
     char folder[FOLDER_MAX] = "";
     size_t size;
 
+    *absolute = NULL;
     if (path[0] != '/' && path[0] != '\0') {
         if (getcwd(folder, sizeof folder - 1) == NULL)
-            return ketama_fail_system(path, errno, NULL);
+            return ketama_set_system_failure(failure, errno, NULL);
         if (folder[strlen(folder) - 1] != '/')
             strcat(folder, "/");
     }
@@ -47,14 +32,18 @@ int ketama_absolute_path(const char *path, char **absolute)
     return KETAMA_OK;
 }
 
-ketama_continuum ketama_handle_new(const struct ketama_profile *profile,
-                                   const char *path, unsigned flags)
+ketama_continuum ketama_handle_new(const char *path,
+                                   const struct ketama_profile *profile,
+                                   const char *settings, unsigned flags)
 {
     struct ketama_handle *c = calloc(1, sizeof *c);
     if (c == NULL)
         return NULL;
     c->path = path != NULL ? strdup(path) : NULL;
-    if (path != NULL && c->path == NULL) {
+    c->settings = strdup(settings);
+    if ((path != NULL && c->path == NULL) || c->settings == NULL) {
+        free(c->path);
+        free(c->settings);
         free(c);
         return NULL;
     }
@@ -62,13 +51,22 @@ ketama_continuum ketama_handle_new(const struct ketama_profile *profile,
     c->flags = flags;
     c->generation = 1;
     atomic_init(&c->owners, 1);
-    atomic_init(&c->looked_ns, coarse_clock_ns());
+    atomic_init(&c->checked_at, ketama_coarse_clock_ns());
     return c;
 }
 
-void ketama_handle_looked(ketama_continuum c)
+struct ketama_identity ketama_handle_identity(ketama_continuum c)
 {
-    atomic_store(&c->looked_ns, coarse_clock_ns());
+    return (struct ketama_identity){
+        .path = c->path != NULL ? c->path : "",
+        .settings = c->settings,
+        .profile = c->profile->id,
+    };
+}
+
+void ketama_handle_checked(ketama_continuum c)
+{
+    atomic_store(&c->checked_at, ketama_coarse_clock_ns());
 }
 
 void ketama_follow(ketama_continuum c, int64_t interval_ns)
@@ -78,23 +76,22 @@ void ketama_follow(ketama_continuum c, int64_t interval_ns)
 
 int ketama_due(ketama_continuum c)
 {
-    const int64_t second = 1000000000;
     int64_t interval = atomic_load_explicit(&c->interval_ns, memory_order_relaxed);
     if (interval <= 0 || c->path == NULL)
         return 0;
-    /* The mark is heeded at once, and only once: it stays, and the file it tells of may
-     * be away for a moment. But whoever has an image that was replaced will hear of no
-     * other, and so looks at the file himself, each second at least. */
+    /* Report the superseded mark at once, but only once: it stays, and the server file
+     * may be missing for a moment. An image that was replaced gets no further mark, so
+     * from then on the file is due at least every second. */
     if (atomic_load_explicit(c->view.superseded, memory_order_relaxed) != 0) {
-        if (!atomic_load_explicit(&c->heeded, memory_order_relaxed) &&
-            !atomic_exchange(&c->heeded, true))
+        if (!atomic_load_explicit(&c->supersede_seen, memory_order_relaxed) &&
+            !atomic_exchange(&c->supersede_seen, true))
             return 1;
-        interval = interval < second ? interval : second;
+        interval = interval < second_ns ? interval : second_ns;
     }
-    int64_t looked = atomic_load_explicit(&c->looked_ns, memory_order_relaxed);
-    int64_t now = coarse_clock_ns();
-    return now - looked >= interval &&
-           atomic_compare_exchange_strong(&c->looked_ns, &looked, now);
+    int64_t checked = atomic_load_explicit(&c->checked_at, memory_order_relaxed);
+    int64_t now = ketama_coarse_clock_ns();
+    return now - checked >= interval &&
+           atomic_compare_exchange_strong(&c->checked_at, &checked, now);
 }
 
 int ketama_is_shared(ketama_continuum c)
@@ -115,8 +112,9 @@ void ketama_close(ketama_continuum c)
     int saved = errno;
     ketama_image_free(c->image);
     ketama_segment_detach(&c->segment);
-    free(atomic_load(&c->old));
+    free(atomic_load(&c->mcs_array));
     free(c->path);
+    free(c->settings);
     free(c);
     errno = saved;
 }

@@ -1,24 +1,23 @@
 /*
- * image.c - points <-> flat relocatable bytes
+ * image.c - ring <-> flat relocatable bytes
  *
- *     header | servers | points | index | names | path
+ *     header | servers | arcs | index | strings | path | settings
  *
- * There is no pointer in it, only offsets from its first byte, so it may lie at any
- * address that is a multiple of its alignment. It is written once and then only read,
- * but for the mark that says that there is a newer one. docs/image-format.md has it byte
- * by byte.
+ * It contains no pointers, only offsets from its first byte, so it may be mapped at any
+ * suitably aligned address. It is written once and then only read, except for the mark
+ * that says that there is a newer one. docs/image-format.md describes it byte by byte.
  *
- * The index makes lookups O(1): a hash's top bits are a bucket, and index[bucket] is
- * the first point that is not below the bucket. There are as many buckets as the
- * power of two that is next below the number of points, and MD5 spreads the points
- * evenly, so a bucket has one or two.
+ * The index makes lookups O(1): a hash's top bits are a bucket, and index[bucket] is the
+ * first arc that does not end before the bucket. There are as many buckets as the
+ * largest power of two that is not above the number of arcs (at most 2^14). Points are
+ * spread evenly, so a bucket has one or two.
  */
+#include "internal.h"
+
 #include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "internal.h"
 
 enum { ALIGNMENT = 64, BYTE_ORDER_MARK = 0x01020304 };
 static const char magic[8] = {'k', 'e', 't', 'a', 'm', 'a', '\r', '\n'};
@@ -29,20 +28,24 @@ struct ketama_image {
     uint32_t byte_order;
     uint64_t size_bytes;
     uint64_t servers_at;
-    uint64_t points_at;
+    uint64_t arcs_at;
     uint64_t index_at;
-    uint64_t names_at;
-    uint64_t names_bytes;
+    uint64_t strings_at;
+    uint64_t strings_bytes;
     uint64_t path_at;
-    uint64_t path_bytes; /* its NUL included */
+    uint64_t path_bytes; /* including its NUL */
+    uint64_t settings_at;
+    uint64_t settings_bytes; /* including its NUL */
     uint32_t profile;
     uint32_t server_count;
-    uint32_t point_count;
+    uint32_t arc_count;
+    uint32_t first_point;
     uint32_t shift;
+    uint32_t zero;
     struct ketama_source source;
-    uint64_t checksum; /* of all bytes, but for this and the mark */
+    uint64_t checksum; /* of all bytes except this field and the mark */
     uint64_t generation;
-    unsigned char zero[16];
+    unsigned char reserved[56];
     _Atomic uint32_t superseded; /* the mark, in a cache line of its own */
     unsigned char padding[60];
 };
@@ -50,7 +53,7 @@ struct ketama_image {
 _Static_assert(sizeof(struct ketama_source) == 64, "no holes");
 _Static_assert(offsetof(struct ketama_image, superseded) == KETAMA_SUPERSEDED_AT,
                "layout");
-_Static_assert(sizeof(struct ketama_image) == 256, "layout");
+_Static_assert(sizeof(struct ketama_image) == 320, "layout");
 
 static uint64_t align(uint64_t offset)
 {
@@ -58,15 +61,15 @@ static uint64_t align(uint64_t offset)
 }
 
 /*
- * How far a hash is shifted to be a bucket. A bucket for each point or two, as long as
- * the index stays in the processor's caches: a lookup that waits for memory should do so
- * once, for the points, not for the index as well.
+ * How far a hash is shifted right to be a bucket. A bucket for each arc or two, as long
+ * as the index fits in the processor's caches: a lookup that waits for memory should
+ * wait once, for the arcs, not for the index as well.
  */
-static uint32_t index_shift(uint32_t point_count)
+static uint32_t index_shift(uint32_t arc_count)
 {
     enum { BITS_MAX = 14 };
     uint32_t bits = 1;
-    while (bits < BITS_MAX && point_count >> (bits + 1) > 0)
+    while (bits < BITS_MAX && arc_count >> (bits + 1) > 0)
         bits++;
     return 32 - bits;
 }
@@ -76,25 +79,26 @@ static uint64_t index_entries(uint32_t shift)
     return (UINT64_C(1) << (32 - shift)) + 1;
 }
 
-/* From the header's counts, where everything goes. */
+/* Computes from the header's counts where everything goes. */
 static void plan(struct ketama_image *image)
 {
-    image->shift = index_shift(image->point_count);
+    image->shift = index_shift(image->arc_count);
     image->servers_at = align(sizeof *image);
-    image->points_at = align(image->servers_at +
-                             image->server_count * sizeof(struct ketama_image_server));
+    image->arcs_at = align(image->servers_at +
+                           image->server_count * sizeof(struct ketama_image_server));
     image->index_at =
-        align(image->points_at + image->point_count * (uint64_t)sizeof(ketama_point));
-    image->names_at =
+        align(image->arcs_at + image->arc_count * (uint64_t)sizeof(ketama_arc));
+    image->strings_at =
         align(image->index_at + index_entries(image->shift) * sizeof(uint32_t));
-    image->path_at = image->names_at + image->names_bytes;
-    image->size_bytes = align(image->path_at + image->path_bytes);
+    image->path_at = image->strings_at + image->strings_bytes;
+    image->settings_at = image->path_at + image->path_bytes;
+    image->size_bytes = align(image->settings_at + image->settings_bytes);
 }
 
 /*
- * Finds damage, not malice. Four lanes, so that it runs as fast as memory is read; each
- * step is one to one, so that no change of one word can go unseen. `size` is a multiple
- * of the alignment.
+ * Detects damage, not malice. Four lanes, so that it runs as fast as memory is read;
+ * each step is a bijection, so that a change of a single word never goes undetected.
+ * `size` is a multiple of the alignment.
  */
 static uint64_t checksum_of(uint64_t sum, const unsigned char *bytes, size_t size)
 {
@@ -116,73 +120,130 @@ static uint64_t checksum_of(uint64_t sum, const unsigned char *bytes, size_t siz
     return sum;
 }
 
-static uint64_t checksum(const struct ketama_image *header, const void *image)
+static uint64_t checksum(const struct ketama_image *header, const void *image,
+                         size_t size_bytes)
 {
     struct ketama_image covered = *header;
     covered.checksum = 0;
     covered.superseded = 0;
     return checksum_of(checksum_of(0, (const unsigned char *)&covered, sizeof covered),
                        (const unsigned char *)image + sizeof covered,
-                       header->size_bytes - sizeof covered);
+                       size_bytes - sizeof covered);
 }
 
-static void write_servers(struct ketama_image_server *to, char *names,
-                          const struct ketama_server_list *servers)
+/* Appends a NUL-terminated string; returns its offset. */
+static uint32_t write_string(char *strings, uint32_t *at, const char *from,
+                             uint32_t size)
 {
-    uint32_t at = 0;
+    uint32_t begin = *at;
+    memcpy(strings + begin, from, size);
+    strings[begin + size] = '\0';
+    *at += size + 1;
+    return begin;
+}
+
+/* How many bytes write_servers() writes to the strings. */
+static uint64_t strings_size(const struct ketama_server_list *servers)
+{
+    uint64_t size = 1;
+    for (uint32_t i = 0; i < servers->count; i++)
+        size +=
+            servers->at[i].address_bytes + UINT64_C(1) +
+            (servers->at[i].name != NULL ? servers->at[i].name_bytes + UINT64_C(1) : 0);
+    return size;
+}
+
+static void write_servers(struct ketama_image_server *to, char *strings,
+                          const struct ketama_server_list *servers,
+                          const struct ketama_ring *ring)
+{
+    uint32_t at = 1; /* after the "" that stands for no name */
     for (uint32_t i = 0; i < servers->count; i++) {
         const struct ketama_listed *listed = &servers->at[i];
-        to[i] = (struct ketama_image_server){.weight = listed->weight, .address_at = at};
-        memcpy(names + at, listed->address, listed->length);
-        names[at + listed->length] = '\0';
-        at += listed->length + 1;
+        to[i] = (struct ketama_image_server){
+            .weight = listed->weight,
+            .points = ring->points_of[i],
+            .address_at =
+                write_string(strings, &at, listed->address, listed->address_bytes),
+            .line = (uint32_t)listed->line,
+        };
+        if (listed->name != NULL)
+            to[i].name_at = write_string(strings, &at, listed->name, listed->name_bytes);
     }
 }
 
-/* A point owns the hashes from the one behind its predecessor up to itself; the first
- * one also those behind the last. Of equal points only the first owns any. */
-static void write_shares(struct ketama_image_server *servers, const ketama_point *points,
+/* An arc has the hashes after its predecessor's end up to its own; the first one also
+ * has those after the last. Of equal ends only the first has any. */
+static void write_shares(struct ketama_image_server *servers, const ketama_arc *arcs,
                          uint32_t count)
 {
     const uint64_t circle = UINT64_C(1) << 32;
-    servers[points[0].server].share +=
-        points[0].point + circle - points[count - 1].point;
-    servers[points[0].server].points++;
-    for (uint32_t i = 1; i < count; i++) {
-        servers[points[i].server].share += points[i].point - points[i - 1].point;
-        servers[points[i].server].points++;
-    }
+    servers[arcs[0].server].share += arcs[0].end + circle - arcs[count - 1].end;
+    for (uint32_t i = 1; i < count; i++)
+        servers[arcs[i].server].share += arcs[i].end - arcs[i - 1].end;
 }
 
-static void write_index(uint32_t *index, uint32_t shift, const ketama_point *points,
+static void write_index(uint32_t *index, uint32_t shift, const ketama_arc *arcs,
                         uint32_t count)
 {
     uint64_t bucket = 0;
     for (uint32_t i = 0; i < count; i++)
-        while (bucket <= points[i].point >> shift)
+        while (bucket <= arcs[i].end >> shift)
             index[bucket++] = i;
     while (bucket < index_entries(shift))
         index[bucket++] = count;
 }
 
-struct ketama_image *ketama_image_make(const struct ketama_profile *profile,
+static void fill_info(struct ketama_image_info *info, const struct ketama_image *header,
+                      const void *image)
+{
+    const unsigned char *bytes = image;
+    *info = (struct ketama_image_info){
+        .source = header->source,
+        .generation = header->generation,
+        .identity =
+            {
+                .path = (const char *)bytes + header->path_at,
+                .settings = (const char *)bytes + header->settings_at,
+                .profile = header->profile,
+            },
+        .view =
+            {
+                .arcs = (const void *)(bytes + header->arcs_at),
+                .index = (const void *)(bytes + header->index_at),
+                .servers = (const void *)(bytes + header->servers_at),
+                .strings = (const char *)bytes + header->strings_at,
+                .superseded = &((const struct ketama_image *)image)->superseded,
+                .strings_bytes = header->strings_bytes,
+                .arc_count = header->arc_count,
+                .server_count = header->server_count,
+                .first_point = header->first_point,
+                .shift = header->shift,
+            },
+    };
+}
+
+struct ketama_image *ketama_image_make(const struct ketama_identity *identity,
                                        const struct ketama_server_list *servers,
-                                       const struct ketama_point_list *points,
-                                       const struct ketama_origin *origin)
+                                       const struct ketama_ring *ring,
+                                       const struct ketama_source *source,
+                                       uint64_t generation,
+                                       struct ketama_image_info *info)
 {
     struct ketama_image header = {
         .format = KETAMA_IMAGE_FORMAT,
         .byte_order = BYTE_ORDER_MARK,
-        .path_bytes = strlen(origin->path) + 1,
-        .profile = profile->id,
+        .strings_bytes = strings_size(servers),
+        .path_bytes = strlen(identity->path) + 1,
+        .settings_bytes = strlen(identity->settings) + 1,
+        .profile = identity->profile,
         .server_count = servers->count,
-        .point_count = points->count,
-        .source = origin->source,
-        .generation = origin->generation,
+        .arc_count = ring->arc_count,
+        .first_point = ring->first_point,
+        .source = *source,
+        .generation = generation,
     };
     memcpy(header.magic, magic, sizeof magic);
-    for (uint32_t i = 0; i < servers->count; i++)
-        header.names_bytes += servers->at[i].length + 1;
     plan(&header);
 
     if (header.size_bytes > SIZE_MAX / 2)
@@ -193,15 +254,18 @@ struct ketama_image *ketama_image_make(const struct ketama_profile *profile,
     memset(bytes, 0, (size_t)header.size_bytes);
 
     struct ketama_image_server *to = (void *)(bytes + header.servers_at);
-    write_servers(to, (char *)bytes + header.names_at, servers);
-    write_shares(to, points->at, points->count);
-    memcpy(bytes + header.points_at, points->at, points->count * sizeof(ketama_point));
-    write_index((void *)(bytes + header.index_at), header.shift, points->at,
-                points->count);
-    memcpy(bytes + header.path_at, origin->path, header.path_bytes);
+    write_servers(to, (char *)bytes + header.strings_at, servers, ring);
+    write_shares(to, ring->arcs, ring->arc_count);
+    memcpy(bytes + header.arcs_at, ring->arcs, ring->arc_count * sizeof(ketama_arc));
+    write_index((void *)(bytes + header.index_at), header.shift, ring->arcs,
+                ring->arc_count);
+    memcpy(bytes + header.path_at, identity->path, (size_t)header.path_bytes);
+    memcpy(bytes + header.settings_at, identity->settings,
+           (size_t)header.settings_bytes);
 
-    header.checksum = checksum(&header, bytes);
+    header.checksum = checksum(&header, bytes, (size_t)header.size_bytes);
     memcpy(bytes, &header, sizeof header);
+    fill_info(info, &header, bytes);
     return (struct ketama_image *)(void *)bytes;
 }
 
@@ -210,8 +274,19 @@ size_t ketama_image_size(const struct ketama_image *image)
     return (size_t)image->size_bytes;
 }
 
+void ketama_image_free(struct ketama_image *image)
+{
+    free(image);
+}
+
+void ketama_image_locate(const struct ketama_image *image, const void *copy,
+                         struct ketama_image_info *info)
+{
+    fill_info(info, image, copy);
+}
+
 /* Does the header describe an image of that size? Its counts decide where everything
- * must be; they are small enough for that to be computed without an overflow. */
+ * must be, and are small enough for that to be computed without overflow. */
 static bool is_sound(const struct ketama_image *header, size_t size_bytes)
 {
     struct ketama_image planned = *header;
@@ -219,82 +294,71 @@ static bool is_sound(const struct ketama_image *header, size_t size_bytes)
         header->format != KETAMA_IMAGE_FORMAT || header->byte_order != BYTE_ORDER_MARK ||
         header->superseded != 0 || header->size_bytes != size_bytes ||
         header->server_count < 1 || header->server_count > KETAMA_SERVERS_MAX ||
-        header->point_count < 1 || header->point_count > INT_MAX ||
-        header->names_bytes > size_bytes || header->path_bytes < 1 ||
-        header->path_bytes > size_bytes)
+        header->arc_count < 1 || header->arc_count > INT_MAX ||
+        header->first_point >= header->arc_count || header->strings_bytes < 1 ||
+        header->strings_bytes > size_bytes || header->path_bytes < 1 ||
+        header->path_bytes > size_bytes || header->settings_bytes < 1 ||
+        header->settings_bytes > size_bytes)
         return false;
     plan(&planned);
     return memcmp(&planned, header, sizeof planned) == 0;
 }
 
-/* Copies the header, which nobody changes then, and judges it without the rest. */
+/* Copies the header, so that nobody can change it between check and use. */
 static bool read_header(struct ketama_image *header, const void *image,
-                        size_t size_bytes, const struct ketama_profile *profile,
-                        const char *path)
+                        size_t size_bytes)
 {
     if (size_bytes < sizeof *header)
         return false;
     memcpy(header, image, sizeof *header);
-    return is_sound(header, size_bytes) && header->profile == profile->id &&
-           header->path_bytes == strlen(path) + 1 &&
-           memcmp((const char *)image + header->path_at, path, header->path_bytes) == 0;
+    return is_sound(header, size_bytes);
 }
 
-bool ketama_image_origin(const void *image, size_t size_bytes,
-                         const struct ketama_profile *profile, const char *path,
-                         struct ketama_origin *origin)
+static bool holds_text(const void *image, uint64_t at, uint64_t size_bytes,
+                       const char *text)
+{
+    return size_bytes == strlen(text) + 1 &&
+           memcmp((const char *)image + at, text, (size_t)size_bytes) == 0;
+}
+
+bool ketama_image_read(const void *image, size_t size_bytes,
+                       const struct ketama_identity *identity,
+                       struct ketama_image_info *info)
 {
     struct ketama_image header;
-    if (!read_header(&header, image, size_bytes, profile, path))
+    if (!read_header(&header, image, size_bytes) ||
+        header.profile != identity->profile ||
+        !holds_text(image, header.path_at, header.path_bytes, identity->path) ||
+        !holds_text(image, header.settings_at, header.settings_bytes,
+                    identity->settings))
         return false;
-    *origin = (struct ketama_origin){path, header.source, header.generation};
+    fill_info(info, &header, image);
     return true;
 }
 
-bool ketama_image_open(const void *image, size_t size_bytes,
-                       const struct ketama_profile *profile, const char *path,
-                       struct ketama_view *view)
+bool ketama_image_intact(const void *image, size_t size_bytes)
 {
     struct ketama_image header;
-    const unsigned char *bytes = image;
+    memcpy(&header, image, sizeof header);
+    return header.checksum == checksum(&header, image, size_bytes);
+}
 
-    if (!read_header(&header, image, size_bytes, profile, path) ||
-        header.checksum != checksum(&header, image))
-        return false;
-    *view = (struct ketama_view){
-        .points = (const void *)(bytes + header.points_at),
-        .index = (const void *)(bytes + header.index_at),
-        .servers = (const void *)(bytes + header.servers_at),
-        .names = (const char *)bytes + header.names_at,
-        .superseded = &((const struct ketama_image *)image)->superseded,
-        .names_bytes = header.names_bytes,
-        .point_count = header.point_count,
-        .server_count = header.server_count,
-        .shift = header.shift,
-    };
-    return true;
+/* Is there one NUL-terminated string, which fills all of its bytes? */
+static bool is_string(const void *image, uint64_t at, uint64_t size_bytes)
+{
+    const char *text = (const char *)image + at;
+    return memchr(text, '\0', (size_t)size_bytes) == text + size_bytes - 1;
 }
 
 bool ketama_image_identify(const void *image, size_t size_bytes,
-                           struct ketama_origin *origin, uint32_t *server_count,
-                           uint32_t *point_count)
+                           struct ketama_image_info *info)
 {
     struct ketama_image header;
-    if (size_bytes < sizeof header)
+    if (!read_header(&header, image, size_bytes) ||
+        !ketama_image_intact(image, size_bytes) ||
+        !is_string(image, header.path_at, header.path_bytes) ||
+        !is_string(image, header.settings_at, header.settings_bytes))
         return false;
-    memcpy(&header, image, sizeof header);
-    if (!is_sound(&header, size_bytes) || header.checksum != checksum(&header, image))
-        return false;
-    const char *path = (const char *)image + header.path_at;
-    if (memchr(path, '\0', header.path_bytes) != path + header.path_bytes - 1)
-        return false;
-    *origin = (struct ketama_origin){path, header.source, header.generation};
-    *server_count = header.server_count;
-    *point_count = header.point_count;
+    fill_info(info, &header, image);
     return true;
-}
-
-void ketama_image_free(struct ketama_image *image)
-{
-    free(image);
 }

@@ -1,45 +1,61 @@
 /*
- * internal.h - what the stages tell each other
+ * internal.h - what the stages share
  *
- *     file --source--> text --servers--> server list --points--> sorted points
+ *     file --source--> text --servers--> server list --points--> arcs
  *          --image--> flat bytes --segment--> shared memory --lookup--> server
  *                                                           --compat--> as in 2007
  *
- * diff.c compares two continua; published.c lists what there is in shared memory, each
- * of which inspect.c has looked at.
+ * Each stage is a C file that knows nothing of the others. share.c decides whether to
+ * attach to a published image or to build one; roll.c opens and refreshes handles.
+ * hash/, profile/ and admin/ have headers of their own.
  *
- * Each stage is a C file that knows nothing of the others; roll.c alone knows the
- * order. servers.c, md5.c, profile.c, points.c, image.c are pure: no system call,
- * no global. What they find wrong they say in a struct ketama_flaw.
+ * servers.c, points.c, image.c, hash/ and profile/ are pure: no system call, no global
+ * state. A stage that can fail fills a ketama_failure and returns its status; roll.c and
+ * the other public boundaries store it for the calling thread.
  */
 #ifndef KETAMA_INTERNAL_H
 #define KETAMA_INTERNAL_H
 
+#include "platform.h"
+
 #include <stdatomic.h>
-#include <stdbool.h>
 
 #ifndef KETAMA_NO_OLD_NAMES
 #define KETAMA_NO_OLD_NAMES
 #endif
 #include "ketama.h"
-#include "ketama_admin.h"
 
-/* Four bytes as a little-endian word, at any address, on any machine. */
+/* Reads four bytes as a little-endian word, at any address, on any machine. */
 static inline uint32_t ketama_load32(const unsigned char *bytes)
 {
     return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
            (uint32_t)bytes[3] << 24;
 }
 
-/* What is wrong, and in which line of the file or place of the list (0: none). */
-struct ketama_flaw {
-    uint64_t line;
-    char reason[256];
+/* ---- status.c: failures. Functions that return int return the status. */
+
+/* Fills *failure; the format is printf's. A reason that is too long is cut. */
+int ketama_set_failure(ketama_failure *failure, int status, uint64_t line,
+                       const char *format, ...) KETAMA_PRINTF(4, 5);
+/* The same for KETAMA_ESYSTEM. reason: NULL if the errno says it all. */
+int ketama_set_system_failure(ketama_failure *failure, int system_errno,
+                              const char *reason);
+/* Stores a failure as the calling thread's latest, and sets errno. path: the file that
+ * it is about, or NULL. For ENOMEM nothing need have been filled in. */
+int ketama_store_failure(int status, const char *path, const ketama_failure *failure);
+/* Makes the calling thread's latest failure none. */
+void ketama_clear_failure(void);
+
+/* Input made fit for a message: quoted, escaped, cut short. */
+struct ketama_quoted {
+    char text[192];
 };
+struct ketama_quoted ketama_quote(const char *bytes, size_t size);
+struct ketama_quoted ketama_quote_text(const char *text); /* NUL-terminated */
 
-/* ---- source.c: a path -> the file's text, and the state of the file it is from */
+/* ---- source.c: a path -> the file's text and stamp */
 
-/* The state of a file; two equal stamps are the same content, but for the racy rule. */
+/* The state of a file. Equal stamps mean equal content, except as the racy rule says. */
 struct ketama_stamp {
     uint64_t device;
     uint64_t inode;
@@ -50,250 +66,227 @@ struct ketama_stamp {
 
 struct ketama_source {
     struct ketama_stamp stamp;
-    int64_t read_at_ns; /* the clock before the first byte was read */
+    int64_t read_at_ns; /* the wall clock before the first byte was read */
     unsigned char md5[16];
 };
 
-int ketama_source_look(const char *path, struct ketama_stamp *stamp);
-bool ketama_source_stat(const char *path, struct ketama_stamp *stamp); /* or errno */
+/* Fills *stamp. Returns ESYSTEM, with errno set, if it cannot. */
+int ketama_source_stat(const char *path, struct ketama_stamp *stamp);
+/* Reads the whole file; *text is allocated, and NULL on failure. */
 int ketama_source_read(const char *path, struct ketama_source *source, char **text,
-                       struct ketama_flaw *flaw);
+                       ketama_failure *failure);
 bool ketama_stamp_equal(const struct ketama_stamp *a, const struct ketama_stamp *b);
-bool ketama_source_settled(const struct ketama_source *source);
+/* Whether an equal stamp proves that the file is unchanged. */
+bool ketama_stamp_reliable(const struct ketama_source *source);
 
 /* ---- servers.c: text -> server list */
 
+/* A server as it is listed. The strings point into what the list was made from, and are
+ * not NUL-terminated. */
 struct ketama_listed {
-    const char *address; /* in the text it was read from, not NUL-terminated */
+    const char *address;
     uint64_t weight;
-    uint32_t length; /* of the address, bytes */
-    uint64_t line;   /* of the file, or place in the list, from 1 */
+    uint64_t line;    /* in the file, or position in the list, from 1 */
+    const char *name; /* what is hashed in place of the address; NULL: none */
+    uint32_t address_bytes;
+    uint32_t name_bytes;
 };
 
 struct ketama_server_list {
     struct ketama_listed *at;
     uint32_t count;
-    uint32_t room;
-    uint64_t total; /* weight of all */
+    uint32_t capacity;
+    uint64_t total_weight;
 };
 
-/* They fill *list, which lives no longer than what it was made from, and which
- * ketama_servers_free() frees, whatever they return. The second takes one line, with or
- * without its end, and a list of one server or none is good. */
+/* Both fill *list, which must not outlive what it was made from; free it with
+ * ketama_servers_free() whatever they return. */
 int ketama_servers_parse(const char *text, size_t size, struct ketama_server_list *list,
-                         struct ketama_flaw *flaw);
-int ketama_servers_parse_line(const char *line, size_t size, uint64_t number,
-                              struct ketama_server_list *list, struct ketama_flaw *flaw);
+                         ketama_failure *failure);
 int ketama_servers_copy(const ketama_server *servers, size_t count,
-                        struct ketama_server_list *list, struct ketama_flaw *flaw);
+                        struct ketama_server_list *list, ketama_failure *failure);
 void ketama_servers_free(struct ketama_server_list *list);
 
-/* ---- md5_many.c: MD5 of many messages at a time (of one: ketama_md5, ketama_hash)
- */
-
-/* Writes the first `words` words, 1 to 4, of each key's digest to digests[]. */
-typedef void ketama_md5_function(const ketama_key *keys, size_t count, unsigned words,
-                                 uint32_t *digests);
-ketama_md5_function ketama_md5_many;
-
-/* The ways there are, the fastest for many keys first; the last one is plain C. */
-struct ketama_md5_width {
-    const char *name;
-    size_t pays_from; /* so many keys */
-    bool (*usable)(void);
-    ketama_md5_function *digests;
+/* One line of a server file. */
+struct ketama_line {
+    int status;     /* KETAMA_OK, or what is wrong with it */
+    bool is_server; /* else, if the status is OK, a comment or an empty line */
+    struct ketama_listed server;
+    const char *weight; /* where the weight begins, if is_server */
+    size_t weight_bytes;
+    const char *next; /* where the next line begins */
 };
-extern const struct ketama_md5_width ketama_md5_widths[];
-extern const unsigned ketama_md5_width_count;
 
-/* ---- profile.c: what the dialects of ketama differ in */
+/* Reads the line at `text`, which may go on after it. `number` is the line's, from 1: a
+ * byte order mark is skipped at the start of the first. Fills *line; where the line is
+ * wrong, also *failure. */
+void ketama_servers_scan(const char *text, size_t size, uint64_t number,
+                         struct ketama_line *line, ketama_failure *failure);
+
+/* ---- points.c: server list -> arcs */
+
+/* An arc of the ring: the hashes after the previous arc's end, up to and including this
+ * one's, belong to a server. */
+typedef struct ketama_arc {
+    uint32_t end;
+    uint32_t server;
+} ketama_arc;
+
+struct ketama_profile;
+
+struct ketama_ring {
+    ketama_arc *arcs; /* ascending by end; of equal ends the first has the arc */
+    uint32_t arc_count;
+    uint32_t first_point; /* the index of the arc whose point is the smallest */
+    uint32_t *points_of;  /* how many points each server has */
+};
+
+int ketama_ring_make(const struct ketama_profile *profile,
+                     const struct ketama_server_list *servers, struct ketama_ring *ring,
+                     ketama_failure *failure);
+void ketama_ring_free(struct ketama_ring *ring);
+
+/* ---- image.c: ring <-> flat relocatable bytes (docs/image-format.md) */
 
 enum {
-    KETAMA_LABEL_MAX = KETAMA_ADDRESS_MAX + 32, /* the longest text hashed for a point */
-    KETAMA_YIELD_MAX = 8,                       /* the most points one label gives */
+    KETAMA_IMAGE_FORMAT = 2,
+    KETAMA_SUPERSEDED_AT = 256, /* the offset of the superseded mark, a uint32_t */
 };
 
-struct ketama_profile {
-    uint32_t id;    /* stands in the image */
-    uint32_t yield; /* points that one label gives */
-    /* how many labels a server is given */
-    uint32_t (*labels)(uint64_t weight, uint64_t total, uint32_t servers);
-    /* a server's k-th label, the text that is hashed; returns its length */
-    size_t (*label)(const struct ketama_listed *server, uint32_t k,
-                    char label[KETAMA_LABEL_MAX]);
-    /* what labels are hashed to: `yield` points of each */
-    void (*points)(const ketama_key *labels, size_t count, uint32_t *points);
-    /* where equal points tie, the server that comes earlier in this order wins */
-    void (*order)(const struct ketama_server_list *list, uint32_t *order);
-    /* a key's place on the circle, and those of many keys */
-    uint32_t (*hash)(const void *key, size_t len);
-    void (*hashes)(const ketama_key *keys, size_t count, uint32_t *hashes);
-};
-
-extern const struct ketama_profile ketama_profile_libketama;
-
-/* ---- points.c: server list -> sorted points */
-
-struct ketama_point_list {
-    ketama_point *at; /* ascending; equal ones in the profile's order */
-    uint32_t count;
-};
-
-int ketama_points_make(const struct ketama_profile *profile,
-                       const struct ketama_server_list *servers,
-                       struct ketama_point_list *points, struct ketama_flaw *flaw);
-void ketama_points_free(struct ketama_point_list *points);
-
-/* ---- image.c: points <-> flat relocatable bytes (docs/image-format.md) */
-
-enum {
-    KETAMA_IMAGE_FORMAT = 1,
-    KETAMA_SUPERSEDED_AT = 192, /* where in an image the mark is, a uint32_t */
-};
-
-struct ketama_image; /* the bytes; their layout is image.c's secret */
+struct ketama_image; /* the bytes; only image.c knows their layout */
 
 struct ketama_image_server {
     uint64_t weight;
     uint64_t share;
     uint32_t points;
-    uint32_t address_at; /* in the names */
+    uint32_t address_at; /* offset into the strings */
+    uint32_t name_at;    /* likewise; 0: no name */
+    uint32_t line;       /* in the server file, from 1 */
 };
 
-/* Where things are, found once, so that a lookup need not compute it. */
+/* Where things are in an image, computed once so that lookups need not. */
 struct ketama_view {
-    const ketama_point *points;
-    const uint32_t *index; /* index[b]: the first point whose top bits are >= b */
+    const ketama_arc *arcs;
+    const uint32_t *index; /* index[b]: the first arc whose end's top bits are >= b */
     const struct ketama_image_server *servers;
-    const char *names; /* NUL-terminated, one after the other */
+    const char *strings; /* "", then NUL-terminated addresses and names */
     const _Atomic uint32_t *superseded;
-    uint64_t names_bytes;
-    uint32_t point_count;
+    uint64_t strings_bytes;
+    uint32_t arc_count;
     uint32_t server_count;
-    uint32_t shift; /* a hash shifted right by this is its b */
+    uint32_t first_point; /* as in struct ketama_ring */
+    uint32_t shift;       /* a hash shifted right by this is its b */
 };
 
-/* What an image says of its origin. */
-struct ketama_origin {
-    const char *path; /* "": from a list in memory */
+/* Which ring an image is of. */
+struct ketama_identity {
+    const char *path;     /* "": a list in memory */
+    const char *settings; /* those of the profile that change the ring; "": none */
+    uint32_t profile;     /* its id */
+};
+
+/* What an image says about itself. */
+struct ketama_image_info {
     struct ketama_source source;
-    uint64_t generation; /* of the images published for that path, from 1 */
+    uint64_t generation; /* of the images published for that identity, from 1 */
+    struct ketama_identity identity; /* its strings are in the image */
+    struct ketama_view view;
 };
 
-/* Allocated; NULL: no memory. */
-struct ketama_image *ketama_image_make(const struct ketama_profile *profile,
+/* Allocates an image, and fills *info from it. Returns NULL if out of memory. */
+struct ketama_image *ketama_image_make(const struct ketama_identity *identity,
                                        const struct ketama_server_list *servers,
-                                       const struct ketama_point_list *points,
-                                       const struct ketama_origin *origin);
+                                       const struct ketama_ring *ring,
+                                       const struct ketama_source *source,
+                                       uint64_t generation,
+                                       struct ketama_image_info *info);
 size_t ketama_image_size(const struct ketama_image *image);
 void ketama_image_free(struct ketama_image *image);
 
-/* Both face bytes that somebody else may have written, and are false where they are not
- * an image of this profile and path. The first looks at the header alone, which is
- * quick; the second at every byte, and its view never leads outside them, whatever
- * becomes of them later. */
-bool ketama_image_origin(const void *image, size_t size_bytes,
-                         const struct ketama_profile *profile, const char *path,
-                         struct ketama_origin *origin);
-bool ketama_image_open(const void *image, size_t size_bytes,
-                       const struct ketama_profile *profile, const char *path,
-                       struct ketama_view *view);
+/* Fills *info for a copy of an image at another address. */
+void ketama_image_locate(const struct ketama_image *image, const void *copy,
+                         struct ketama_image_info *info);
 
-/* For who knows no path: the image tells its own, which lies in it. False where these
- * bytes are no image that anybody would use. */
+/* The three below take bytes that anybody may have written. The first checks the header
+ * alone, which is quick: is this an image of that identity? Its view never leads outside
+ * of the image, whatever happens to the bytes later, and may be used once the second,
+ * which reads every byte, has found no damage. */
+bool ketama_image_read(const void *image, size_t size_bytes,
+                       const struct ketama_identity *identity,
+                       struct ketama_image_info *info);
+bool ketama_image_intact(const void *image, size_t size_bytes);
+/* The same two checks for an image whose identity is not known: it has its own path. */
 bool ketama_image_identify(const void *image, size_t size_bytes,
-                           struct ketama_origin *origin, uint32_t *server_count,
-                           uint32_t *point_count);
+                           struct ketama_image_info *info);
 
-/* ---- place.c: where images are published */
+/* ---- slot.c: where images are published */
 
-enum { KETAMA_PLACE_NAME_MAX = 64, KETAMA_FOLDER_MAX = 4096 };
+enum { KETAMA_SLOT_NAME_MAX = 64, KETAMA_FOLDER_MAX = 4096 };
 
-/* Where the image of a path is published. */
-struct ketama_place {
+/* Where the image of one identity is published. */
+struct ketama_slot {
     int folder; /* open; ours */
     int lock;   /* open while this process holds the builder's lock, else -1 */
-    char name[KETAMA_PLACE_NAME_MAX];
+    char name[KETAMA_SLOT_NAME_MAX];
 };
 
 enum ketama_lock {
     KETAMA_LOCK_HELD,
-    KETAMA_LOCK_BUSY, /* somebody else has it */
-    KETAMA_LOCK_NONE, /* there is none to be had here */
+    KETAMA_LOCK_BUSY, /* another thread or process holds it */
+    KETAMA_LOCK_NONE, /* there can be no lock here */
 };
 
-/* The folder that images are published in, open, with its path; -1 and errno where there
- * is none. Unless told to make it, it is looked for and no more. */
-int ketama_place_folder(char path[KETAMA_FOLDER_MAX], bool make);
-/* What the images of that path are called. */
-void ketama_place_name(char name[KETAMA_PLACE_NAME_MAX], const char *path,
-                       uint32_t profile);
-/* Those that return bool: false where it can't be done. */
-bool ketama_place_open(struct ketama_place *place, const char *path, uint32_t profile);
-void ketama_place_close(struct ketama_place *place);
-enum ketama_lock ketama_place_lock(struct ketama_place *place); /* does not wait */
-void ketama_place_unlock(struct ketama_place *place);
+/* Opens the folder that images are published in, and makes it if `make` is set. Returns
+ * -1, with errno set, if there is none. */
+int ketama_slot_folder(char path[KETAMA_FOLDER_MAX], bool make);
+/* The name of an image, and the start of the names of its other files. */
+void ketama_slot_name(char name[KETAMA_SLOT_NAME_MAX],
+                      const struct ketama_identity *identity);
+bool ketama_slot_open(struct ketama_slot *slot, const struct ketama_identity *identity);
+void ketama_slot_close(struct ketama_slot *slot);
+enum ketama_lock ketama_slot_lock(struct ketama_slot *slot); /* does not wait */
+void ketama_slot_unlock(struct ketama_slot *slot);
 
 /* ---- segment.c: bytes <-> shared memory */
 
-struct ketama_segment {
-    const void *bytes; /* mapped, read-only; NULL: none */
-    size_t size_bytes;
-};
-
-bool ketama_segment_attach(const struct ketama_place *place,
-                           struct ketama_segment *segment);
-bool ketama_segment_publish(const struct ketama_place *place, const void *bytes,
-                            size_t size_bytes, struct ketama_segment *segment);
-void ketama_segment_detach(struct ketama_segment *segment);
-
-/* For who looks at the folder from outside. What there is of a name in it: */
-enum ketama_found {
-    KETAMA_FOUND,
-    KETAMA_ABSENT,
-    KETAMA_UNTRUSTED, /* nothing that this user alone can have written */
-    KETAMA_FAILED     /* nobody can say: errno */
-};
-/* A file, whatever its name is. */
+/* A file, whatever its name. */
 struct ketama_file {
     uint64_t device, inode;
 };
-enum ketama_found ketama_segment_find(const struct ketama_place *place,
-                                      struct ketama_segment *segment,
-                                      struct ketama_file *file);
-/* Has the name another file by now, or none? */
-bool ketama_segment_is_replaced(const struct ketama_place *place, const char *name,
+
+struct ketama_segment {
+    const void *bytes; /* mapped read-only; NULL: none */
+    size_t size_bytes;
+};
+
+/* What a name in the folder stands for. */
+enum ketama_found {
+    KETAMA_FOUND,
+    KETAMA_ABSENT,
+    KETAMA_UNTRUSTED, /* not a file that only this user can have written */
+    KETAMA_FAILED     /* unknown: see errno */
+};
+
+/* Maps what is published. `file` is which file that is. Where it is the one in `skip` it
+ * is not mapped again, and the result is KETAMA_ABSENT; skip may be NULL. */
+enum ketama_found ketama_segment_attach(const struct ketama_slot *slot,
+                                        const struct ketama_file *skip,
+                                        struct ketama_segment *segment,
+                                        struct ketama_file *file);
+bool ketama_segment_publish(const struct ketama_slot *slot, const void *bytes,
+                            size_t size_bytes, struct ketama_segment *segment);
+void ketama_segment_detach(struct ketama_segment *segment);
+
+/* Does the name stand for another file by now, or for none? */
+bool ketama_segment_is_replaced(const struct ketama_slot *slot, const char *name,
                                 const struct ketama_file *file);
-/* Is it being written, or the builder's lock held? */
-bool ketama_segment_is_busy(const struct ketama_place *place, const char *name);
-/* Marks and removes it, if the name still is that file's. KETAMA_ABSENT: it is not. */
-enum ketama_found ketama_segment_remove(const struct ketama_place *place,
-                                        const char *name,
+/* Is it being written, or is it the builder's lock and held? */
+bool ketama_segment_is_busy(const struct ketama_slot *slot, const char *name);
+/* Marks and removes it, if the name still stands for that file, else KETAMA_ABSENT. */
+enum ketama_found ketama_segment_remove(const struct ketama_slot *slot, const char *name,
                                         const struct ketama_file *file);
 
-/* ---- inspect.c: a name in the folder of images, from outside */
-
-enum ketama_kind {
-    KETAMA_NAME_NONE, /* none of ours */
-    KETAMA_NAME_IMAGE,
-    KETAMA_NAME_FOREIGN, /* an image of another profile or format */
-    KETAMA_NAME_LOCK,
-    KETAMA_NAME_UNFINISHED /* being written, or left over */
-};
-
-struct ketama_entry {
-    struct ketama_file file; /* which was looked at */
-    ketama_published image;  /* its path is allocated, or NULL; its file is not set */
-};
-
-/* What a name says, and how much of it is common to an image and its other files. */
-enum ketama_kind ketama_kind_of(const char *name, size_t *base);
-/* Looks at what there is of that name, and sets the place's name to the common part.
- * KETAMA_CHANGED: nothing to be listed. */
-int ketama_inspect(struct ketama_place *place, const char *name,
-                   struct ketama_entry *entry);
-
-/* ---- handle.c: the one handle */
+/* ---- handle.c: the handle */
 
 struct ketama_handle {
     /* The first three are those of libketama.so.1, for programs that read them. */
@@ -305,46 +298,46 @@ struct ketama_handle {
     const struct ketama_profile *profile;
     struct ketama_source source;
     struct ketama_image *image;    /* private memory, or NULL */
-    struct ketama_segment segment; /* or shared */
+    struct ketama_segment segment; /* or shared memory */
     uint64_t generation;
     char *path;     /* absolute; NULL: from a list in memory */
+    char *settings; /* of the profile; "": none */
     unsigned flags; /* of ketama_open */
     atomic_uint owners;
-    atomic_bool settled;         /* the stamp alone tells whether the file has changed */
-    atomic_bool heeded;          /* the superseded mark has been acted upon */
+    atomic_bool stamp_reliable;  /* an equal stamp proves that the file is unchanged */
+    atomic_bool supersede_seen;  /* the superseded mark was reported */
     _Atomic int64_t interval_ns; /* ketama_follow's; 0: none */
-    _Atomic int64_t looked_ns;   /* when the file was looked at last, coarse clock */
-    _Atomic(void *) old;         /* compat.c's, one piece of memory; NULL: none yet */
+    _Atomic int64_t checked_at;  /* when the file was last checked, coarse clock, ns */
+    _Atomic(void *) mcs_array;   /* compat.c's, one allocation; NULL: not made yet */
 };
 
-/* One without an image yet. path: NULL, or absolute, and copied. NULL: no memory. */
-ketama_continuum ketama_handle_new(const struct ketama_profile *profile,
-                                   const char *path, unsigned flags);
-/* The file has just been looked at. */
-void ketama_handle_looked(ketama_continuum c);
-/* A copy of the path that does not depend on the working folder. */
-int ketama_absolute_path(const char *path, char **absolute);
+/* Makes a handle without an image. path: absolute, or NULL. Returns NULL if out of
+ * memory. Everything is copied. */
+ketama_continuum ketama_handle_new(const char *path,
+                                   const struct ketama_profile *profile,
+                                   const char *settings, unsigned flags);
+struct ketama_identity ketama_handle_identity(ketama_continuum c);
+/* Notes that the file has just been checked. */
+void ketama_handle_checked(ketama_continuum c);
+/* Makes a path independent of the working directory; *absolute is allocated. */
+int ketama_absolute_path(const char *path, char **absolute, ketama_failure *failure);
 
-/* ---- lookup.c: for compat.c, which gives out points */
+/* ---- share.c: attach to the published image of a file, or build and publish one */
 
-/* The number of the point that a key meets. */
-uint32_t ketama_position(ketama_continuum c, const void *key, size_t len);
+/* Fills a new handle from its file. */
+int ketama_share(ketama_continuum c, ketama_failure *failure);
+/* Builds the image of a list into a new handle. */
+int ketama_build(ketama_continuum c, const struct ketama_server_list *servers,
+                 const struct ketama_source *source, uint64_t generation,
+                 ketama_failure *failure);
+/* Does the file still have the text of that source? Sets *reliable if its stamp proves
+ * it from now on. */
+bool ketama_is_same_text(const char *path, const struct ketama_source *source,
+                         bool *reliable);
 
-/* ---- status.c: what went wrong. Those that return int return the status. */
+/* ---- lookup.c, for compat.c, which hands out points */
 
-/* Fills *flaw; the format is printf's. */
-int ketama_flawed(struct ketama_flaw *flaw, int status, uint64_t line,
-                  const char *format, ...);
-
-/* A piece of somebody's input made fit for a message: quoted, escaped, cut short. */
-struct ketama_quoted {
-    char text[192];
-};
-struct ketama_quoted ketama_quote(const char *bytes, size_t size);
-
-/* Set the calling thread's last failure. path is NULL where there is no file; reason is
- * NULL where the errno says enough. */
-int ketama_fail(int status, const char *path, const struct ketama_flaw *flaw);
-int ketama_fail_system(const char *path, int system_errno, const char *reason);
+/* The index of the arc that a key is in. */
+uint32_t ketama_find_arc(ketama_continuum c, const void *key, size_t len);
 
 #endif

@@ -1,14 +1,13 @@
 /*
  * ketama.h - consistent hashing, compatible with libketama
  *
- * Servers are points on a circle of 2^32 hashes; a key belongs to the next point
- * at or after its own hash. So a server that is added takes keys only for itself,
- * and one that is removed gives up only its own. The answers are, bit for bit,
- * those that Last.fm's libketama gave.
+ * A continuum is a ring of 2^32 hashes on which every server has points. A key belongs
+ * to the server of the first point at or after the key's hash. Adding a server moves
+ * few keys; the answers are, bit for bit, those of the 2007 libketama.
  *
  *     ketama_continuum c;
  *     ketama_server server;
- *     if (ketama_open(&c, "/etc/ketama.servers", 0) != KETAMA_OK) {
+ *     if (ketama_open(&c, "/etc/ketama.servers", NULL) != KETAMA_OK) {
  *         fprintf(stderr, "%s\n", ketama_error());
  *         exit(1);
  *     }
@@ -16,24 +15,27 @@
  *     puts(server.address);
  *     ketama_close(c);
  *
- * THE SERVER FILE has a server a line: address, blanks (spaces, tabs), weight.
- *     # comment, where # is the line's first character
+ * SERVER FILE. One server per line: address, weight, and optionally a name, separated by
+ * spaces or tabs.
+ *     # a comment: the line's first character is '#'
  *     10.0.1.1:11211   600
- * The address is text without blanks, 1 to 255 bytes of UTF-8 that don't begin
- * with '#'; it is hashed as it stands and never resolved. The weight is a whole
- * number from 1 to 2^63 - 1, by custom the server's megabytes. Empty lines are
- * skipped; lines end in \n or \r\n, the last one's may be missing.
+ *     10.0.1.2:11211   600   cache-b   # a comment after the weight or the name
+ * The address is 1 to 255 bytes of UTF-8 without blanks, and does not begin with '#'. It
+ * is hashed as text and never resolved. The weight is an integer from 1 to 2^63 - 1,
+ * conventionally MB of memory. The name, text like an address, is hashed in place of the
+ * address: a server that moves to another address and keeps its name keeps its keys.
+ * Empty lines are skipped. Lines end in \n or \r\n; the last line's end may be missing.
+ * A UTF-8 byte order mark at the start is skipped.
  *
- * A HANDLE IS ONE VERSION. A ketama_continuum never changes after it was opened:
- * ketama_refresh() makes another one when the file has changed, and the old one goes on
- * answering from the old file until it is closed. So server indexes and address pointers
- * belong to the handle that they came from, and mean nothing to another one; and a file
- * that has become wrong, empty or unreadable costs an error and nothing else.
+ * HANDLES. A ketama_continuum is one version of a ring and never changes.
+ * ketama_refresh() returns a new handle if the server file has changed; the old handle
+ * keeps answering from the old version until it is closed. An invalid, empty or
+ * unreadable file is an error, and existing handles remain valid.
  *
- * THREADS. Every function may be called on one handle from any number of threads at
- * once, ketama_refresh() included; none takes a lock. A variable in which threads share
- * "the newest handle" is the caller's to guard (or let each thread have a handle of its
- * own): lookups:    lock; c = ketama_retain(current); unlock;
+ * THREADS. Any number of threads may call any function on the same handle at the same
+ * time. No function blocks on a lock of the library's. If threads share a variable that
+ * holds the newest handle, the caller guards that variable:
+ *     lookups:    lock; c = ketama_retain(current); unlock;
  *                 ... any number of lookups, all in one version ...
  *                 ketama_close(c);
  *     one thread: if (ketama_refresh(current, &newer) == KETAMA_CHANGED) {
@@ -41,29 +43,39 @@
  *                     ketama_close(old);
  *                 }
  *
- * FORK. A handle that was opened before fork() works in the child, and either side may
- * close its own without regard to the other.
+ * SHARED MEMORY. The ring of a server file is built once per user and machine, published
+ * as an image in a directory of that user under $KETAMA_SHM_DIR, or else /dev/shm, or
+ * else $TMPDIR or /tmp, and mapped read-only by all processes. If an image cannot be
+ * published or trusted (no space, no permission, another user's file, a set-id program),
+ * the handle gets a private copy with the same answers.
  *
- * SHARED MEMORY. The continuum of a file is built once for a user on a machine, and
- * published in a folder of that user in $KETAMA_SHM_DIR, else in /dev/shm, else in
- * $TMPDIR or /tmp; all processes map it, read-only. Where that can't be done (no room,
- * no permission, somebody else's file in its place, a set-id program) the handle has
- * its own copy, and nothing else is different. A process that builds holds others up
- * for less than a second, whatever becomes of it.
+ * COST. About 1.8 KB of memory per server, twice that while building. Building takes
+ * less than a millisecond for 100 servers; a lookup about as long as hashing the key.
  *
- * A FILE THAT IS EDITED IN PLACE is, for a moment, empty or cut, and a reader can meet
- * it so: replace server files by rename(2). Relative paths are resolved when the handle
- * is opened; symbolic links are followed afresh at every look.
+ * HAZARDS
+ * - A server file that is edited in place is briefly empty or truncated, and a
+ * concurrent open or refresh may fail or load a truncated list. Remedy: write a new file
+ * and rename(2) it over the old one.
+ * - Server indexes and address pointers belong to one handle. Remedy: look them up again
+ *   in the new handle, and copy an address that must outlive its handle.
+ * - Handles survive fork(): parent and child each close their own. Remedy: none needed.
+ * - Only functions documented as "cannot fail" are safe in a signal handler; the others
+ *   allocate. Remedy: set a flag, and refresh outside the handler.
+ * - A relative path is resolved when the handle is opened; symbolic links are resolved
+ *   again on every check. Remedy: pass an absolute path if the process changes
+ * directory.
+ * - Truncating a published image while it is mapped raises SIGBUS in its readers. Only
+ *   the same user can do that. Remedy: remove images instead (`ketama images --purge`).
  *
- * WHAT IT TAKES. About 1.8 KB a server, and twice that while building: less than a
- * millisecond for 100 servers. Files of more than 512 MiB are refused.
+ * ERRORS. Functions that can fail return a status: KETAMA_OK (0), KETAMA_CHANGED (1), or
+ * a negative value that names the circumstance. ketama_error() then returns a message
+ * with file, line and reason for the calling thread. After KETAMA_ESYSTEM, errno is that
+ * of the failed call. Nothing is printed, no signal handler is installed, and the
+ * process never exits. A pointer may be NULL where the text says so, or its length is 0.
  *
- * ERRORS. Functions that can fail return a status: KETAMA_OK (0), KETAMA_CHANGED,
- * or a negative number. ketama_error() then has a sentence with file, line and
- * reason for the calling thread. Nothing is printed, no signal is touched, nothing
- * exits; errno after KETAMA_ESYSTEM is that of the failed call. Pointers may be NULL
- * where the text says so, and where the length beside them is 0. In a signal handler
- * only what "cannot fail" may be called: the others allocate.
+ * COMPATIBILITY. Structs that the caller allocates never change in a 1.x release, except
+ * ketama_options, which carries its own size. Structs that the library allocates may
+ * grow at their end. docs/abi.md has the rules.
  */
 #ifndef KETAMA_H
 #define KETAMA_H
@@ -74,161 +86,174 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-/* KETAMA_HIDDEN: for who compiles it into another library and exports none of it. */
+/* Define KETAMA_HIDDEN to embed the library without exporting its symbols. */
 #if defined(__GNUC__) && !defined(KETAMA_HIDDEN)
 #pragma GCC visibility push(default)
 #endif
 
 #define KETAMA_VERSION "0.1.0"
 
-/* What stands between the two cffi marks is read by the Python binding as it is. */
+/* The Python binding reads the text between the two cffi marks verbatim. */
 /* cffi: begin */
 
-#define KETAMA_ADDRESS_MAX 255 /* bytes in a server's address */
+#define KETAMA_ADDRESS_MAX 255 /* bytes in a server's address, and in its name */
 #define KETAMA_WEIGHT_MAX  9223372036854775807
 #define KETAMA_SERVERS_MAX 1048576
 
-/* One version of a continuum. Immutable, opaque, freed by ketama_close(). */
+/* One version of a ring. Immutable and opaque; freed by ketama_close(). */
 typedef struct ketama_handle *ketama_continuum;
 
 typedef struct ketama_server {
     const char *address; /* NUL-terminated UTF-8, 1 to 255 bytes */
-    uint64_t weight;     /* as in the file: 1 to 2^63 - 1 */
+    const char *name;    /* likewise: hashed in place of the address; NULL: none */
+    uint64_t weight;     /* 1 to 2^63 - 1 */
     uint64_t share;      /* how many of the 2^32 hashes it owns, exactly */
-    uint32_t points;     /* how many points it has on the circle; may be 0 */
+    uint32_t points;     /* how many points it has on the ring; may be 0 */
 } ketama_server;
 
 typedef struct ketama_point {
-    uint32_t point;  /* its place on the circle */
-    uint32_t server; /* index of the server it belongs to */
+    uint32_t point;  /* its position on the ring */
+    uint32_t server; /* the index of its server */
 } ketama_point;
 
 typedef struct ketama_key {
-    const void *bytes; /* any; may be NULL where len is 0 */
+    const void *bytes; /* any bytes; may be NULL if len is 0 */
     size_t len;
 } ketama_key;
 
-/* The circumstances a status can name. */
 enum ketama_status {
     KETAMA_OK = 0,
     KETAMA_CHANGED = 1,    /* ketama_refresh: there is a newer continuum */
-    KETAMA_ESYSTEM = -1,   /* a system call failed: errno says how */
-    KETAMA_ENOMEM = -2,    /* no memory */
-    KETAMA_EUNSTABLE = -3, /* the file changed each time it was being read */
-    /* the server file or list is wrong; the continuum that was stays good */
-    KETAMA_ELINE = -16,      /* a line is not "address weight" */
-    KETAMA_EADDRESS = -17,   /* an address is empty, too long, or not such text */
-    KETAMA_EWEIGHT = -18,    /* a weight is not a whole number from 1 to 2^63 - 1 */
-    KETAMA_ENOSERVERS = -19, /* no servers at all */
-    KETAMA_ETOOMANY = -20,   /* more servers, points, weight or bytes than fit */
-    KETAMA_ERANGE = -32      /* there is no server of that index */
+    KETAMA_ESYSTEM = -1,   /* a system call failed; see errno */
+    KETAMA_ENOMEM = -2,    /* out of memory */
+    KETAMA_EUNSTABLE = -3, /* the file changed each time it was read */
+    /* The server file or list is invalid; existing handles remain valid. */
+    KETAMA_ELINE = -16,      /* a line is not "address weight [name]" */
+    KETAMA_EADDRESS = -17,   /* an address is empty, too long, or not valid text */
+    KETAMA_EWEIGHT = -18,    /* a weight is not an integer from 1 to 2^63 - 1 */
+    KETAMA_ENOSERVERS = -19, /* there are no servers */
+    KETAMA_ETOOMANY = -20,   /* too many servers, points or bytes, or too much weight */
+    KETAMA_ENAME = -21,      /* a name is too long, or not valid text */
+    KETAMA_ERANGE = -32,     /* no server has that index */
+    KETAMA_EOPTION = -33     /* an option is unknown or has an invalid value */
 };
 
-/* What ketama_open() may be told. */
 enum ketama_flags {
-    KETAMA_PRIVATE = 1 /* neither use nor publish what is shared */
+    KETAMA_PRIVATE = 1 /* neither use nor publish a shared image */
 };
 
-/* ketama_open: makes the continuum of the server file at `path`, or attaches to the
- * one that was published. On success *c is a handle of generation 1 that the caller
- * closes; on failure *c is NULL. The path is copied. flags: 0 or KETAMA_PRIVATE. Errors:
- * ESYSTEM (no such file ...), ENOMEM, EUNSTABLE, and those of a wrong server file. */
-int ketama_open(ketama_continuum *c, const char *path, unsigned flags);
+/* How to open a continuum. Zero what you do not set:
+ *     ketama_options options = {.size = sizeof options, .flags = KETAMA_PRIVATE};
+ * Later versions may add members. A member that this version does not know must be zero.
+ */
+typedef struct ketama_options {
+    size_t size;         /* sizeof(ketama_options) */
+    const char *profile; /* the dialect of ketama; NULL: "libketama" */
+    const char
+        *settings;  /* the profile's, "key=value key=value"; NULL or "": defaults */
+    unsigned flags; /* KETAMA_PRIVATE, or 0 */
+} ketama_options;
 
-/* ketama_open_servers: the same from `count` servers in memory, of which address
- * and weight are read; everything is copied. What ketama_server_at() gives may be
- * handed in again. Errors: ENOMEM, and those of a wrong list, where the line in
- * ketama_last_failure() is the server's place in the list, counted from 1. */
-int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_t count);
+/* ketama_open: load the server file at `path`, attaching to its published image if there
+ * is one. On success *c is a handle of generation 1, to be closed by the caller; on
+ * failure *c is NULL. The path and the options are copied. options: NULL for defaults.
+ * Errors: ESYSTEM (such as a missing file), ENOMEM, EUNSTABLE, EOPTION, and those of an
+ * invalid server file. */
+int ketama_open(ketama_continuum *c, const char *path, const ketama_options *options);
 
-/* ketama_refresh: has the file changed since c was made?
- * KETAMA_OK: no; *newer is NULL. This costs one stat(2), except within two seconds
- *     after a change, and where the file's time lies ahead of the clock: then the file
- *     is read again and compared, because its time stamps could hide a second change.
- * KETAMA_CHANGED: yes, its text, or its inode, size, mtime or ctime (which chmod(2) sets
- *     as well); *newer is another handle, of the next generation, that the caller
- *     closes; c still is what it was.
- * A negative status: the file is missing or wrong; *newer is NULL, and c is good. The
- *     next call looks, and reads, again.
- * A continuum made by ketama_open_servers() never changes. Errors: as ketama_open. */
+/* ketama_open_servers: the same for `count` servers in memory, of which address, name
+ * and weight are read and copied. Servers from ketama_server_at() may be passed back in.
+ * Errors: ENOMEM, EOPTION, and those of an invalid list, where the line in
+ * ketama_last_failure() is the server's position in the list, counted from 1. */
+int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
+                        const ketama_options *options);
+
+/* ketama_refresh: reload if the server file has changed since c was made.
+ * KETAMA_OK: it has not; *newer is NULL. This costs one stat(2), except within two
+ * seconds of a change, or if the file's time is ahead of the clock: then the file is
+ * read and compared, as its time stamps could hide a second change. KETAMA_CHANGED: its
+ * text, inode, size, mtime or ctime has (chmod(2) sets ctime); *newer is a handle of the
+ * next generation, to be closed by the caller; c is unaffected. Negative: the file is
+ * missing or invalid; *newer is NULL, c is unaffected, and the next call tries again.
+ * Errors: as ketama_open. A continuum made by ketama_open_servers() never changes. */
 int ketama_refresh(ketama_continuum c, ketama_continuum *newer);
 
-/* ketama_follow: from now on ketama_due() says when c should be refreshed; handles that
- * ketama_refresh() makes from c inherit it. interval_ns: how long to go without looking
- * at the file; 0, as from the start: never due.
- * ketama_due: 1 if another process has published a newer image in the place of this one
- * (said once, and after that each second), or if c was not refreshed for interval_ns;
- * else 0. No system call, a few nanoseconds: ask before each lookup. One thread is told.
- * ketama_is_shared: 1 if the image is mapped from shared memory, 0 if c has its own. */
+/* ketama_follow: let ketama_due() report when c should be refreshed. Handles that
+ * ketama_refresh() makes from c inherit the interval. interval_ns: the longest time
+ * between two checks of the file, in nanoseconds; 0, the default: never due.
+ * ketama_due: return 1 if c should be refreshed, else 0: if another process has
+ * published a newer image (reported once, then every second), or if c was not refreshed
+ * for interval_ns. Only one caller gets 1. No system call, a few nanoseconds; cannot
+ * fail. ketama_is_shared: return 1 if the image is mapped from shared memory, 0 if
+ * private. */
 void ketama_follow(ketama_continuum c, int64_t interval_ns);
 int ketama_due(ketama_continuum c);
 int ketama_is_shared(ketama_continuum c);
 
-/* ketama_retain: c with one more owner, who closes it too; returns c.
- * ketama_close: c has one owner less; the last one's call frees it with all that came
- * from it. c may be NULL. */
+/* ketama_retain: add an owner, who must close c as well; returns c. Cannot fail.
+ * ketama_close: remove an owner. The last one frees the handle and all pointers that
+ * came from it. c may be NULL. */
 ketama_continuum ketama_retain(ketama_continuum c);
 void ketama_close(ketama_continuum c);
 
-/* ketama_find: the index of the server that `key` belongs to. The key is any `len`
- * bytes, none and NULs included. Where `point` is not NULL, *point is the point of
- * the circle that was met. Cannot fail; no system call, no allocation, no lock; the
- * time depends on the key's length, and hardly on the number of servers. */
+/* ketama_find: return the index of the key's server. The key is any `len` bytes, which
+ * may include NULs. If `point` is not NULL, *point is the point that owns the key.
+ * ketama_find_hash: the same for a key whose hash is known.
+ * Cannot fail; no system call, no allocation, no lock. */
 uint32_t ketama_find(ketama_continuum c, const void *key, size_t len, uint32_t *point);
-
-/* The same for a key whose hash is known. */
 uint32_t ketama_find_hash(ketama_continuum c, uint32_t hash, uint32_t *point);
 
 /* ketama_find_many: the same for `count` keys: servers[i] is the index for keys[i], and
- * points[i] its point, where `points` is not NULL. Keys are hashed side by side, in the
- * widest vectors that the processor has: from a few keys on much faster than one by one.
- * Cannot fail. */
+ * points[i] its point if `points` is not NULL. Keys are hashed in parallel with the
+ * widest vector instructions available: much faster than one by one. Cannot fail. */
 void ketama_find_many(ketama_continuum c, const ketama_key *keys, size_t count,
                       uint32_t *servers, uint32_t *points);
 
-/* ketama_successors: the servers in the order in which they are met on the circle from
- * the key on, each once, for replicas and for failover: servers[0] is ketama_find()'s.
- * Writes at most `count` indexes and returns how many: fewer where fewer have points.
- * An address that stands in the file twice is two servers. Allocates from 65 on. Errors:
- * ENOMEM. */
+/* ketama_successors: list the distinct servers along the ring from the key on, for
+ * replicas and failover; servers[0] is that of ketama_find(). Writes at most `count`
+ * indexes and returns how many, which is fewer if fewer servers have points. A duplicate
+ * address counts as two servers. Allocates if count > 64. Errors: ENOMEM. */
 int ketama_successors(ketama_continuum c, const void *key, size_t len, uint32_t *servers,
                       uint32_t count);
 
-/* How many servers and points there are; and which version this is, counted from 1. */
+/* The number of servers, the number of points, and the version, counted from 1. Cannot
+ * fail. */
 uint32_t ketama_count_servers(ketama_continuum c);
 uint32_t ketama_count_points(ketama_continuum c);
 uint64_t ketama_generation(ketama_continuum c);
 
-/* ketama_server_at: fills *server with the server at `index`, 0 and up in the order
- * of the file. The address is good until c is closed. Errors: ERANGE. */
+/* ketama_server_at: fill *server with the server at `index`, counted from 0 in the order
+ * of the file. Its strings are valid until c is closed. Errors: ERANGE. */
 int ketama_server_at(ketama_continuum c, uint32_t index, ketama_server *server);
 
-/* ketama_points: copies points number `first`, `first` + 1 ... in ascending order,
- * at most `count` of them, to out[], and returns how many that were. */
+/* ketama_points: copy points, in ascending order, from number `first` (from 0) on, at
+ * most `count`, to out[]; returns how many. Cannot fail. */
 uint32_t ketama_points(ketama_continuum c, uint32_t first, uint32_t count,
                        ketama_point *out);
 
-/* ketama_hash: a key's place on the circle: the first four bytes of its MD5,
- * little-endian. ketama_md5: the whole MD5, 16 bytes. Both cannot fail. */
+/* ketama_key_hash: return the hash of a key in this continuum's dialect.
+ * ketama_hash: return the first four bytes of a key's MD5, little-endian, which is its
+ * hash in the dialect "libketama". ketama_md5: the whole MD5, 16 bytes. Cannot fail. */
+uint32_t ketama_key_hash(ketama_continuum c, const void *key, size_t len);
 uint32_t ketama_hash(const void *key, size_t len);
 void ketama_md5(const void *key, size_t len, unsigned char digest[16]);
 
-/* What went wrong last in the calling thread. */
+/* The calling thread's latest failure. */
 typedef struct ketama_failure {
-    int status;         /* KETAMA_OK where nothing did yet */
-    int system_errno;   /* errno, after KETAMA_ESYSTEM; else 0 */
-    uint64_t line;      /* of the file, or place in the list, from 1; 0: none */
-    const char *reason; /* without file and line; "" when none */
+    int status;       /* KETAMA_OK if there was none */
+    int system_errno; /* errno, if status is KETAMA_ESYSTEM; else 0 */
+    uint64_t line;    /* in the file, or position in the list, from 1; 0: none */
+    char reason[512]; /* without file and line; "" if there was none */
 } ketama_failure;
 
-/* ketama_strerror: the circumstance that a status names, a static string.
- * ketama_error: the calling thread's latest failure in a sentence, as in
- *     "/etc/ketama.servers:3: weight is \"0\", not a whole number from 1 ..."; ""
- *     when there was none. A success does not clear it. ketama_last_failure: its
- *     parts. Both belong to the thread and hold until its next failure.
- * ketama_version: the library's, as KETAMA_VERSION was when it was compiled. */
+/* ketama_strerror: return what a status means, as a static string.
+ * ketama_error: return the calling thread's latest failure as a message, such as
+ *     "/etc/ketama.servers:3: invalid weight \"0\": must be an integer from 1 to ...";
+ *     "" if there was none. Success does not clear it, but for that of ketama_roll().
+ * ketama_last_failure: return its parts. Both are valid until the thread's next failure.
+ * ketama_version: return the library's version, KETAMA_VERSION when it was compiled. */
 const char *ketama_strerror(int status);
-const char *ketama_error(void);
+char *ketama_error(void);
 const ketama_failure *ketama_last_failure(void);
 const char *ketama_version(void);
 
@@ -241,7 +266,7 @@ const char *ketama_version(void);
 }
 #endif
 
-/* The interface of 2007, for programs that were written for it. */
+/* The interface of 2007, unless the program uses those names for something else. */
 #ifndef KETAMA_NO_OLD_NAMES
 #include "ketama_compat.h"
 #endif

@@ -1,29 +1,23 @@
 /*
- * lookup.c - key -> point -> server, of one key and of many
+ * lookup.c - key -> arc -> server, for one key and for many
  *
- * No system call, no lock; no allocation but for a long list of successors. What an
- * index in the image says is clamped to what there is, so that not even a damaged image
- * is read beyond its end.
+ * No system call, no lock; no allocation except for a long list of successors. Indexes
+ * read from the image are clamped, so that not even a damaged image is read beyond its
+ * end.
  */
+#include "internal.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "profile/profile.h"
 
 static uint32_t at_most(uint32_t value, uint32_t most)
 {
     return value < most ? value : most;
 }
 
-#ifdef __GNUC__
-#define PREFETCH(address) __builtin_prefetch(address)
-#define APART             __attribute__((noinline))
-#else
-#define PREFETCH(address) (void)(address)
-#define APART
-#endif
-
-/* Points number low to high - 1 are those that a hash could meet, or the next one is. */
+/* The arc of a hash is one of low to high - 1, or else the one at high. */
 struct range {
     uint32_t low, high;
 };
@@ -33,59 +27,59 @@ enum { FEW = 4, NEAR = 16 };
 static inline struct range bucket_of(const struct ketama_view *view, uint32_t hash)
 {
     const uint32_t *bucket = &view->index[hash >> view->shift];
-    uint32_t high = at_most(bucket[1], view->point_count);
+    uint32_t high = at_most(bucket[1], view->arc_count);
     return (struct range){at_most(bucket[0], high), high};
 }
 
-/* Points are spread evenly, so where a hash is in its bucket tells about where its point
- * is. Fetches what is there from memory, some points to either side. */
+/* Arcs end at evenly spread hashes, so a hash's position in its bucket predicts that of
+ * its arc. Prefetches the memory there, with some arcs on either side. */
 static inline uint32_t guess(const struct ketama_view *view, struct range in,
                              uint32_t hash)
 {
     enum { SIDE = 5 };
     uint64_t inside = hash & ((UINT32_C(1) << view->shift) - 1);
     uint32_t at = in.low + (uint32_t)(inside * (in.high - in.low) >> view->shift);
-    PREFETCH(&view->points[at - at_most(SIDE, at)]);
-    PREFETCH(&view->points[at_most(at + SIDE, view->point_count - 1)]);
+    KETAMA_PREFETCH(&view->arcs[at - at_most(SIDE, at)]);
+    KETAMA_PREFETCH(&view->arcs[at_most(at + SIDE, view->arc_count - 1)]);
     return at;
 }
 
-/* How many of a few points are passed cannot be foreseen, so each is looked at and
- * counted, without a branch; what lies beyond them counts for nothing. */
+/* Which of a few arcs it is cannot be predicted, so all are compared and counted without
+ * a branch; those beyond the range count as 0. */
 static inline uint32_t among_few(const struct ketama_view *view, struct range in,
                                  uint32_t hash)
 {
     uint32_t passed = 0;
     for (uint32_t i = 0; i < FEW; i++) {
-        uint32_t at = at_most(in.low + i, view->point_count - 1);
-        passed += (uint32_t)(in.low + i < in.high) & (view->points[at].point < hash);
+        uint32_t at = at_most(in.low + i, view->arc_count - 1);
+        passed += (uint32_t)(in.low + i < in.high) & (view->arcs[at].end < hash);
     }
     return in.low + passed;
 }
 
-/* Of many, the guess and those near it, and where the guess is bad, by halves. */
-APART static uint32_t among_many(const struct ketama_view *view, struct range in,
-                                 uint32_t hash)
+/* Among many: those near the guess, and if the guess is bad, a binary search. */
+KETAMA_NOINLINE static uint32_t among_many(const struct ketama_view *view,
+                                           struct range in, uint32_t hash)
 {
-    const ketama_point *points = view->points;
+    const ketama_arc *arcs = view->arcs;
     uint32_t at = guess(view, in, hash), end;
 
-    if (points[at].point < hash) {
+    if (arcs[at].end < hash) {
         end = at + 1 + at_most(NEAR, in.high - at - 1);
         while (++at < end)
-            if (points[at].point >= hash)
+            if (arcs[at].end >= hash)
                 return at;
         in.low = at;
     } else {
         end = at - at_most(NEAR, at - in.low);
         for (; at > end; at--)
-            if (points[at - 1].point < hash)
+            if (arcs[at - 1].end < hash)
                 return at;
         in.high = at;
     }
     while (in.low < in.high) {
         uint32_t middle = in.low + (in.high - in.low) / 2;
-        if (points[middle].point < hash)
+        if (arcs[middle].end < hash)
             in.low = middle + 1;
         else
             in.high = middle;
@@ -93,49 +87,66 @@ APART static uint32_t among_many(const struct ketama_view *view, struct range in
     return in.low;
 }
 
-/* The number of the first point >= hash; past the last one, 0. */
-static inline uint32_t position(const struct ketama_view *view, uint32_t hash)
+/* The index of the first arc that ends at or after a hash; past the last one, 0. */
+static inline uint32_t find_arc(const struct ketama_view *view, uint32_t hash)
 {
     struct range in = bucket_of(view, hash);
     uint32_t at =
         in.high - in.low > FEW ? among_many(view, in, hash) : among_few(view, in, hash);
-    return at < view->point_count ? at : 0;
+    return at < view->arc_count ? at : 0;
 }
 
-/* A point's server, and the point itself where it is asked for. */
-static inline uint32_t met(const struct ketama_view *view, uint32_t at, uint32_t *point)
+static inline uint32_t server_at(const struct ketama_view *view, uint32_t at)
 {
-    const ketama_point *found = &view->points[at];
+    return at_most(view->arcs[at].server, view->server_count - 1);
+}
+
+/* The point that an arc belongs to. */
+static inline uint32_t point_at(const struct ketama_profile *profile,
+                                const struct ketama_view *view, uint32_t at)
+{
+    return profile->point_at == NULL ? view->arcs[at].end : profile->point_at(view, at);
+}
+
+uint32_t ketama_find_arc(ketama_continuum c, const void *key, size_t len)
+{
+    return find_arc(&c->view, c->profile->hash(key, len));
+}
+
+/* Inline, as a call would cost ketama_find() more than its branch does. */
+static inline uint32_t find_hash(ketama_continuum c, uint32_t hash, uint32_t *point)
+{
+    uint32_t at = find_arc(&c->view, hash);
     if (point != NULL)
-        *point = found->point;
-    return at_most(found->server, view->server_count - 1);
-}
-
-uint32_t ketama_position(ketama_continuum c, const void *key, size_t len)
-{
-    return position(&c->view, c->profile->hash(key, len));
+        *point = point_at(c->profile, &c->view, at);
+    return server_at(&c->view, at);
 }
 
 uint32_t ketama_find_hash(ketama_continuum c, uint32_t hash, uint32_t *point)
 {
-    return met(&c->view, position(&c->view, hash), point);
+    return find_hash(c, hash, point);
 }
 
 uint32_t ketama_find(ketama_continuum c, const void *key, size_t len, uint32_t *point)
 {
-    uint32_t hash = c->profile->hash(key, len);
-    return met(&c->view, position(&c->view, hash), point);
+    return find_hash(c, c->profile->hash(key, len), point);
 }
 
-/* In two passes, so that the memory of all is under way before the first is needed. */
-static void find_hashes(const struct ketama_view *view, const uint32_t *hashes,
-                        size_t count, uint32_t *servers, uint32_t *points)
+uint32_t ketama_key_hash(ketama_continuum c, const void *key, size_t len)
 {
+    return c->profile->hash(key, len);
+}
+
+/* In two passes, so that the memory for all is being fetched before the first is needed.
+ */
+static void find_hashes(ketama_continuum c, const uint32_t *hashes, size_t count,
+                        uint32_t *servers, uint32_t *points)
+{
+    const struct ketama_view *view = &c->view;
     for (size_t i = 0; i < count; i++)
         (void)guess(view, bucket_of(view, hashes[i]), hashes[i]);
     for (size_t i = 0; i < count; i++)
-        servers[i] =
-            met(view, position(view, hashes[i]), points != NULL ? &points[i] : NULL);
+        servers[i] = find_hash(c, hashes[i], points != NULL ? &points[i] : NULL);
 }
 
 void ketama_find_many(ketama_continuum c, const ketama_key *keys, size_t count,
@@ -146,13 +157,13 @@ void ketama_find_many(ketama_continuum c, const ketama_key *keys, size_t count,
 
     for (size_t done = 0, some; done < count; done += some) {
         some = count - done < BATCH ? count - done : BATCH;
-        c->profile->hashes(keys + done, some, hashes);
-        find_hashes(&c->view, hashes, some, servers + done,
+        c->profile->hash_many(keys + done, some, hashes);
+        find_hashes(c, hashes, some, servers + done,
                     points != NULL ? points + done : NULL);
     }
 }
 
-/* Which servers have been met: their own list while it is short, then a bit each. */
+/* Which servers were listed: the list itself while it is short, else a bit each. */
 struct seen {
     const uint32_t *list;
     uint32_t count;
@@ -176,22 +187,22 @@ int ketama_successors(ketama_continuum c, const void *key, size_t len, uint32_t 
 {
     const struct ketama_view *view = &c->view;
     struct seen seen = {servers, 0, NULL};
-    uint32_t at = position(view, c->profile->hash(key, len));
+    uint32_t at = find_arc(view, c->profile->hash(key, len));
 
     count = at_most(count, view->server_count);
     if (count > SHORT_LIST) {
         seen.bits = calloc(view->server_count / 8 + 1, 1);
         if (seen.bits == NULL)
-            return ketama_fail(KETAMA_ENOMEM, NULL, NULL);
+            return ketama_store_failure(KETAMA_ENOMEM, NULL, NULL);
     }
-    for (uint32_t i = 0; i < view->point_count && seen.count < count; i++) {
-        uint32_t server = met(view, at, NULL);
+    for (uint32_t i = 0; i < view->arc_count && seen.count < count; i++) {
+        uint32_t server = server_at(view, at);
         if (is_new(&seen, server)) {
             servers[seen.count++] = server;
             if (seen.bits != NULL)
                 seen.bits[server / 8] |= (unsigned char)(1 << server % 8);
         }
-        at = at + 1 < view->point_count ? at + 1 : 0;
+        at = at + 1 < view->arc_count ? at + 1 : 0;
     }
     free(seen.bits);
     return (int)seen.count;
@@ -204,7 +215,7 @@ uint32_t ketama_count_servers(ketama_continuum c)
 
 uint32_t ketama_count_points(ketama_continuum c)
 {
-    return c->view.point_count;
+    return c->view.arc_count;
 }
 
 uint64_t ketama_generation(ketama_continuum c)
@@ -212,26 +223,28 @@ uint64_t ketama_generation(ketama_continuum c)
     return c->generation;
 }
 
-/* "" where a damaged image's text would not end within it. */
-static const char *address_at(const struct ketama_view *view, uint32_t at)
+/* "" if a damaged image's text would not end within it. */
+static const char *string_at(const struct ketama_view *view, uint32_t at)
 {
-    size_t room = at < view->names_bytes ? (size_t)view->names_bytes - at : 0;
-    return room > 0 && memchr(view->names + at, '\0', room) != NULL ? view->names + at
-                                                                    : "";
+    if (at >= view->strings_bytes)
+        return "";
+    const char *text = view->strings + at;
+    return memchr(text, '\0', (size_t)view->strings_bytes - at) != NULL ? text : "";
 }
 
 int ketama_server_at(ketama_continuum c, uint32_t index, ketama_server *server)
 {
     if (index >= c->view.server_count) {
-        struct ketama_flaw flaw;
-        int status = ketama_flawed(
-            &flaw, KETAMA_ERANGE, 0, "there is no server %lu, the last one is %lu",
+        ketama_failure failure;
+        int status = ketama_set_failure(
+            &failure, KETAMA_ERANGE, 0, "no server %lu: the last one is %lu",
             (unsigned long)index, (unsigned long)c->view.server_count - 1);
-        return ketama_fail(status, NULL, &flaw);
+        return ketama_store_failure(status, NULL, &failure);
     }
     const struct ketama_image_server *from = &c->view.servers[index];
     *server = (ketama_server){
-        .address = address_at(&c->view, from->address_at),
+        .address = string_at(&c->view, from->address_at),
+        .name = from->name_at != 0 ? string_at(&c->view, from->name_at) : NULL,
         .weight = from->weight,
         .share = from->share,
         .points = from->points,
@@ -242,9 +255,14 @@ int ketama_server_at(ketama_continuum c, uint32_t index, ketama_server *server)
 uint32_t ketama_points(ketama_continuum c, uint32_t first, uint32_t count,
                        ketama_point *out)
 {
-    uint32_t there = c->view.point_count - at_most(first, c->view.point_count);
-    count = at_most(count, there);
-    if (count > 0)
-        memcpy(out, c->view.points + first, count * sizeof *out);
+    const struct ketama_view *view = &c->view;
+    uint32_t available = view->arc_count - at_most(first, view->arc_count);
+
+    count = at_most(count, available);
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t at = (uint64_t)view->first_point + first + i;
+        uint32_t arc = (uint32_t)(at < view->arc_count ? at : at - view->arc_count);
+        out[i] = (ketama_point){point_at(c->profile, view, arc), server_at(view, arc)};
+    }
     return count;
 }

@@ -1,12 +1,13 @@
 /*
  * servers.c - text -> server list
  */
+#include "internal.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-
-/* The text that is still to be read, in one line or as a whole. */
+/* Text yet to be read: a line, or the rest of a file. */
 struct span {
     const char *at;
     const char *end;
@@ -15,6 +16,11 @@ struct span {
 static size_t length(struct span s)
 {
     return (size_t)(s.end - s.at);
+}
+
+static struct ketama_quoted quote(struct span s)
+{
+    return ketama_quote(s.at, length(s));
 }
 
 static bool is_blank(char c)
@@ -28,8 +34,10 @@ static void skip_blanks(struct span *s)
         s->at++;
 }
 
+/* Takes a token, and the blanks before it. */
 static struct span take_token(struct span *s)
 {
+    skip_blanks(s);
     struct span token = {s->at, s->at};
     while (token.end < s->end && !is_blank(*token.end))
         token.end++;
@@ -48,8 +56,15 @@ static struct span take_line(struct span *text)
     return line;
 }
 
-/* How many bytes the UTF-8 character at s has; 0: it is none. Overlong forms,
- * surrogates and what lies above U+10FFFF are none. */
+static void skip_byte_order_mark(struct span *text)
+{
+    static const char mark[] = {'\xef', '\xbb', '\xbf'};
+    if (length(*text) >= sizeof mark && memcmp(text->at, mark, sizeof mark) == 0)
+        text->at += sizeof mark;
+}
+
+/* How many bytes the UTF-8 character at s has; 0 if it is not one. Overlong forms,
+ * surrogates and values above U+10FFFF are not. */
 static size_t utf8_character(struct span s)
 {
     const unsigned char *u = (const unsigned char *)s.at;
@@ -79,167 +94,227 @@ static bool is_utf8(struct span s)
     return true;
 }
 
-static int check_address(struct span address, uint64_t line, struct ketama_flaw *flaw)
+static bool has_blank_or_break(struct span s)
 {
-    size_t size = length(address);
-    struct ketama_quoted quoted = ketama_quote(address.at, size);
+    for (const char *c = s.at; c < s.end; c++)
+        if (is_blank(*c) || *c == '\n' || *c == '\r')
+            return true;
+    return false;
+}
+
+/* An address or a name; `status` and `what` say which. */
+static int check_text(struct span text, uint64_t line, int status, const char *what,
+                      ketama_failure *failure)
+{
+    size_t size = length(text);
 
     if (size == 0)
-        return ketama_flawed(flaw, KETAMA_EADDRESS, line, "address is empty");
+        return ketama_set_failure(failure, status, line, "empty %s", what);
     if (size > KETAMA_ADDRESS_MAX)
-        return ketama_flawed(flaw, KETAMA_EADDRESS, line,
-                             "address %s has %zu bytes, more than %d", quoted.text, size,
-                             KETAMA_ADDRESS_MAX);
-    if (address.at[0] == '#')
-        return ketama_flawed(flaw, KETAMA_EADDRESS, line,
-                             "address %s begins with #; a comment has it in the line's "
-                             "first column",
-                             quoted.text);
-    for (size_t i = 0; i < size; i++)
-        if (is_blank(address.at[i]) || address.at[i] == '\n' || address.at[i] == '\r')
-            return ketama_flawed(flaw, KETAMA_EADDRESS, line,
-                                 "address %s has a blank or a line break in it",
-                                 quoted.text);
-    if (!is_utf8(address))
-        return ketama_flawed(flaw, KETAMA_EADDRESS, line, "address %s is not UTF-8",
-                             quoted.text);
+        return ketama_set_failure(failure, status, line,
+                                  "%s %s is too long: %zu bytes, at most %d", what,
+                                  quote(text).text, size, KETAMA_ADDRESS_MAX);
+    if (text.at[0] == '#')
+        return ketama_set_failure(failure, status, line,
+                                  "invalid %s %s: must not begin with '#'", what,
+                                  quote(text).text);
+    if (has_blank_or_break(text))
+        return ketama_set_failure(
+            failure, status, line,
+            "invalid %s %s: must not contain blanks or line breaks", what,
+            quote(text).text);
+    if (!is_utf8(text))
+        return ketama_set_failure(failure, status, line, "invalid %s %s: must be UTF-8",
+                                  what, quote(text).text);
     return KETAMA_OK;
 }
 
-static int check_weight(struct span text, uint64_t line, uint64_t *weight,
-                        struct ketama_flaw *flaw)
+static int check_address(struct span address, uint64_t line, ketama_failure *failure)
+{
+    return check_text(address, line, KETAMA_EADDRESS, "address", failure);
+}
+
+static int check_name(struct span name, uint64_t line, ketama_failure *failure)
+{
+    return check_text(name, line, KETAMA_ENAME, "name", failure);
+}
+
+static int fail_weight(const char *weight, uint64_t line, ketama_failure *failure)
+{
+    return ketama_set_failure(failure, KETAMA_EWEIGHT, line,
+                              "invalid weight %s: must be an integer from 1 to %lld",
+                              weight, (long long)KETAMA_WEIGHT_MAX);
+}
+
+static int read_weight(struct span text, uint64_t line, uint64_t *weight,
+                       ketama_failure *failure)
 {
     uint64_t value = 0;
-    bool good = text.at < text.end;
+    bool valid = text.at < text.end;
 
-    for (const char *c = text.at; good && c < text.end; c++) {
-        good = *c >= '0' && *c <= '9' && value <= KETAMA_WEIGHT_MAX / 10;
-        if (good)
+    for (const char *c = text.at; valid && c < text.end; c++) {
+        valid = *c >= '0' && *c <= '9' && value <= KETAMA_WEIGHT_MAX / 10;
+        if (valid)
             value = value * 10 + (uint64_t)(*c - '0');
     }
-    if (!good || value < 1 || value > KETAMA_WEIGHT_MAX)
-        return ketama_flawed(flaw, KETAMA_EWEIGHT, line,
-                             "weight is %s, not a whole number from 1 to %lld",
-                             ketama_quote(text.at, length(text)).text,
-                             (long long)KETAMA_WEIGHT_MAX);
+    if (!valid || value < 1 || value > KETAMA_WEIGHT_MAX)
+        return fail_weight(quote(text).text, line, failure);
     *weight = value;
     return KETAMA_OK;
 }
 
-static int append(struct ketama_server_list *list, struct span address, uint64_t weight,
-                  uint64_t line, struct ketama_flaw *flaw)
+/* Appends a server that was checked. */
+static int append(struct ketama_server_list *list, const struct ketama_listed *server,
+                  ketama_failure *failure)
 {
     if (list->count == KETAMA_SERVERS_MAX)
-        return ketama_flawed(flaw, KETAMA_ETOOMANY, line, "more than %d servers",
-                             KETAMA_SERVERS_MAX);
-    if (weight > UINT64_MAX - list->total)
-        return ketama_flawed(flaw, KETAMA_ETOOMANY, line,
-                             "the weights add up to more than %llu",
-                             (unsigned long long)UINT64_MAX);
-    if (list->count == list->room) {
-        uint32_t room = list->room > 0 ? 2 * list->room : 16;
-        struct ketama_listed *at = realloc(list->at, room * sizeof *at);
+        return ketama_set_failure(failure, KETAMA_ETOOMANY, server->line,
+                                  "too many servers: at most %d", KETAMA_SERVERS_MAX);
+    if (server->weight > UINT64_MAX - list->total_weight)
+        return ketama_set_failure(failure, KETAMA_ETOOMANY, server->line,
+                                  "too much weight: all together at most %llu",
+                                  (unsigned long long)UINT64_MAX);
+    if (list->count == list->capacity) {
+        uint32_t capacity = list->capacity > 0 ? 2 * list->capacity : 16;
+        struct ketama_listed *at = realloc(list->at, capacity * sizeof *at);
         if (at == NULL)
             return KETAMA_ENOMEM;
         list->at = at;
-        list->room = room;
+        list->capacity = capacity;
     }
-    list->at[list->count++] =
-        (struct ketama_listed){address.at, weight, (uint32_t)length(address), line};
-    list->total += weight;
+    list->at[list->count++] = *server;
+    list->total_weight += server->weight;
     return KETAMA_OK;
 }
 
-/* Appends the line's server, if it has one. */
-static int parse_line(struct span line, uint64_t number, struct ketama_server_list *list,
-                      struct ketama_flaw *flaw)
+/* Reads the columns of a server's line: address weight [name] [# comment] */
+static int read_columns(struct span line, struct ketama_line *read,
+                        ketama_failure *failure)
 {
-    struct span address, weight_text;
-    uint64_t weight = 0;
-    int status;
+    struct ketama_listed *server = &read->server;
+    struct span address = take_token(&line), weight, name;
+    int status = check_address(address, server->line, failure);
 
-    if (memchr(line.at, '\0', length(line)) != NULL)
-        return ketama_flawed(flaw, KETAMA_ELINE, number, "there is a NUL byte");
-    if (line.at < line.end && line.at[0] == '#')
+    if (status != KETAMA_OK)
+        return status;
+    server->address = address.at;
+    server->address_bytes = (uint32_t)length(address);
+
+    weight = take_token(&line);
+    if (length(weight) == 0 || weight.at[0] == '#')
+        return ketama_set_failure(failure, KETAMA_ELINE, server->line,
+                                  "no weight after address %s: write 'address weight'",
+                                  quote(address).text);
+    read->weight = weight.at;
+    read->weight_bytes = length(weight);
+    status = read_weight(weight, server->line, &server->weight, failure);
+    if (status != KETAMA_OK)
+        return status;
+
+    name = take_token(&line);
+    if (length(name) == 0 || name.at[0] == '#')
         return KETAMA_OK;
+    status = check_name(name, server->line, failure);
+    if (status != KETAMA_OK)
+        return status;
+    server->name = name.at;
+    server->name_bytes = (uint32_t)length(name);
+
+    skip_blanks(&line);
+    if (line.at < line.end && line.at[0] != '#')
+        return ketama_set_failure(failure, KETAMA_ELINE, server->line,
+                                  "unexpected %s after the name: begin a comment with #",
+                                  quote(line).text);
+    return KETAMA_OK;
+}
+
+void ketama_servers_scan(const char *text, size_t size, uint64_t number,
+                         struct ketama_line *read, ketama_failure *failure)
+{
+    struct span rest = {text, text + size}, line;
+
+    if (number == 1)
+        skip_byte_order_mark(&rest);
+    line = take_line(&rest);
+    *read = (struct ketama_line){.next = rest.at, .server.line = number};
+    if (line.at < line.end && memchr(line.at, '\0', length(line)) != NULL) {
+        read->status =
+            ketama_set_failure(failure, KETAMA_ELINE, number, "NUL byte: must be text");
+        return;
+    }
+    if (line.at < line.end && line.at[0] == '#')
+        return;
     skip_blanks(&line);
     if (line.at == line.end)
-        return KETAMA_OK;
-
-    address = take_token(&line);
-    status = check_address(address, number, flaw);
-    if (status != KETAMA_OK)
-        return status;
-
-    skip_blanks(&line);
-    weight_text = take_token(&line);
-    if (length(weight_text) == 0)
-        return ketama_flawed(flaw, KETAMA_ELINE, number,
-                             "address %s has no weight after it",
-                             ketama_quote(address.at, length(address)).text);
-    status = check_weight(weight_text, number, &weight, flaw);
-    if (status != KETAMA_OK)
-        return status;
-
-    skip_blanks(&line);
-    if (line.at < line.end)
-        return ketama_flawed(flaw, KETAMA_ELINE, number, "%s stands behind the weight",
-                             ketama_quote(line.at, length(line)).text);
-    return append(list, address, weight, number, flaw);
+        return;
+    read->status = read_columns(line, read, failure);
+    read->is_server = read->status == KETAMA_OK;
 }
 
 int ketama_servers_parse(const char *text, size_t size, struct ketama_server_list *list,
-                         struct ketama_flaw *flaw)
+                         ketama_failure *failure)
 {
-    static const char mark[] = {'\xef', '\xbb', '\xbf'};
-    struct span rest = {text, text + size};
+    const char *end = text + size;
+    struct ketama_line line;
 
     *list = (struct ketama_server_list){0};
-    if (size >= sizeof mark && memcmp(text, mark, sizeof mark) == 0)
-        return ketama_flawed(flaw, KETAMA_ELINE, 1,
-                             "the file begins with a byte order mark; save it without");
-
-    for (uint64_t number = 1; rest.at < rest.end; number++) {
-        int status = parse_line(take_line(&rest), number, list, flaw);
+    for (uint64_t number = 1; text < end; number++) {
+        ketama_servers_scan(text, (size_t)(end - text), number, &line, failure);
+        int status = line.status;
+        if (line.is_server)
+            status = append(list, &line.server, failure);
         if (status != KETAMA_OK)
             return status;
+        text = line.next;
     }
     if (list->count == 0)
-        return ketama_flawed(flaw, KETAMA_ENOSERVERS, 0, "there are no servers in it");
+        return ketama_set_failure(failure, KETAMA_ENOSERVERS, 0,
+                                  "no servers: write one per line, 'address weight'");
     return KETAMA_OK;
 }
 
-int ketama_servers_parse_line(const char *line, size_t size, uint64_t number,
-                              struct ketama_server_list *list, struct ketama_flaw *flaw)
+/* Fills *listed from a server of a list, which is number `position`. */
+static int copy_server(const ketama_server *server, uint64_t position,
+                       struct ketama_listed *listed, ketama_failure *failure)
 {
-    struct span rest = {line, line + size};
-    *list = (struct ketama_server_list){0};
-    return parse_line(take_line(&rest), number, list, flaw);
+    struct span address = {server->address, server->address + strlen(server->address)};
+    int status = check_address(address, position, failure);
+
+    *listed = (struct ketama_listed){.address = address.at,
+                                     .address_bytes = (uint32_t)length(address),
+                                     .weight = server->weight,
+                                     .line = position};
+    if (status == KETAMA_OK && server->name != NULL) {
+        struct span name = {server->name, server->name + strlen(server->name)};
+        status = check_name(name, position, failure);
+        listed->name = name.at;
+        listed->name_bytes = (uint32_t)length(name);
+    }
+    if (status == KETAMA_OK &&
+        (server->weight < 1 || server->weight > KETAMA_WEIGHT_MAX)) {
+        char digits[24];
+        (void)snprintf(digits, sizeof digits, "%llu",
+                       (unsigned long long)server->weight);
+        status = fail_weight(digits, position, failure);
+    }
+    return status;
 }
 
 int ketama_servers_copy(const ketama_server *servers, size_t count,
-                        struct ketama_server_list *list, struct ketama_flaw *flaw)
+                        struct ketama_server_list *list, ketama_failure *failure)
 {
     *list = (struct ketama_server_list){0};
     for (size_t i = 0; i < count; i++) {
-        const char *address = servers[i].address;
-        struct span span = {address, address + strlen(address)};
-        uint64_t place = (uint64_t)i + 1;
-        int status = check_address(span, place, flaw);
-        if (status != KETAMA_OK)
-            return status;
-        if (servers[i].weight < 1 || servers[i].weight > KETAMA_WEIGHT_MAX)
-            return ketama_flawed(flaw, KETAMA_EWEIGHT, place,
-                                 "weight is %llu, not a whole number from 1 to %lld",
-                                 (unsigned long long)servers[i].weight,
-                                 (long long)KETAMA_WEIGHT_MAX);
-        status = append(list, span, servers[i].weight, place, flaw);
+        struct ketama_listed listed;
+        int status = copy_server(&servers[i], (uint64_t)i + 1, &listed, failure);
+        if (status == KETAMA_OK)
+            status = append(list, &listed, failure);
         if (status != KETAMA_OK)
             return status;
     }
     if (list->count == 0)
-        return ketama_flawed(flaw, KETAMA_ENOSERVERS, 0,
-                             "there are no servers in the list");
+        return ketama_set_failure(failure, KETAMA_ENOSERVERS, 0,
+                                  "no servers: the list is empty");
     return KETAMA_OK;
 }
 

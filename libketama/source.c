@@ -1,31 +1,16 @@
 /*
- * source.c - a path -> the text of the server file, and the state of the file it is from
+ * source.c - a path -> the text of the server file, and the file's stamp
  */
-#define _POSIX_C_SOURCE  200809L
-#define _DARWIN_C_SOURCE /* for st_mtimespec */
-
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
-
 #include "internal.h"
 
-#ifdef __APPLE__
-#define MTIME(st) ((st).st_mtimespec)
-#define CTIME(st) ((st).st_ctimespec)
-#else
-#define MTIME(st) ((st).st_mtim)
-#define CTIME(st) ((st).st_ctim)
-#endif
+#include <fcntl.h>
+#include <stdlib.h>
 
 enum { READ_ATTEMPTS = 10 };
 static const off_t file_bytes_max = 512 << 20;
 static const int64_t second_ns = 1000000000;
 
-/* Since 1970; the year 2262 is the last one that fits, and stands for all after it. */
+/* Since 1970. The last time that fits is in 2262 and stands for all later ones. */
 static int64_t nanoseconds(struct timespec t)
 {
     const int64_t most = INT64_MAX / second_ns - 1;
@@ -37,17 +22,6 @@ static int64_t nanoseconds(struct timespec t)
     return seconds * second_ns + t.tv_nsec;
 }
 
-static struct ketama_stamp stamp_of(const struct stat *st)
-{
-    return (struct ketama_stamp){
-        .device = (uint64_t)st->st_dev,
-        .inode = (uint64_t)st->st_ino,
-        .size_bytes = (uint64_t)st->st_size,
-        .mtime_ns = nanoseconds(MTIME(*st)),
-        .ctime_ns = nanoseconds(CTIME(*st)),
-    };
-}
-
 bool ketama_stamp_equal(const struct ketama_stamp *a, const struct ketama_stamp *b)
 {
     return a->device == b->device && a->inode == b->inode &&
@@ -57,37 +31,39 @@ bool ketama_stamp_equal(const struct ketama_stamp *a, const struct ketama_stamp 
 
 /*
  * The racy rule. A file's clock ticks coarsely: every few milliseconds, on some file
- * systems every second or two. Had the file just been changed when it was read, then
- * it could have been changed again within the same tick, with the same stamp. Only
- * where it was read well after its last change does the stamp alone prove that nothing
- * has happened since. Every change sets ctime, and no program can choose it; where the
- * clock went backwards, it lies in the future, and the stamp is not relied on until the
- * clock has passed it. (File and reader are taken to have the same clock; a file server
- * whose own is more than two seconds behind takes this protection away.)
+ * systems every second or two. If the file was read right after a change, it could
+ * change again within the same tick, with the same stamp. Only if it was read well after
+ * its last change does an equal stamp prove that nothing has happened since. Every
+ * change sets ctime, which no program can choose. If the clock went backwards, ctime is
+ * in the future, and the stamp is not relied on until the clock has passed it. (File and
+ * reader are assumed to share a clock: a file server whose clock is more than two
+ * seconds behind defeats the rule.)
  */
-bool ketama_source_settled(const struct ketama_source *source)
+bool ketama_stamp_reliable(const struct ketama_source *source)
 {
     int64_t window = 2 * second_ns;
     return source->read_at_ns > INT64_MIN + window &&
            source->stamp.ctime_ns < source->read_at_ns - window;
 }
 
-bool ketama_source_stat(const char *path, struct ketama_stamp *stamp)
+/* Every stamp comes from here: stat(2) and fstat(2) disagree about time stamps on some
+ * file systems and emulators, and then a file would seem to change all the time. */
+int ketama_source_stat(const char *path, struct ketama_stamp *stamp)
 {
     struct stat st;
     if (stat(path, &st) != 0)
-        return false;
-    *stamp = stamp_of(&st);
-    return true;
+        return KETAMA_ESYSTEM;
+    *stamp = (struct ketama_stamp){
+        .device = (uint64_t)st.st_dev,
+        .inode = (uint64_t)st.st_ino,
+        .size_bytes = (uint64_t)st.st_size,
+        .mtime_ns = nanoseconds(KETAMA_MTIME(&st)),
+        .ctime_ns = nanoseconds(KETAMA_CTIME(&st)),
+    };
+    return KETAMA_OK;
 }
 
-int ketama_source_look(const char *path, struct ketama_stamp *stamp)
-{
-    return ketama_source_stat(path, stamp) ? KETAMA_OK
-                                           : ketama_fail_system(path, errno, NULL);
-}
-
-/* Up to `size` bytes; fewer only where the file ends. -1 and errno on failure. */
+/* Up to `size` bytes; fewer only at the end of the file. -1 and errno on failure. */
 static ssize_t read_fully(int fd, char *to, size_t size)
 {
     size_t done = 0;
@@ -103,48 +79,41 @@ static ssize_t read_fully(int fd, char *to, size_t size)
     return (ssize_t)done;
 }
 
-/* One attempt: EUNSTABLE where the file changed meanwhile. *text is allocated. */
-static int read_open(int fd, const char *path, struct ketama_source *source, char **text,
-                     struct ketama_flaw *flaw)
+/* Is this a file that can be read whole? *size: its bytes. */
+static int check_file(int fd, size_t *size, ketama_failure *failure)
 {
-    struct stat before, after;
-    struct timespec now;
-
-    if (clock_gettime(CLOCK_REALTIME, &now) != 0 || fstat(fd, &before) != 0)
-        return ketama_fail_system(path, errno, NULL);
-    if (!S_ISREG(before.st_mode))
-        return S_ISDIR(before.st_mode)
-                   ? ketama_fail_system(path, EISDIR, NULL)
-                   : ketama_fail_system(path, EINVAL, "it is not a regular file");
-    if (before.st_size > file_bytes_max)
-        return ketama_flawed(flaw, KETAMA_ETOOMANY, 0,
-                             "the file has %lld bytes, more than %lld",
-                             (long long)before.st_size, (long long)file_bytes_max);
-
-    source->stamp = stamp_of(&before);
-    source->read_at_ns = nanoseconds(now);
-    size_t size = (size_t)before.st_size;
-    *text = malloc(size + 1);
-    if (*text == NULL)
-        return KETAMA_ENOMEM;
-    /* one byte more than there was, to see it grow */
-    ssize_t got = read_fully(fd, *text, size + 1);
-    if (got < 0 || fstat(fd, &after) != 0)
-        return ketama_fail_system(path, errno, NULL);
-    if (size == 0 && got > 0 && after.st_size == 0)
-        return ketama_fail_system(path, EINVAL, "it does not tell its size");
-    struct ketama_stamp stamp_after = stamp_of(&after);
-    if ((size_t)got != size || !ketama_stamp_equal(&source->stamp, &stamp_after))
-        return ketama_flawed(flaw, KETAMA_EUNSTABLE, 0,
-                             "the file changed each of the %d times that it was read",
-                             READ_ATTEMPTS);
-    ketama_md5(*text, size, source->md5);
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return ketama_set_system_failure(failure, errno, NULL);
+    if (S_ISDIR(st.st_mode))
+        return ketama_set_system_failure(failure, EISDIR, NULL);
+    if (!S_ISREG(st.st_mode))
+        return ketama_set_system_failure(failure, EINVAL, "not a regular file");
+    if (st.st_size > file_bytes_max)
+        return ketama_set_failure(failure, KETAMA_ETOOMANY, 0,
+                                  "file too large: %lld bytes, at most %lld",
+                                  (long long)st.st_size, (long long)file_bytes_max);
+    *size = (size_t)st.st_size;
     return KETAMA_OK;
 }
 
+/* Reads `size` bytes into a new *text. EUNSTABLE: there are fewer or more. */
+static int read_text(int fd, size_t size, char **text, ketama_failure *failure)
+{
+    *text = malloc(size + 1);
+    if (*text == NULL)
+        return KETAMA_ENOMEM;
+    ssize_t got = read_fully(fd, *text, size + 1); /* one more, to see it grow */
+    if (got < 0)
+        return ketama_set_system_failure(failure, errno, NULL);
+    if (size == 0 && got > 0)
+        return ketama_set_system_failure(failure, EINVAL, "the file reports no size");
+    return (size_t)got == size ? KETAMA_OK : KETAMA_EUNSTABLE;
+}
+
 /*
- * O_NONBLOCK, so that a FIFO in the file's place is refused instead of waited for. A
- * file that another program has leased would be refused as well: there it is left out.
+ * O_NONBLOCK, so that a FIFO in the file's place is refused instead of waited for. It
+ * would also refuse a file that another program has leased: open that without it.
  */
 static int open_file(const char *path)
 {
@@ -159,31 +128,51 @@ static int open_file(const char *path)
     return fd;
 }
 
+/* One attempt. The stamp is taken before and after: if it is the same, the text between
+ * is that of the stamp. EUNSTABLE: it is not. */
 static int read_once(const char *path, struct ketama_source *source, char **text,
-                     struct ketama_flaw *flaw)
+                     ketama_failure *failure)
 {
-    int status, fd = open_file(path);
-    if (fd < 0)
-        return ketama_fail_system(path, errno, NULL);
+    struct ketama_stamp after;
+    struct timespec now;
+    size_t size = 0;
+    int status, fd;
+
     *text = NULL;
-    status = read_open(fd, path, source, text, flaw);
-    if (status != KETAMA_OK) {
-        int saved = errno;
-        free(*text);
-        *text = NULL;
-        (void)close(fd); /* it was only read from */
-        errno = saved;
-        return status;
+    (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
+    source->read_at_ns = nanoseconds(now);
+    if (ketama_source_stat(path, &source->stamp) != KETAMA_OK)
+        return ketama_set_system_failure(failure, errno, NULL);
+    fd = open_file(path);
+    if (fd < 0)
+        return ketama_set_system_failure(failure, errno, NULL);
+    status = check_file(fd, &size, failure);
+    if (status == KETAMA_OK)
+        status = read_text(fd, size, text, failure);
+    (void)close(fd); /* it was only read from */
+    if (status == KETAMA_OK && ketama_source_stat(path, &after) != KETAMA_OK)
+        status = ketama_set_system_failure(failure, errno, NULL);
+    if (status == KETAMA_OK && (source->stamp.size_bytes != size ||
+                                !ketama_stamp_equal(&source->stamp, &after)))
+        status = KETAMA_EUNSTABLE;
+    if (status == KETAMA_OK) {
+        ketama_md5(*text, size, source->md5);
+        return KETAMA_OK;
     }
-    (void)close(fd);
-    return KETAMA_OK;
+    free(*text);
+    *text = NULL;
+    return status;
 }
 
 int ketama_source_read(const char *path, struct ketama_source *source, char **text,
-                       struct ketama_flaw *flaw)
+                       ketama_failure *failure)
 {
-    int status = KETAMA_EUNSTABLE;
-    for (int i = 0; i < READ_ATTEMPTS && status == KETAMA_EUNSTABLE; i++)
-        status = read_once(path, source, text, flaw);
-    return status;
+    for (int i = 0; i < READ_ATTEMPTS; i++) {
+        int status = read_once(path, source, text, failure);
+        if (status != KETAMA_EUNSTABLE)
+            return status;
+    }
+    return ketama_set_failure(failure, KETAMA_EUNSTABLE, 0,
+                              "the file changed each of the %d times it was read",
+                              READ_ATTEMPTS);
 }

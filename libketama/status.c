@@ -1,18 +1,16 @@
 /*
- * status.c - a status -> a sentence; the calling thread's last failure
+ * status.c - failures: what a status means, the record that stages fill, and the calling
+ * thread's latest one
  */
-#define _POSIX_C_SOURCE 200809L
+#include "internal.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "internal.h"
-
 enum { MESSAGE_MAX = 4096 + 512 }; /* a path, a line, a reason */
 
-static _Thread_local ketama_failure last = {.reason = ""};
+static _Thread_local ketama_failure last;
 static _Thread_local char message[MESSAGE_MAX];
 
 const char *ketama_strerror(int status)
@@ -27,25 +25,29 @@ const char *ketama_strerror(int status)
     case KETAMA_ENOMEM:
         return "out of memory";
     case KETAMA_EUNSTABLE:
-        return "the file changes while it is being read";
+        return "the file keeps changing while it is read";
     case KETAMA_ELINE:
-        return "a line is not \"address weight\"";
+        return "invalid line";
     case KETAMA_EADDRESS:
-        return "an address is wrong";
+        return "invalid address";
     case KETAMA_EWEIGHT:
-        return "a weight is wrong";
+        return "invalid weight";
     case KETAMA_ENOSERVERS:
-        return "there are no servers";
+        return "no servers";
     case KETAMA_ETOOMANY:
-        return "too many servers, points, bytes, or too much weight";
+        return "too many servers, points or bytes, or too much weight";
+    case KETAMA_ENAME:
+        return "invalid name";
     case KETAMA_ERANGE:
-        return "there is no server of that index";
+        return "no server has that index";
+    case KETAMA_EOPTION:
+        return "invalid option";
     default:
         return "unknown status";
     }
 }
 
-const char *ketama_error(void)
+char *ketama_error(void)
 {
     return message;
 }
@@ -60,16 +62,59 @@ const char *ketama_version(void)
     return KETAMA_VERSION;
 }
 
-int ketama_flawed(struct ketama_flaw *flaw, int status, uint64_t line,
-                  const char *format, ...)
+int ketama_set_failure(ketama_failure *failure, int status, uint64_t line,
+                       const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    flaw->line = line;
-    /* cut where it is too long, which a sentence bears */
-    (void)vsnprintf(flaw->reason, sizeof flaw->reason, format, arguments);
+    failure->status = status;
+    failure->system_errno = 0;
+    failure->line = line;
+    (void)vsnprintf(failure->reason, sizeof failure->reason, format, arguments);
     va_end(arguments);
     return status;
+}
+
+int ketama_set_system_failure(ketama_failure *failure, int system_errno,
+                              const char *reason)
+{
+    char text[128];
+    if (reason == NULL) {
+        if (strerror_r(system_errno, text, sizeof text) != 0)
+            (void)snprintf(text, sizeof text, "error %d", system_errno);
+        reason = text;
+    }
+    ketama_set_failure(failure, KETAMA_ESYSTEM, 0, "%s", reason);
+    failure->system_errno = system_errno;
+    return KETAMA_ESYSTEM;
+}
+
+int ketama_store_failure(int status, const char *path, const ketama_failure *failure)
+{
+    if (status == KETAMA_ENOMEM)
+        ketama_set_failure(&last, status, 0, "%s", ketama_strerror(status));
+    else
+        last = *failure;
+
+    if (path != NULL && last.line > 0)
+        (void)snprintf(message, sizeof message, "%.4000s:%llu: %s", path,
+                       (unsigned long long)last.line, last.reason);
+    else if (path != NULL)
+        (void)snprintf(message, sizeof message, "%.4000s: %s", path, last.reason);
+    else if (last.line > 0)
+        (void)snprintf(message, sizeof message, "server %llu: %s",
+                       (unsigned long long)last.line, last.reason);
+    else
+        (void)snprintf(message, sizeof message, "%s", last.reason);
+    if (status == KETAMA_ESYSTEM)
+        errno = last.system_errno;
+    return status;
+}
+
+void ketama_clear_failure(void)
+{
+    last = (ketama_failure){.status = KETAMA_OK};
+    message[0] = '\0';
 }
 
 struct ketama_quoted ketama_quote(const char *bytes, size_t size)
@@ -102,45 +147,7 @@ struct ketama_quoted ketama_quote(const char *bytes, size_t size)
     return quoted;
 }
 
-/* The reason is the message's last part, so it needs no room of its own. */
-static int say(int status, const char *path, uint64_t line, int system_errno,
-               const char *reason)
+struct ketama_quoted ketama_quote_text(const char *text)
 {
-    int at = 0;
-    if (path != NULL && line > 0)
-        at = snprintf(message, sizeof message, "%.4200s:%llu: ", path,
-                      (unsigned long long)line);
-    else if (path != NULL)
-        at = snprintf(message, sizeof message, "%.4200s: ", path);
-    else if (line > 0)
-        at =
-            snprintf(message, sizeof message, "server %llu: ", (unsigned long long)line);
-    if (at < 0)
-        at = 0;
-    (void)snprintf(message + at, sizeof message - (size_t)at, "%s", reason);
-
-    last.status = status;
-    last.system_errno = system_errno;
-    last.line = line;
-    last.reason = message + at;
-    return status;
-}
-
-int ketama_fail(int status, const char *path, const struct ketama_flaw *flaw)
-{
-    if (status == KETAMA_ENOMEM)
-        return say(status, path, 0, 0, ketama_strerror(status));
-    return say(status, path, flaw->line, 0, flaw->reason);
-}
-
-int ketama_fail_system(const char *path, int system_errno, const char *reason)
-{
-    char text[128];
-    if (reason != NULL)
-        (void)snprintf(text, sizeof text, "%s", reason);
-    else if (strerror_r(system_errno, text, sizeof text) != 0)
-        (void)snprintf(text, sizeof text, "error %d", system_errno);
-    say(KETAMA_ESYSTEM, path, 0, system_errno, text);
-    errno = system_errno;
-    return KETAMA_ESYSTEM;
+    return ketama_quote(text, strlen(text));
 }

@@ -7,7 +7,7 @@ import struct
 from hashlib import md5
 from pathlib import Path
 
-GENERATION_AT, SUPERSEDED_AT, HEADER = 168, 192, 256
+GENERATION_AT, SUPERSEDED_AT, HEADER = 192, 256, 320
 
 
 def folder(base: Path | None = None) -> Path:
@@ -17,7 +17,7 @@ def folder(base: Path | None = None) -> Path:
 
 def image(path: Path, base: Path | None = None) -> Path:
     """The image of a server file."""
-    return folder(base) / f"{md5(os.fsencode(path)).hexdigest()}-1.1"
+    return folder(base) / f"{md5(os.fsencode(path)).hexdigest()}-1.2"
 
 
 def generation(path: Path) -> int:

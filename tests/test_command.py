@@ -73,14 +73,17 @@ def test_without_a_command() -> None:
         (["watch", "-"], "ketama watch: standard input can't be watched"),
         (["weight", "x", "a:1", "0"], "ketama weight: Invalid value for 'WEIGHT': '0' is not"),
         (["add", "x", "a:1", "heavy"], "ketama add: Invalid value for '[WEIGHT]': 'heavy'"),
-        (["add", str(EXAMPLE), "a b", "5", "-n"], 'ketama add: address "a b" has a blank'),
+        (
+            ["add", str(EXAMPLE), "a b", "5", "-n"],
+            'ketama add: invalid address "a b": must not contain blanks',
+        ),
         (["add", str(EXAMPLE), "a:1", "-n"], "ketama add: the servers have different weights"),
         (
             ["weight", "x", "a:1", "1_000"],
             "ketama weight: Invalid value for 'WEIGHT': '1_0",
         ),
         (["weight", "x", "a:1", "٣"], "ketama weight: Invalid value for 'WEIGHT': '٣' is not"),
-        (["remove", str(EXAMPLE), "", "-n"], "ketama remove: address is empty"),
+        (["remove", str(EXAMPLE), "", "-n"], "ketama remove: empty address"),
         (
             ["check", "x", "--ignore", "shar"],
             "ketama check: Invalid value for '--ignore'",
@@ -118,7 +121,7 @@ def test_could_not(command: str, tmp_path: Path) -> None:
 
     assert refusal(3, *on(missing)) == f"ketama: {name}: No such file or directory"
     assert refusal(3, *on(tmp_path)) == f"ketama: {tmp_path}: Is a directory"
-    reason = 'weight is "many", not a whole number from 1 to 9223372036854775807'
+    reason = 'invalid weight "many": must be an integer from 1 to 9223372036854775807'
     if command.startswith("check"):
         done = run(*on(wrong))
         assert done.returncode == 1
@@ -144,8 +147,11 @@ def test_from_standard_input(command: str) -> None:
 def test_wrong_on_standard_input() -> None:
     """What is wrong there has its line, too."""
     said = refusal(3, "show", "-", stdin=b"a:1 5\nb:1\n")
-    assert said == 'ketama: <stdin>:2: address "b:1" has no weight after it'
-    assert refusal(3, "dump", "-") == "ketama: <stdin>: there are no servers in it"
+    assert said == "ketama: <stdin>:2: no weight after address \"b:1\": write 'address weight'"
+    assert (
+        refusal(3, "dump", "-")
+        == "ketama: <stdin>: no servers: write one per line, 'address weight'"
+    )
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,8 @@ def test_show_as_json(tmp_path: Path) -> None:
     continuum = ketama.Continuum(path)
     found = fits_schema("show", as_json("show", path))
     assert [
-        (row["address"], row["weight"], row["points"], row["share"]) for row in found["servers"]
+        (row["address"], row["weight"], row["points"], row["share"], None)
+        for row in found["servers"]
     ] == list(continuum.servers)
     assert sum(row["weight_share"] for row in found["servers"]) == pytest.approx(1)
     assert found["totals"] == {"servers": 8, "weight": 4300, "points": 1264}
@@ -271,7 +272,7 @@ def test_check(tmp_path: Path) -> None:
     assert done.stdout.decode().replace(str(path), "FILE") == (
         "FILE:1: warning: a blank stands behind the weight: libketama reads 90 for 900 "
         "[old-trailing-blank]\n"
-        'FILE:2: error: weight is "0", not a whole number from 1 to 9223372036854775807 '
+        'FILE:2: error: invalid weight "0": must be an integer from 1 to 9223372036854775807 '
         "[weight]\n"
         "FILE:3: warning: '99999' in 'c:99999' is no port, which is a number from 1 to 65535 "
         "[port]\n"

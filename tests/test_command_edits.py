@@ -308,7 +308,8 @@ def test_watch(path: Path) -> None:
         wrong = path.with_name("wrong")
         wrong.write_text("a:1\n")
         wrong.rename(path)
-        reason = 'address "a:1" has no weight after it; the last good version stays'
+        reason = "no weight after address \"a:1\": write 'address weight'"
+        reason += "; the last good version stays"
         assert complaint_of(process) == f"ketama: {path}:1: {reason}"
         path.with_name("good").write_text(good.replace("a:1", "e:1"))
         path.with_name("good").rename(path)
@@ -418,7 +419,7 @@ def test_purging_tells_what(folder: Path, path: Path) -> None:
 def test_an_orphan_that_cannot_be_removed(folder: Path, path: Path) -> None:
     """What can't be removed is said, and the others go."""
     ketama.Continuum(path)
-    strange = images.folder() / (32 * "0" + "-1.1")
+    strange = images.folder() / (32 * "0" + "-1.2")
     strange.mkdir()
     path.unlink()
     done = run("images", "--purge")
@@ -432,6 +433,6 @@ def test_an_unreadable_folder(folder: Path) -> None:
     """A folder that is not this user's alone is nobody's: there is nothing to list."""
     strange = images.folder()
     strange.mkdir(mode=0o755)
-    (strange / (32 * "0" + "-1.1")).write_bytes(b"x")
+    (strange / (32 * "0" + "-1.2")).write_bytes(b"x")
     assert text("images", "--purge") == "nothing is published by this user\n"
     assert len(os.listdir(strange)) == 1

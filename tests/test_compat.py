@@ -126,7 +126,7 @@ def test_a_file_that_is_wrong(old: list[str], tmp_path: Path) -> None:
     path.write_text("a:1 1\nb:1\n")
     ran = subprocess.run([*old, path], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr == f'{path}:2: address "b:1" has no weight after it\n'
+    assert ran.stderr == f"{path}:2: no weight after address \"b:1\": write 'address weight'\n"
 
 
 def test_what_is_installed(installed: Path) -> None:

@@ -20,9 +20,9 @@ from ketama.lookups import Lookups
 def test_servers(two: Path) -> None:
     """Servers come in the order of the file with address, weight, points and exact share."""
     first, second = ketama.Continuum(two).servers
-    assert first == ("127.0.0.1:11211", 600, 192, first.share)
-    assert second == ("127.0.0.1:11212", 400, 128, second.share)
-    assert first._fields == ("address", "weight", "points", "share")
+    assert first == ("127.0.0.1:11211", 600, 192, first.share, None)
+    assert second == ("127.0.0.1:11212", 400, 128, second.share, None)
+    assert first._fields == ("address", "weight", "points", "share", "name")
     assert first.share + second.share == 1.0
     assert 0.5 < first.share < 0.7
 
@@ -207,6 +207,7 @@ def test_the_public_names() -> None:
     many = "keys: 'Iterable[Key] | Packed'"
     assert methods == {
         "diff": "(self, other: 'Continuum') -> 'Diff'",
+        "explain": "(self, key: 'Key') -> 'Explanation'",
         "get_points": "(self) -> 'list[tuple[int, str]]'",
         "get_server": "(self, key: 'Key') -> 'tuple[int, str]'",
         "group_by_server": "(self, keys: 'Iterable[AnyKey]') -> 'dict[str, list[AnyKey]]'",

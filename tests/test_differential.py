@@ -44,15 +44,16 @@ def test_lists_and_keys(servers: list[tuple[str, int]], keys: list[bytes | str])
         data = key.encode() if isinstance(key, str) else key
         assert hash_of(data) == int.from_bytes(ketama.md5_digest(key)[:4], "little")
         point, server = ring.find(hash_of(data))
+        assert (hash_of(data), point, addresses[server]) == continuum.explain(key)
         assert addresses[server] == continuum.lookup(key) == continuum[key]
         if b"\0" not in data:
             assert (point, addresses[server]) == continuum.get_server(key)
 
     counted = [sum(1 for _, i in ring.points if i == at) for at in range(len(servers))]
     arcs = [arc / 2**32 for arc in ring.arcs(len(servers))]
-    assert [(a, w, c, s) for (a, w), c, s in zip(servers, counted, arcs, strict=True)] == list(
-        continuum.servers
-    )
+    assert [
+        (a, w, c, s, None) for (a, w), c, s in zip(servers, counted, arcs, strict=True)
+    ] == list(continuum.servers)
 
 
 @given(LISTS, st.lists(KEYS, max_size=80), st.integers(0, 3))

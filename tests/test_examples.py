@@ -47,4 +47,4 @@ def test_example_for_c(example: object, tmp_path: Path) -> None:
     servers.write_text("10.0.0.1:11211\n")
     wrong = subprocess.run([tmp_path / "example"], capture_output=True, text=True, check=False)
     assert wrong.stdout == ""
-    assert wrong.stderr.startswith(f"{servers}:1: address")
+    assert wrong.stderr.startswith(f"{servers}:1: no weight")

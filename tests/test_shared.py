@@ -590,7 +590,7 @@ SET_ID = r"""
 int main(int argc, char **argv)
 {
     ketama_continuum c;
-    if (argc != 2 || ketama_open(&c, argv[1], 0) != KETAMA_OK)
+    if (argc != 2 || ketama_open(&c, argv[1], NULL) != KETAMA_OK)
         return 1;
     printf("%d", ketama_is_shared(c));
     ketama_close(c);

@@ -397,7 +397,7 @@ int main(int argc, char **argv)
     char line[256];
     ketama_continuum c, newer;
     ketama_server server;
-    if (argc != 2 || ketama_open(&c, argv[1], 0) != KETAMA_OK)
+    if (argc != 2 || ketama_open(&c, argv[1], NULL) != KETAMA_OK)
         return 1;
     while (fgets(line, sizeof line, stdin) != NULL) {
         line[strcspn(line, "\n")] = '\0';

@@ -24,6 +24,7 @@ PORTS = 65535
 _ERRORS = {
     lib.KETAMA_ELINE: "line",
     lib.KETAMA_EADDRESS: "address",
+    lib.KETAMA_ENAME: "name",
     lib.KETAMA_EWEIGHT: "weight",
     lib.KETAMA_ENOSERVERS: "no-servers",
     lib.KETAMA_ETOOMANY: "too-many",

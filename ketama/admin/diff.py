@@ -43,9 +43,9 @@ def difference(before: Version, after: Version) -> Diff:
     old, new = before[1], after[1]
     old_set, new_set = set(old), set(new)
     moves, count = ffi.new("ketama_move **"), ffi.new("size_t *")
-    fault = ffi.new("struct fault *")
-    if lib.diff(before[0], after[0], moves, count, fault) < 0:
-        raise failure(fault, None)
+    failed = ffi.new("ketama_failure *")
+    if lib.diff(before[0], after[0], moves, count, failed) < 0:
+        raise failure(failed, None)
     owned = ffi.gc(moves[0], lib.free)
     hashes: dict[tuple[str, str], int] = {}
     # An address that is in a file twice has several moves for a pair of addresses.

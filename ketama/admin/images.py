@@ -44,9 +44,9 @@ class Image(NamedTuple):
 def images() -> tuple[str | None, list[Image]]:
     """Give the folder of this user's images, None where there is none, and the images."""
     folder, rows = ffi.new("char **"), ffi.new("ketama_published ***")
-    count, fault = ffi.new("size_t *"), ffi.new("struct fault *")
-    if lib.list_published(folder, rows, count, fault) < 0:
-        raise failure(fault, None)
+    count, failed = ffi.new("size_t *"), ffi.new("ketama_failure *")
+    if lib.list_published(folder, rows, count, failed) < 0:
+        raise failure(failed, None)
     try:
         where = os.fsdecode(ffi.string(folder[0])) if folder[0] else None
         found = [_image(row) for row in (ffi.unpack(rows[0], count[0]) if count[0] else ())]
@@ -89,10 +89,10 @@ def remove(image: Image) -> bool:
 
     Raises KetamaOSError where it can't be removed.
     """
-    fault = ffi.new("struct fault *")
-    status = lib.remove_published(os.fsencode(image.image), fault)
+    failed = ffi.new("ketama_failure *")
+    status = lib.remove_published(os.fsencode(image.image), failed)
     if status < 0:
-        raise failure(fault, image.image)
+        raise failure(failed, image.image)
     return bool(status == lib.KETAMA_OK)
 
 

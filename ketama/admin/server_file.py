@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from typing import NamedTuple
 
@@ -24,6 +23,7 @@ class Line(NamedTuple):
     address: str = ""  # of the server; "" where there is none
     weight: int = 0
     weight_at: int = 0  # where in the text the weight's digits begin, bytes
+    name: str = ""  # of the server; "" where there is none
     status: int = 0  # what is wrong, as libketama's statuses; 0: nothing
     fault: str = ""  # the same in words
 
@@ -36,16 +36,17 @@ class Line(NamedTuple):
 
 def parse(text: bytes) -> list[Line]:
     """Take a file's text apart; the lines' texts together are the text."""
-    server, fault = ffi.new("struct server_line *"), ffi.new("struct fault *")
+    server, failed = ffi.new("struct server_line *"), ffi.new("ketama_failure *")
     lines = []
-    for number, line in enumerate(re.findall(rb"[^\n]*\n|[^\n]+", text), 1):
-        if number == 1 and line.startswith(b"\xef\xbb\xbf"):
-            reason = "the file begins with a byte order mark; save it without"
-            lines.append(Line(number, line, status=lib.KETAMA_ELINE, fault=reason))
-            continue
-        status = lib.read_line(line, len(line), server, fault)
+    rest = ffi.from_buffer(text)
+    at = number = 0
+    while at < len(text):
+        number += 1
+        status = lib.read_line(rest + at, len(text) - at, number, server, failed)
+        line = text[at : at + server.size_bytes]
+        at += server.size_bytes
         if status < 0:
-            error = failure(fault, None)
+            error = failure(failed, None)
             if not isinstance(error, ServersError):
                 raise error
             lines.append(Line(number, line, status=status, fault=error.reason))
@@ -54,8 +55,8 @@ def parse(text: bytes) -> list[Line]:
         else:
             end = server.address_at + server.address_bytes
             address = line[server.address_at : end].decode()
-            weight_at = end + len(line[end:]) - len(line[end:].lstrip(b" \t"))
-            lines.append(Line(number, line, address, server.weight, weight_at))
+            name = line[server.name_at : server.name_at + server.name_bytes].decode()
+            lines.append(Line(number, line, address, server.weight, server.weight_at, name))
     return lines
 
 
@@ -66,9 +67,9 @@ def continuum(lines: list[Line], filename: str | bytes) -> Continuum:
             raise ServersError(filename, line.number, line.fault)
     servers = [line for line in lines if line.address]
     if not servers:
-        raise ServersError(filename, None, "there are no servers in it")
+        raise ServersError(filename, None, "no servers: write one per line, 'address weight'")
     try:
-        return Continuum([(line.address, line.weight) for line in servers])
+        return Continuum([(line.address, line.weight, line.name or None) for line in servers])
     except ServersError as error:
         number = servers[error.lineno - 1].number if error.lineno else None
         raise ServersError(filename, number, error.reason) from None

@@ -4,10 +4,10 @@
  * The circle is cut at every point of either; on each arc between two cuts both continua
  * have one answer. No sampling, so the shares are exact.
  */
+#include "admin.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "internal.h"
 
 /* ---- which servers of the two are the same: those with equal addresses */
 
@@ -113,29 +113,29 @@ static bool append(struct moves *moves, ketama_move move)
 
 struct walk {
     ketama_continuum c;
-    uint32_t next; /* number of the first point that is not passed yet */
+    uint32_t next; /* the index of the first arc that is not passed yet */
 };
 
-/* What lies behind the last point belongs to the first one. */
+/* The hashes after the last arc belong to the first one. */
 static uint32_t end_of_arc(const struct walk *walk)
 {
     const struct ketama_view *view = &walk->c->view;
-    return walk->next < view->point_count ? view->points[walk->next].point : UINT32_MAX;
+    return walk->next < view->arc_count ? view->arcs[walk->next].end : UINT32_MAX;
 }
 
 static uint32_t owner(const struct walk *walk)
 {
     const struct ketama_view *view = &walk->c->view;
-    uint32_t at = walk->next < view->point_count ? walk->next : 0;
-    uint32_t server = view->points[at].server;
+    uint32_t at = walk->next < view->arc_count ? walk->next : 0;
+    uint32_t server = view->arcs[at].server;
     return server < view->server_count ? server : view->server_count - 1;
 }
 
-/* Of equal points the first one owned the arc, and the others are passed with it. */
+/* Of equal ends the first one had the arc, and the others are passed with it. */
 static void pass(struct walk *walk, uint32_t hash)
 {
     const struct ketama_view *view = &walk->c->view;
-    while (walk->next < view->point_count && view->points[walk->next].point <= hash)
+    while (walk->next < view->arc_count && view->arcs[walk->next].end <= hash)
         walk->next++;
 }
 
@@ -179,5 +179,5 @@ int ketama_diff(ketama_continuum before, ketama_continuum after, ketama_move **m
     }
     *moves = found.at;
     *count = found.count;
-    return done ? KETAMA_OK : ketama_fail(KETAMA_ENOMEM, NULL, NULL);
+    return done ? KETAMA_OK : ketama_store_failure(KETAMA_ENOMEM, NULL, NULL);
 }

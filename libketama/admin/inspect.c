@@ -4,16 +4,12 @@
  * A look from outside. Others publish meanwhile, so what looks wrong is looked at again
  * before it is called so.
  */
-#define _POSIX_C_SOURCE 200809L
+#include "admin.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-
-#include "internal.h"
 
 /* <32 hex digits>-<profile>.<format>, and then nothing, .lock, or a dash and what the
  * publisher adds to a file that it writes. */
@@ -28,17 +24,18 @@ enum ketama_kind ketama_kind_of(const char *name, size_t *base)
         return KETAMA_NAME_NONE;
     part = strspn(name + at, decimal);
     at += part;
+    size_t format_at = at;
     if (part == 0 || name[at++] != '.')
         return KETAMA_NAME_NONE;
     part = strspn(name + at, decimal);
     at += part;
-    if (part == 0 || at >= KETAMA_PLACE_NAME_MAX)
+    if (part == 0 || at >= KETAMA_SLOT_NAME_MAX)
         return KETAMA_NAME_NONE;
 
     *base = at;
-    snprintf(ours, sizeof ours, "-%lu.%d", (unsigned long)ketama_profile_libketama.id,
-             KETAMA_IMAGE_FORMAT);
-    if (strlen(ours) != at - DIGITS || strncmp(name + DIGITS, ours, at - DIGITS) != 0)
+    (void)snprintf(ours, sizeof ours, ".%d", KETAMA_IMAGE_FORMAT);
+    if (strlen(ours) != at - format_at ||
+        strncmp(name + format_at, ours, at - format_at) != 0)
         return name[at] == '\0' ? KETAMA_NAME_FOREIGN : KETAMA_NAME_NONE;
     if (name[at] == '\0')
         return KETAMA_NAME_IMAGE;
@@ -51,7 +48,7 @@ enum ketama_kind ketama_kind_of(const char *name, size_t *base)
 static int state_of(const char *path, const struct ketama_source *source)
 {
     struct ketama_stamp now;
-    if (ketama_source_stat(path, &now))
+    if (ketama_source_stat(path, &now) == KETAMA_OK)
         return ketama_stamp_equal(&source->stamp, &now) ? KETAMA_IMAGE_CURRENT
                                                         : KETAMA_IMAGE_STALE;
     /* Where it can't be seen it may be there, for all that is known. */
@@ -60,39 +57,37 @@ static int state_of(const char *path, const struct ketama_source *source)
 }
 
 /* What these bytes say of themselves, if they are the image that the name says. */
-static int read_image(const struct ketama_place *place,
+static int read_image(const struct ketama_slot *slot,
                       const struct ketama_segment *segment, ketama_published *image)
 {
-    struct ketama_origin origin;
-    char name[KETAMA_PLACE_NAME_MAX];
-    uint32_t servers, points;
+    struct ketama_image_info info;
+    char name[KETAMA_SLOT_NAME_MAX];
 
-    if (!ketama_image_identify(segment->bytes, segment->size_bytes, &origin, &servers,
-                               &points))
+    if (!ketama_image_identify(segment->bytes, segment->size_bytes, &info))
         return KETAMA_OK;
-    ketama_place_name(name, origin.path, ketama_profile_libketama.id);
-    if (strcmp(name, place->name) != 0)
+    ketama_slot_name(name, &info.identity);
+    if (strcmp(name, slot->name) != 0)
         return KETAMA_OK;
-    image->path = strdup(origin.path);
+    image->path = strdup(info.identity.path);
     if (image->path == NULL)
         return KETAMA_ENOMEM;
-    image->servers = servers;
-    image->points = points;
-    image->generation = origin.generation;
-    image->made_ns = origin.source.read_at_ns;
-    image->state = state_of(image->path, &origin.source);
+    image->servers = info.view.server_count;
+    image->points = info.view.arc_count;
+    image->generation = info.generation;
+    image->made_ns = info.source.read_at_ns;
+    image->state = state_of(image->path, &info.source);
     return KETAMA_OK;
 }
 
 /* An image that was replaced while it was looked at has a mark, and would seem damaged.
  */
-static int look_at_image(const struct ketama_place *place, struct ketama_entry *entry)
+static int look_at_image(const struct ketama_slot *slot, struct ketama_entry *entry)
 {
     enum { ATTEMPTS = 100 };
     struct ketama_segment segment;
 
     for (int i = 0; i < ATTEMPTS; i++) {
-        switch (ketama_segment_find(place, &segment, &entry->file)) {
+        switch (ketama_segment_attach(slot, NULL, &segment, &entry->file)) {
         case KETAMA_ABSENT:
             return KETAMA_CHANGED;
         case KETAMA_FAILED:
@@ -103,16 +98,16 @@ static int look_at_image(const struct ketama_place *place, struct ketama_entry *
             break;
         }
         entry->image.size_bytes = segment.size_bytes; /* its forerunner's may differ */
-        int status = read_image(place, &segment, &entry->image);
+        int status = read_image(slot, &segment, &entry->image);
         ketama_segment_detach(&segment);
         if (status != KETAMA_OK || entry->image.path != NULL ||
-            !ketama_segment_is_replaced(place, place->name, &entry->file))
+            !ketama_segment_is_replaced(slot, slot->name, &entry->file))
             return status;
     }
     return KETAMA_CHANGED; /* somebody is very busy with it */
 }
 
-int ketama_inspect(struct ketama_place *place, const char *name,
+int ketama_inspect(struct ketama_slot *slot, const char *name,
                    struct ketama_entry *entry)
 {
     struct stat st;
@@ -120,7 +115,7 @@ int ketama_inspect(struct ketama_place *place, const char *name,
     enum ketama_kind kind = ketama_kind_of(name, &base);
 
     if (kind == KETAMA_NAME_NONE ||
-        fstatat(place->folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        fstatat(slot->folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return KETAMA_CHANGED;
     *entry = (struct ketama_entry){
         .file = {(uint64_t)st.st_dev, (uint64_t)st.st_ino},
@@ -128,15 +123,15 @@ int ketama_inspect(struct ketama_place *place, const char *name,
                   .state = kind == KETAMA_NAME_FOREIGN ? KETAMA_IMAGE_FOREIGN
                                                        : KETAMA_IMAGE_ORPHAN},
     };
-    memcpy(place->name, name, base);
-    place->name[base] = '\0';
+    memcpy(slot->name, name, base);
+    slot->name[base] = '\0';
     if (kind == KETAMA_NAME_IMAGE)
-        return look_at_image(place, entry);
+        return look_at_image(slot, entry);
     if (kind == KETAMA_NAME_FOREIGN)
         return KETAMA_OK;
     /* A lock without an image is left over from a server file that was wrong. */
     if (kind == KETAMA_NAME_LOCK &&
-        fstatat(place->folder, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        fstatat(slot->folder, slot->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return KETAMA_CHANGED;
-    return ketama_segment_is_busy(place, name) ? KETAMA_CHANGED : KETAMA_OK;
+    return ketama_segment_is_busy(slot, name) ? KETAMA_CHANGED : KETAMA_OK;
 }

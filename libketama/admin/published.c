@@ -4,18 +4,20 @@
  *
  * For operators: no lookup comes this way.
  */
-#define _POSIX_C_SOURCE 200809L
+#include "admin.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "internal.h"
+static int fail_system(const char *path, int system_errno)
+{
+    ketama_failure failure;
+    ketama_set_system_failure(&failure, system_errno, NULL);
+    return ketama_store_failure(KETAMA_ESYSTEM, path, &failure);
+}
 
 /* ---- the list */
 
@@ -74,12 +76,12 @@ static bool append(struct list *list, const ketama_published *image, const char 
 
 static int list_folder(DIR *folder, const char *path, struct list *list)
 {
-    struct ketama_place place = {.folder = dirfd(folder), .lock = -1};
+    struct ketama_slot slot = {.folder = dirfd(folder), .lock = -1};
     struct dirent *name;
     struct ketama_entry entry;
 
     while (errno = 0, (name = readdir(folder)) != NULL) {
-        int status = ketama_inspect(&place, name->d_name, &entry);
+        int status = ketama_inspect(&slot, name->d_name, &entry);
         if (status == KETAMA_OK && !append(list, &entry.image, path, name->d_name))
             status = KETAMA_ENOMEM;
         if (status < KETAMA_OK)
@@ -114,7 +116,7 @@ int ketama_list_published(char **folder, ketama_published ***images, size_t *cou
 {
     char path[KETAMA_FOLDER_MAX] = "";
     struct list list = {NULL, 0, 0};
-    int status, kept = errno, fd = ketama_place_folder(path, false);
+    int status, kept = errno, fd = ketama_slot_folder(path, false);
 
     *folder = NULL;
     *images = NULL;
@@ -131,8 +133,8 @@ int ketama_list_published(char **folder, ketama_published ***images, size_t *cou
     if (status != KETAMA_OK) {
         int saved = errno;
         ketama_free_published(NULL, list.at, list.count);
-        return status == KETAMA_ESYSTEM ? ketama_fail_system(path, saved, NULL)
-                                        : ketama_fail(status, NULL, NULL);
+        return status == KETAMA_ESYSTEM ? fail_system(path, saved)
+                                        : ketama_store_failure(status, NULL, NULL);
     }
     errno = kept;
     *images = list.at;
@@ -152,10 +154,10 @@ void ketama_free_published(char *folder, ketama_published **images, size_t count
 
 /* With the builder's lock in hand, which keeps all away but those who have lost their
  * patience with it; so it is the file that was looked at that is removed, or none. */
-static int remove_locked(struct ketama_place *place, const char *name, bool is_lock)
+static int remove_locked(struct ketama_slot *slot, const char *name, bool is_lock)
 {
-    char lock[KETAMA_PLACE_NAME_MAX + sizeof ".lock"];
-    struct ketama_place looked = *place;
+    char lock[KETAMA_SLOT_NAME_MAX + sizeof ".lock"];
+    struct ketama_slot looked = *slot;
     struct ketama_entry entry;
     struct stat st;
 
@@ -166,7 +168,7 @@ static int remove_locked(struct ketama_place *place, const char *name, bool is_l
         free(entry.image.path);
         if (entry.image.state != KETAMA_IMAGE_ORPHAN)
             return KETAMA_CHANGED;
-        switch (ketama_segment_remove(place, name, &entry.file)) {
+        switch (ketama_segment_remove(slot, name, &entry.file)) {
         case KETAMA_FOUND:
             break;
         case KETAMA_FAILED:
@@ -175,10 +177,10 @@ static int remove_locked(struct ketama_place *place, const char *name, bool is_l
             return KETAMA_CHANGED;
         }
     }
-    if (fstatat(place->folder, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+    if (fstatat(slot->folder, slot->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return is_lock ? KETAMA_CHANGED : KETAMA_OK;
-    snprintf(lock, sizeof lock, "%s.lock", place->name);
-    (void)unlinkat(place->folder, lock, 0);
+    snprintf(lock, sizeof lock, "%s.lock", slot->name);
+    (void)unlinkat(slot->folder, lock, 0);
     return KETAMA_OK;
 }
 
@@ -193,29 +195,27 @@ static const char *name_in(const char *folder, const char *file)
 int ketama_remove_published(const char *file)
 {
     char folder[KETAMA_FOLDER_MAX];
-    struct ketama_place place = {.folder = ketama_place_folder(folder, false),
-                                 .lock = -1};
+    struct ketama_slot slot = {.folder = ketama_slot_folder(folder, false), .lock = -1};
     int status = KETAMA_CHANGED;
     size_t base;
     struct stat st;
 
-    if (place.folder < 0)
-        return is_short_of_something(errno) ? ketama_fail_system(file, errno, NULL)
-                                            : KETAMA_CHANGED;
+    if (slot.folder < 0)
+        return is_short_of_something(errno) ? fail_system(file, errno) : KETAMA_CHANGED;
     const char *name = name_in(folder, file);
     enum ketama_kind kind =
         name != NULL ? ketama_kind_of(name, &base) : KETAMA_NAME_NONE;
     if ((kind == KETAMA_NAME_IMAGE || kind == KETAMA_NAME_LOCK ||
          kind == KETAMA_NAME_UNFINISHED) &&
-        fstatat(place.folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-        memcpy(place.name, name, base);
-        place.name[base] = '\0';
-        if (ketama_place_lock(&place) == KETAMA_LOCK_HELD)
-            status = remove_locked(&place, name, kind == KETAMA_NAME_LOCK);
+        fstatat(slot.folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        memcpy(slot.name, name, base);
+        slot.name[base] = '\0';
+        if (ketama_slot_lock(&slot) == KETAMA_LOCK_HELD)
+            status = remove_locked(&slot, name, kind == KETAMA_NAME_LOCK);
     }
     int saved = errno;
-    ketama_place_close(&place);
+    ketama_slot_close(&slot);
     if (status == KETAMA_ESYSTEM)
-        return ketama_fail_system(file, saved, NULL);
-    return status == KETAMA_ENOMEM ? ketama_fail(status, NULL, NULL) : status;
+        return fail_system(file, saved);
+    return status == KETAMA_ENOMEM ? ketama_store_failure(status, NULL, NULL) : status;
 }

@@ -167,7 +167,7 @@ int main(int argc, char **argv)
         return 2;
     }
     (void)sigaction(SIGPIPE, &ignore, NULL); /* a closed stdout is seen in write() */
-    if (ketama_open(&f.c, argv[1], 0) != KETAMA_OK) {
+    if (ketama_open(&f.c, argv[1], NULL) != KETAMA_OK) {
         fprintf(stderr, "ketama_port: %s\n", ketama_error());
         return 1;
     }

@@ -5,10 +5,12 @@
  * changes an image that was good, three bytes a change (where, where, what), and for 2
  * its checksum is made to fit again, for a checksum keeps no attacker away.
  */
+
+#include "../image.c" /* for the checksum, which is private to it */
+#include "../profile/profile.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "../image.c" /* for the checksum, which is nobody else's business */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -18,22 +20,31 @@ static void must(bool condition)
         abort();
 }
 
+static const struct ketama_identity identity = {"/p", "", 1};
+
 static struct ketama_image *good_image(void)
 {
-    struct ketama_listed at[] = {{"a:1", 7, 3, 1},
-                                 {"b:1", 1, 3, 2},
-                                 {"a:1", 2, 3, 3},
-                                 {"longer:11211", 3, 12, 4}};
+    struct ketama_listed at[] = {
+        {.address = "a:1", .address_bytes = 3, .weight = 7, .line = 1},
+        {.address = "b:1", .address_bytes = 3, .weight = 1, .line = 2},
+        {.address = "a:1", .address_bytes = 3, .weight = 2, .line = 3},
+        {.address = "longer:11211",
+         .address_bytes = 12,
+         .name = "n",
+         .name_bytes = 1,
+         .weight = 3,
+         .line = 4}};
     const struct ketama_server_list servers = {at, 4, 4, 13};
-    const struct ketama_origin origin = {.path = "/p", .generation = 3};
-    struct ketama_point_list points;
-    struct ketama_flaw flaw;
+    const struct ketama_source source = {.read_at_ns = 0};
+    struct ketama_image_info info;
+    struct ketama_ring ring;
+    ketama_failure failure;
     struct ketama_image *image = NULL;
 
-    if (ketama_points_make(&ketama_profile_libketama, &servers, &points, &flaw) ==
+    if (ketama_ring_make(&ketama_profile_libketama, &servers, &ring, &failure) ==
         KETAMA_OK)
-        image = ketama_image_make(&ketama_profile_libketama, &servers, &points, &origin);
-    ketama_points_free(&points);
+        image = ketama_image_make(&identity, &servers, &ring, &source, 3, &info);
+    ketama_ring_free(&ring);
     return image;
 }
 
@@ -59,16 +70,16 @@ static void use(const struct ketama_view *view)
     must(ketama_successors(&c, text, 7, servers, 8) <= 8);
     for (uint32_t i = 0; i < view->server_count && i < 1000; i++)
         must(ketama_server_at(&c, i, &server) == KETAMA_OK &&
-             strlen(server.address) < view->names_bytes);
+             strlen(server.address) < view->strings_bytes);
+    ketama_point points[4];
+    must(ketama_points(&c, view->arc_count / 2, 4, points) <= 4);
     must(ketama_due(&c) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ketama_image *image;
-    struct ketama_origin origin;
-    struct ketama_view view;
-    uint32_t servers, points;
+    struct ketama_image_info info;
     size_t bytes;
 
     if (size == 0)
@@ -89,13 +100,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             ((unsigned char *)image)[((size_t)data[i] << 8 | data[i + 1]) % bytes] =
                 data[i + 2];
         if (data[0] == 2 && image->size_bytes == bytes)
-            image->checksum = checksum(image, image);
+            image->checksum = checksum(image, image, bytes);
     }
-    (void)ketama_image_origin(image, bytes, &ketama_profile_libketama, "/p", &origin);
-    if (ketama_image_identify(image, bytes, &origin, &servers, &points))
-        must(strlen(origin.path) < bytes && servers > 0 && points > 0);
-    if (ketama_image_open(image, bytes, &ketama_profile_libketama, "/p", &view))
-        use(&view);
+    if (ketama_image_identify(image, bytes, &info))
+        must(strlen(info.identity.path) < bytes && info.view.server_count > 0);
+    if (ketama_image_read(image, bytes, &identity, &info) &&
+        ketama_image_intact(image, bytes))
+        use(&info.view);
     free(image);
     return 0;
 }

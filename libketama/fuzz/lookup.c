@@ -5,10 +5,11 @@
  * The input: how many points, how many buckets (as a power of two), whether to lie, and
  * then points, buckets and hashes.
  */
+
+#include "../profile/profile.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "../internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -32,17 +33,17 @@ static uint32_t take(const uint8_t **data, size_t *size)
 
 static int by_point(const void *a, const void *b)
 {
-    const ketama_point *x = a, *y = b;
-    return (x->point > y->point) - (x->point < y->point);
+    const ketama_arc *x = a, *y = b;
+    return (x->end > y->end) - (x->end < y->end);
 }
 
-static uint32_t first_at_or_after(const ketama_point *points, uint32_t count,
+static uint32_t first_at_or_after(const ketama_arc *points, uint32_t count,
                                   uint32_t hash)
 {
     for (uint32_t i = 0; i < count; i++)
-        if (points[i].point >= hash)
-            return points[i].point;
-    return points[0].point;
+        if (points[i].end >= hash)
+            return points[i].end;
+    return points[0].end;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -53,30 +54,29 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool lies = (head >> 16 & 1) != 0;
     uint32_t buckets = UINT32_C(1) << bits, next = 0, servers[8];
     /* Of their exact sizes, so that one too far is found. */
-    ketama_point *points = malloc(count * sizeof *points);
+    ketama_arc *points = malloc(count * sizeof *points);
     uint32_t *index = malloc((buckets + 1) * sizeof *index);
     struct ketama_handle c = {.profile = &ketama_profile_libketama};
 
     if (points == NULL || index == NULL)
         abort();
     for (uint32_t i = 0; i < count; i++)
-        points[i] =
-            (ketama_point){take(&data, &size), lies ? take(&data, &size) : i % 5};
+        points[i] = (ketama_arc){take(&data, &size), lies ? take(&data, &size) : i % 5};
     if (!lies)
         qsort(points, count, sizeof *points, by_point);
     for (uint32_t b = 0; b <= buckets; b++) {
-        while (next < count && points[next].point >> (32 - bits) < b)
+        while (next < count && points[next].end >> (32 - bits) < b)
             next++;
         index[b] = lies ? take(&data, &size) : b == buckets ? count : next;
     }
-    c.view = (struct ketama_view){.points = points,
+    c.view = (struct ketama_view){.arcs = points,
                                   .index = index,
-                                  .point_count = count,
+                                  .arc_count = count,
                                   .server_count = 5,
                                   .shift = 32 - bits};
     for (int i = 0; i < 64; i++) {
         uint32_t point,
-            hash = size > 0 ? take(&data, &size) : points[i % (int)count].point;
+            hash = size > 0 ? take(&data, &size) : points[i % (int)count].end;
         for (uint32_t step = 0; step < 3; step++) {
             must(ketama_find_hash(&c, hash + step - 1, &point) < 5);
             must(lies || point == first_at_or_after(points, count, hash + step - 1));

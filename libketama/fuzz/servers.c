@@ -1,12 +1,10 @@
 /*
  * servers.c - fuzzes the parser of server files, and what is made of what it accepts
  */
-#define _POSIX_C_SOURCE 200809L
+#include "../profile/profile.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#include "../internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -23,32 +21,36 @@ static void check_list(const struct ketama_server_list *list, const char *text,
     must(list->count > 0);
     for (uint32_t i = 0; i < list->count; i++) {
         const struct ketama_listed *server = &list->at[i];
-        must(server->address >= text && server->length >= 1);
-        must(server->length <= KETAMA_ADDRESS_MAX);
-        must(server->address + server->length <= text + size);
+        must(server->address >= text && server->address_bytes >= 1);
+        must(server->address_bytes <= KETAMA_ADDRESS_MAX);
+        must(server->address + server->address_bytes <= text + size);
         must(server->address[0] != '#' && server->weight >= 1);
+        must(server->name == NULL ||
+             (server->name > server->address && server->name_bytes >= 1 &&
+              server->name_bytes <= KETAMA_ADDRESS_MAX &&
+              server->name + server->name_bytes <= text + size));
         must(server->line >= 1 && (i == 0 || server->line > list->at[i - 1].line));
         total += server->weight;
     }
-    must(total == list->total);
+    must(total == list->total_weight);
 }
 
 static void check_points(const struct ketama_server_list *list)
 {
-    struct ketama_point_list points;
-    struct ketama_flaw flaw;
-    int status = ketama_points_make(&ketama_profile_libketama, list, &points, &flaw);
+    struct ketama_ring ring;
+    ketama_failure failure;
+    int status = ketama_ring_make(&ketama_profile_libketama, list, &ring, &failure);
     must(status == KETAMA_OK || status == KETAMA_ENOSERVERS);
-    for (uint32_t i = 1; i < points.count; i++)
-        must(points.at[i - 1].point <= points.at[i].point &&
-             points.at[i].server < list->count);
-    ketama_points_free(&points);
+    for (uint32_t i = 1; i < ring.arc_count; i++)
+        must(ring.arcs[i - 1].end <= ring.arcs[i].end &&
+             ring.arcs[i].server < list->count);
+    ketama_ring_free(&ring);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ketama_server_list list;
-    struct ketama_flaw flaw = {0, ""};
+    ketama_failure failure = {.status = 0};
     char *text = malloc(size + 1); /* as source.c gives it: with a NUL behind it */
 
     if (text == NULL)
@@ -56,13 +58,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size > 0)
         memcpy(text, data, size);
     text[size] = '\0';
-    if (ketama_servers_parse(text, size, &list, &flaw) == KETAMA_OK) {
+    if (ketama_servers_parse(text, size, &list, &failure) == KETAMA_OK) {
         check_list(&list, text, size);
         if (list.count <= 40)
             check_points(&list);
     } else {
-        must(strnlen(flaw.reason, sizeof flaw.reason) > 0);
-        must(strnlen(flaw.reason, sizeof flaw.reason) < sizeof flaw.reason);
+        must(strnlen(failure.reason, sizeof failure.reason) > 0);
+        must(strnlen(failure.reason, sizeof failure.reason) < sizeof failure.reason);
     }
     ketama_servers_free(&list);
     free(text);

@@ -6,12 +6,12 @@
  * because they are the same for a word of one message and for a vector of words of as
  * many messages as it has lanes.
  */
-#ifndef KETAMA_DIGEST_H
-#define KETAMA_DIGEST_H
+#ifndef KETAMA_MD5_H
+#define KETAMA_MD5_H
+
+#include "hash.h"
 
 #include <string.h>
-
-#include "internal.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define MD5_LITTLE_ENDIAN 1

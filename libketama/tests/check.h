@@ -7,12 +7,16 @@
 #ifndef CHECK_H
 #define CHECK_H
 
+#include "../internal.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "../ketama.h"
+#include "../hash/hash.h"
+#include "../profile/profile.h"
+#include "../ketama_admin.h"
 
 extern int check_passed, check_failed;
 extern bool check_good;
@@ -56,6 +60,19 @@ static inline void check_text(const char *file, int line, const char *what,
     printf("%s:%d: %s is\n    %s\nnot\n    %s\n", file, line, what, actual, expected);
 }
 
+/* Initializes a ketama_server of an array. */
+#define SERVER(text, number) {.address = (text), .weight = (number)}
+
+/* Initializes a struct ketama_listed. */
+#define LISTED(text, number, at)                                                        \
+    {.address = (text),                                                                 \
+     .address_bytes = sizeof(text) - 1,                                                 \
+     .weight = (number),                                                                \
+     .line = (at)}
+
+/* KETAMA_PRIVATE, and nothing else. */
+extern const ketama_options private_copy;
+
 /* A copy of the bytes that ends where an unreadable page begins; freed at exit. */
 const void *against_the_edge(const void *bytes, size_t size);
 
@@ -91,6 +108,7 @@ void run_roll(void);
 void run_status(void);
 void run_compat(void);
 void run_diff(void);
+void run_profile(void);
 void run_published(void);
 
 #endif

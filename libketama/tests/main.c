@@ -1,16 +1,15 @@
 /*
  * main.c - runs the tests, and the helpers they share
  */
-#define _DEFAULT_SOURCE
+#include "check.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../internal.h"
-#include "check.h"
+const ketama_options private_copy = {.size = sizeof private_copy,
+                                     .flags = KETAMA_PRIVATE};
 
 int check_passed, check_failed;
 bool check_good;
@@ -204,6 +203,7 @@ int main(void)
     run_status();
     run_compat();
     run_diff();
+    run_profile();
     run_published();
     RUN(no_file_is_left_open);
 

@@ -1,7 +1,7 @@
 /*
  * test_compat.c - the interface of 2007
  */
-#define _DEFAULT_SOURCE
+#include "check.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -10,9 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../internal.h"
 #include "../ketama_compat.h"
-#include "check.h"
 
 #ifdef __LP64__
 _Static_assert(sizeof(mcs) == 28 && offsetof(mcs, ip) == 4, "mcs");
@@ -86,7 +84,7 @@ static void one_handle_for_both(void)
     const char *path = put("compat", two);
     ketama_continuum opened, c = rolled(path);
     CHECK_INT(0, ketama_find(c, "test", 4, NULL));
-    CHECK_INT(KETAMA_OK, ketama_open(&opened, path, 0));
+    CHECK_INT(KETAMA_OK, ketama_open(&opened, path, NULL));
     CHECK_INT(0, opened->numpoints);
     CHECK(opened->array == NULL);
     CHECK_INT(3454255383, ketama_get_server(text("test"), opened)->point);
@@ -140,12 +138,17 @@ static void what_cannot_be_rolled(void)
 
     CHECK_INT(0, ketama_roll(&c, text(path)));
     CHECK(c == NULL);
-    snprintf(expected, sizeof expected, "%s:4: weight is \"none\"", path);
+    snprintf(expected, sizeof expected, "%s:4: invalid weight \"none\"", path);
     CHECK(strncmp(ketama_error(), expected, strlen(expected)) == 0);
     CHECK_INT(0, ketama_roll(&c, text("/nowhere")));
     CHECK_TEXT("/nowhere: No such file or directory", ketama_error());
     CHECK_INT(0, ketama_roll(&c, NULL));
     CHECK(c == NULL);
+
+    /* A roll that succeeds clears the message. */
+    ketama_smoke(rolled(put("fine", two)));
+    CHECK_TEXT("", ketama_error());
+    CHECK_INT(KETAMA_OK, ketama_last_failure()->status);
 
     /* A file that was good fails as well, and is good again when it is. */
     put("compat", two);
@@ -169,13 +172,13 @@ static void an_address_too_long(void)
     CHECK_INT(0, ketama_roll(&c, text(path)));
     snprintf(
         expected, sizeof expected,
-        "%s:4: address \"a234567890123456789.22\" has 22 bytes, and the interface of "
-        "libketama.so.1 has room for 21",
+        "%s:4: address \"a234567890123456789.22\" is too long for libketama.so.1: 22 "
+        "bytes, at most 21; use ketama_open()",
         path);
     CHECK_TEXT(expected, ketama_error());
     CHECK_INT(KETAMA_EADDRESS, ketama_last_failure()->status);
 
-    CHECK_INT(KETAMA_OK, ketama_open(&c, path, 0));
+    CHECK_INT(KETAMA_OK, ketama_open(&c, path, NULL));
     CHECK(ketama_get_server(text("key"), c) == NULL);
     ketama_print_continuum(c); /* has nothing to print */
     CHECK_INT(KETAMA_OK, ketama_server_at(c, 1, &server));

@@ -1,11 +1,9 @@
 /*
  * test_diff.c - what moves between two continua, exactly
  */
-#include <stdlib.h>
-
-#include "../internal.h"
-#include "../ketama_admin.h"
 #include "check.h"
+
+#include <stdlib.h>
 
 enum { SERVERS_MAX = 64 };
 
@@ -17,7 +15,7 @@ static ketama_continuum opened(const char *const names[], const uint64_t weights
     ketama_continuum c;
     for (size_t i = 0; i < count; i++)
         servers[i] = (ketama_server){.address = names[i], .weight = weights[i]};
-    CHECK_INT(KETAMA_OK, ketama_open_servers(&c, servers, count));
+    CHECK_INT(KETAMA_OK, ketama_open_servers(&c, servers, count, NULL));
     return c;
 }
 
@@ -141,8 +139,8 @@ static void many_servers_lose_nothing(void)
         snprintf(names[i], sizeof names[i], "s%lu", (unsigned long)i);
         servers[i] = (ketama_server){.address = names[i], .weight = 1 + i % 7};
     }
-    CHECK_INT(KETAMA_OK, ketama_open_servers(&a, servers, MANY / 2));
-    CHECK_INT(KETAMA_OK, ketama_open_servers(&b, servers + MANY / 2, MANY / 2));
+    CHECK_INT(KETAMA_OK, ketama_open_servers(&a, servers, MANY / 2, NULL));
+    CHECK_INT(KETAMA_OK, ketama_open_servers(&b, servers + MANY / 2, MANY / 2, NULL));
     CHECK_INT(KETAMA_OK, ketama_diff(a, b, &moves, &count));
     for (size_t i = 0; i < count; i++) {
         moved += moves[i].share;
@@ -199,16 +197,16 @@ static void damaged_points_lead_nowhere(void)
     static const char *const names[] = {"a:1", "b:1", "c:1"};
     static const uint64_t weights[] = {1, 1, 1};
     ketama_continuum a = opened(names, weights, 3), b = opened(names, weights, 2);
-    ketama_point damaged[] = {
+    ketama_arc damaged[] = {
         {7, 99}, {9, UINT32_MAX}, {3, 1}, {8000, 2}, {UINT32_MAX, 0}};
-    const ketama_point *kept = a->view.points;
-    uint32_t kept_count = a->view.point_count;
+    const ketama_arc *kept = a->view.arcs;
+    uint32_t kept_count = a->view.arc_count;
     ketama_move *moves;
     size_t count;
     uint64_t moved = 0;
 
-    a->view.points = against_the_edge(damaged, sizeof damaged);
-    a->view.point_count = 5;
+    a->view.arcs = against_the_edge(damaged, sizeof damaged);
+    a->view.arc_count = 5;
     CHECK_INT(KETAMA_OK, ketama_diff(a, b, &moves, &count));
     for (size_t i = 0; i < count; i++) {
         CHECK(moves[i].from < 3 && moves[i].to < 2);
@@ -216,8 +214,8 @@ static void damaged_points_lead_nowhere(void)
     }
     CHECK(moved <= UINT64_C(1) << 32);
     free(moves);
-    a->view.points = kept;
-    a->view.point_count = kept_count;
+    a->view.arcs = kept;
+    a->view.arc_count = kept_count;
     ketama_close(a);
     ketama_close(b);
 }
@@ -228,16 +226,15 @@ static void the_circle_is_closed(void)
     static const char *const names[] = {"a:1", "b:1"};
     static const uint64_t weights[] = {1, 1};
     ketama_continuum a = opened(names, weights, 2), b = opened(names, weights, 1);
-    ketama_point two[] = {{UINT32_MAX - 1, 0}, {UINT32_MAX, 1}},
-                 one[] = {{UINT32_MAX, 0}};
+    ketama_arc two[] = {{UINT32_MAX - 1, 0}, {UINT32_MAX, 1}}, one[] = {{UINT32_MAX, 0}};
     struct ketama_view kept[] = {a->view, b->view};
     ketama_move *moves;
     size_t count;
 
-    a->view.points = two;
-    a->view.point_count = 2;
-    b->view.points = one;
-    b->view.point_count = 1;
+    a->view.arcs = two;
+    a->view.arc_count = 2;
+    b->view.arcs = one;
+    b->view.arc_count = 1;
     CHECK_INT(KETAMA_OK, ketama_diff(a, b, &moves, &count));
     CHECK(count == 1 && moves[0].from == 1 && moves[0].to == 0 && moves[0].share == 1);
     free(moves);

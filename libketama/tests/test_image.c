@@ -1,17 +1,15 @@
 /*
  * test_image.c - bytes that somebody else wrote, and images that are shared
  */
-#define _DEFAULT_SOURCE
+#include "check.h"
 
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../internal.h"
-#include "check.h"
-
-static const char path[] = "/somewhere/ketama.servers";
+static const struct ketama_identity identity = {
+    .path = "/somewhere/ketama.servers", .settings = "hash=none", .profile = 1};
 
 static uint64_t state = 88172645463325252u; /* xorshift64: the same row every time */
 
@@ -26,44 +24,82 @@ static uint64_t chance(uint64_t below)
 /* An image of four servers. */
 static struct ketama_image *made(void)
 {
-    struct ketama_listed listed[] = {
-        {"a:1", 1, 3, 1}, {"b:1", 2, 3, 2}, {"c:1", 3, 3, 3}, {"d", 9, 1, 4}};
-    struct ketama_server_list servers = {.at = listed, .count = 4, .total = 15};
-    struct ketama_origin origin = {.path = path, .generation = 7};
-    struct ketama_point_list points;
-    struct ketama_flaw flaw;
+    struct ketama_listed listed[] = {LISTED("a:1", 1, 1), LISTED("b:1", 2, 2),
+                                     LISTED("c:1", 3, 3), LISTED("d", 9, 5)};
+    struct ketama_server_list servers = {.at = listed, .count = 4, .total_weight = 15};
+    const struct ketama_source source = {.read_at_ns = 5};
+    struct ketama_image_info info;
+    struct ketama_ring ring;
+    ketama_failure failure;
 
+    listed[3].name = "named";
+    listed[3].name_bytes = 5;
     CHECK_INT(KETAMA_OK,
-              ketama_points_make(&ketama_profile_libketama, &servers, &points, &flaw));
+              ketama_ring_make(&ketama_profile_libketama, &servers, &ring, &failure));
     struct ketama_image *image =
-        ketama_image_make(&ketama_profile_libketama, &servers, &points, &origin);
-    ketama_points_free(&points);
+        ketama_image_make(&identity, &servers, &ring, &source, 7, &info);
+    ketama_ring_free(&ring);
     return image;
+}
+
+static bool opens_as(const struct ketama_identity *whose, const void *bytes, size_t size,
+                     struct ketama_image_info *info)
+{
+    return ketama_image_read(bytes, size, whose, info) &&
+           ketama_image_intact(bytes, size);
 }
 
 static bool opens(const void *bytes, size_t size, struct ketama_view *view)
 {
-    return ketama_image_open(bytes, size, &ketama_profile_libketama, path, view);
+    struct ketama_image_info info;
+    bool opened = opens_as(&identity, bytes, size, &info);
+    if (opened)
+        *view = info.view;
+    return opened;
 }
 
 static void a_good_one(void)
 {
     struct ketama_image *image = made();
-    struct ketama_profile other = ketama_profile_libketama;
-    struct ketama_origin origin;
-    struct ketama_view view;
+    struct ketama_image_info info;
     size_t size = ketama_image_size(image);
 
-    CHECK(opens(image, size, &view));
-    CHECK_INT(4, view.server_count);
-    CHECK(ketama_image_origin(image, size, &ketama_profile_libketama, path, &origin));
-    CHECK_INT(7, origin.generation);
-    CHECK(!opens(image, size - 1, &view));
-    CHECK(!opens(image, 0, &view));
-    CHECK(
-        !ketama_image_open(image, size, &ketama_profile_libketama, "/somewhere", &view));
-    other.id = 2;
-    CHECK(!ketama_image_open(image, size, &other, path, &view));
+    CHECK(opens_as(&identity, image, size, &info));
+    CHECK_INT(4, info.view.server_count);
+    CHECK_INT(7, info.generation);
+    CHECK_INT(5, info.source.read_at_ns);
+    CHECK_INT(5, info.view.servers[3].line);
+    CHECK_TEXT("named", info.view.strings + info.view.servers[3].name_at);
+    CHECK_INT(0, info.view.servers[0].name_at);
+    CHECK(!ketama_image_read(image, size - 1, &identity, &info));
+    CHECK(!ketama_image_read(image, 0, &identity, &info));
+    ketama_image_free(image);
+}
+
+/* An image is of one path, one profile and one set of settings, and says so. */
+static void an_identity_is_path_profile_and_settings(void)
+{
+    static const struct ketama_identity others[] = {
+        {"/somewhere", "hash=none", 1},
+        {"/somewhere/ketama.servers", "", 1},
+        {"/somewhere/ketama.servers", "hash=some", 1},
+        {"/somewhere/ketama.servers", "hash=none", 2},
+    };
+    struct ketama_image *image = made();
+    struct ketama_image_info info;
+    size_t size = ketama_image_size(image);
+    char name[KETAMA_SLOT_NAME_MAX], other[KETAMA_SLOT_NAME_MAX];
+
+    ketama_slot_name(name, &identity);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        CHECK(!ketama_image_read(image, size, &others[i], &info));
+        ketama_slot_name(other, &others[i]);
+        CHECK(strcmp(name, other) != 0);
+    }
+    CHECK(ketama_image_identify(image, size, &info));
+    CHECK_TEXT(identity.path, info.identity.path);
+    CHECK_TEXT(identity.settings, info.identity.settings);
+    CHECK_INT(identity.profile, info.identity.profile);
     ketama_image_free(image);
 }
 
@@ -99,7 +135,7 @@ static void use(const struct ketama_view *view)
               handle.view.server_count);
     for (uint32_t i = 0; i < 4; i++)
         if (ketama_server_at(&handle, i, &server) == KETAMA_OK)
-            CHECK(strlen(server.address) < handle.view.names_bytes);
+            CHECK(strlen(server.address) < handle.view.strings_bytes);
     (void)ketama_points(&handle, (uint32_t)chance(1000), 16, points);
 }
 
@@ -113,7 +149,7 @@ static void damaged_images(void)
 
     for (int i = 0; i < 10000; i++) {
         struct ketama_view view;
-        size_t cut = chance(4) == 0 ? chance(size + 1) : size;
+        size_t cut = chance(4) == 0 ? (size_t)chance(size + 1) : size;
         unsigned char *copy = aligned_alloc(64, (cut + 64) / 64 * 64);
         if (copy == NULL)
             continue;
@@ -142,7 +178,8 @@ static void damaged_images(void)
 static ketama_continuum opened_at(const char *file, unsigned flags)
 {
     ketama_continuum c = NULL;
-    CHECK_INT(KETAMA_OK, ketama_open(&c, file, flags));
+    const ketama_options options = {.size = sizeof options, .flags = flags};
+    CHECK_INT(KETAMA_OK, ketama_open(&c, file, &options));
     return c;
 }
 
@@ -197,7 +234,7 @@ static void another_text_with_the_same_stamp(void)
     second = opened_at(file, 0);
     CHECK_INT(0, ketama_due(first)); /* it has attached */
     ketama_close(second);
-    reads_spoiled = 2; /* with the lock, it looks once more */
+    reads_spoiled = 1;
     second = opened_at(file, 0);
     CHECK_INT(1, ketama_due(first)); /* it has published another */
     CHECK_INT(0, reads_spoiled);
@@ -219,7 +256,7 @@ static void the_clock_makes_it_due(void)
     CHECK_INT(1, due);
     ketama_follow(c, INT64_C(3600) * 1000000000);
     CHECK_INT(0, ketama_due(c));
-    atomic_store(&c->looked_ns, INT64_C(-3600) * 1000000000);
+    atomic_store(&c->checked_at, INT64_C(-3600) * 1000000000);
     CHECK_INT(KETAMA_OK, ketama_refresh(c, &newer)); /* which was a look at the file */
     CHECK_INT(0, ketama_due(c));
     ketama_close(c);
@@ -228,6 +265,7 @@ static void the_clock_makes_it_due(void)
 void run_image(void)
 {
     RUN(a_good_one);
+    RUN(an_identity_is_path_profile_and_settings);
     RUN(every_bit_counts);
     RUN(damaged_images);
     RUN(others_attach);

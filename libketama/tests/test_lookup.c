@@ -1,15 +1,14 @@
 /*
  * test_lookup.c - image and lookup: key -> point -> server
  */
-#include <stdlib.h>
-
-#include "../internal.h"
 #include "check.h"
+
+#include <stdlib.h>
 
 static ketama_continuum opened(const ketama_server *servers, size_t count)
 {
     ketama_continuum c;
-    CHECK_INT(KETAMA_OK, ketama_open_servers(&c, servers, count));
+    CHECK_INT(KETAMA_OK, ketama_open_servers(&c, servers, count, NULL));
     return c;
 }
 
@@ -30,8 +29,8 @@ static ketama_continuum many(uint32_t count, uint32_t heaviest)
 
 static void the_two_servers_of_old(void)
 {
-    static const ketama_server servers[] = {{"127.0.0.1:11211", 600, 0, 0},
-                                            {"127.0.0.1:11212", 400, 0, 0}};
+    static const ketama_server servers[] = {SERVER("127.0.0.1:11211", 600),
+                                            SERVER("127.0.0.1:11212", 400)};
     ketama_continuum c = opened(servers, 2);
     ketama_server server;
     uint32_t point;
@@ -50,7 +49,7 @@ static void the_two_servers_of_old(void)
     CHECK_INT(400, server.weight);
     CHECK_INT(128, server.points);
     CHECK_INT(KETAMA_ERANGE, ketama_server_at(c, 2, &server));
-    CHECK_TEXT("there is no server 2, the last one is 1", ketama_error());
+    CHECK_TEXT("no server 2: the last one is 1", ketama_error());
     ketama_close(c);
 }
 
@@ -170,8 +169,9 @@ static void the_longest_address(void)
     char longest[256], label[KETAMA_LABEL_MAX];
     memset(longest, 'x', 255);
     longest[255] = '\0';
-    const ketama_server servers[] = {{longest, KETAMA_WEIGHT_MAX, 0, 0}};
-    const struct ketama_listed listed = {longest, 1, 255, 1};
+    const ketama_server servers[] = {SERVER(longest, KETAMA_WEIGHT_MAX)};
+    const struct ketama_listed listed = {
+        .address = longest, .address_bytes = 255, .weight = 1, .line = 1};
     ketama_server server;
 
     ketama_continuum c = opened(servers, 1);
@@ -186,10 +186,18 @@ static void the_longest_address(void)
 }
 
 /* Points in heaps, where the guess of a place in a bucket is always wrong. */
+static uint32_t first_arc(const ketama_arc *arcs, uint32_t count, uint32_t hash)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (arcs[i].end >= hash)
+            return i;
+    return 0;
+}
+
 static void points_in_heaps(void)
 {
     enum { POINTS = 3000, SHIFT = 30 };
-    static ketama_point points[POINTS];
+    static ketama_arc points[POINTS];
     uint32_t index[5], next = 0;
     struct ketama_handle handle = {.profile = &ketama_profile_libketama};
 
@@ -197,46 +205,45 @@ static void points_in_heaps(void)
         static const uint32_t begin[] = {5, 0x7fff0000, 0xa0000000};
         for (uint32_t i = 0; i < POINTS / 3; i++) { /* some of them equal */
             uint32_t at = begin[heap] + (heap == 1 ? i : i / 3) * (2 + heap);
-            points[heap * (POINTS / 3) + i] = (ketama_point){at, heap};
+            points[heap * (POINTS / 3) + i] = (ketama_arc){at, heap};
         }
     }
     for (uint32_t b = 0; b < 5; b++) {
-        while (next < POINTS && points[next].point >> SHIFT < b)
+        while (next < POINTS && points[next].end >> SHIFT < b)
             next++;
         index[b] = next;
     }
-    handle.view = (struct ketama_view){.points = points,
+    handle.view = (struct ketama_view){.arcs = points,
                                        .index = index,
-                                       .point_count = POINTS,
+                                       .arc_count = POINTS,
                                        .server_count = 3,
                                        .shift = SHIFT};
     for (uint32_t i = 0; i < POINTS; i++)
         for (uint32_t step = 0; step < 3; step++) {
-            uint32_t hash = points[i].point + step - 1, point;
-            const ketama_point *right = &points[first_at_or_after(points, POINTS, hash)];
+            uint32_t hash = points[i].end + step - 1, point;
+            const ketama_arc *right = &points[first_arc(points, POINTS, hash)];
             CHECK_INT(right->server, ketama_find_hash(&handle, hash, &point));
-            CHECK_INT(right->point, point);
+            CHECK_INT(right->end, point);
         }
     for (uint64_t hash = 0; hash <= UINT32_MAX; hash += 0x12345) {
         uint32_t point;
         ketama_find_hash(&handle, (uint32_t)hash, &point);
-        CHECK_INT(points[first_at_or_after(points, POINTS, (uint32_t)hash)].point,
-                  point);
+        CHECK_INT(points[first_arc(points, POINTS, (uint32_t)hash)].end, point);
     }
 }
 
 /* Whatever an image's indexes say, nothing outside it is read. */
 static void wild_indexes_are_clamped(void)
 {
-    static ketama_point points[] = {{10, 7}, {20, UINT32_MAX}, {UINT32_MAX - 1, 2}};
-    static ketama_point lies[500]; /* in no order at all */
+    static ketama_arc points[] = {{10, 7}, {20, UINT32_MAX}, {UINT32_MAX - 1, 2}};
+    static ketama_arc lies[500]; /* in no order at all */
     static const uint32_t wild[][3] = {{0, 0, 0},
                                        {UINT32_MAX, UINT32_MAX, UINT32_MAX},
                                        {3, 1, 0},
                                        {UINT32_MAX, 0, 77},
                                        {0, 1000000, 2}};
     struct ketama_handle handle = {
-        .view = {.points = points, .point_count = 3, .server_count = 2, .shift = 31}};
+        .view = {.arcs = points, .arc_count = 3, .server_count = 2, .shift = 31}};
     for (size_t i = 0; i < sizeof wild / sizeof *wild; i++) {
         handle.view.index = wild[i];
         for (uint64_t hash = 0; hash <= UINT32_MAX; hash += 0x1fffffff)
@@ -245,12 +252,9 @@ static void wild_indexes_are_clamped(void)
 
     uint32_t *index = calloc(17, sizeof *index), random = 1;
     for (size_t i = 0; i < 500; i++)
-        lies[i] = (ketama_point){random = random * 1664525 + 1013904223, (uint32_t)i};
-    handle.view = (struct ketama_view){.points = lies,
-                                       .point_count = 500,
-                                       .server_count = 2,
-                                       .shift = 28,
-                                       .index = index};
+        lies[i] = (ketama_arc){random = random * 1664525 + 1013904223, (uint32_t)i};
+    handle.view = (struct ketama_view){
+        .arcs = lies, .arc_count = 500, .server_count = 2, .shift = 28, .index = index};
     for (int round = 0; round < 1000; round++) {
         uint32_t servers[3];
         char key[16];
@@ -344,8 +348,8 @@ static void successors_are_the_servers_in_the_circles_order(void)
 
 static void a_server_without_points_succeeds_nobody(void)
 {
-    static const ketama_server servers[] = {
-        {"a:1", 1, 0, 0}, {"b:1", 100000, 0, 0}, {"c:1", 50000, 0, 0}};
+    static const ketama_server servers[] = {SERVER("a:1", 1), SERVER("b:1", 100000),
+                                            SERVER("c:1", 50000)};
     uint32_t found[3];
     ketama_continuum c = opened(servers, 3);
     CHECK_INT(2, ketama_successors(c, "key", 3, found, 3));

@@ -1,10 +1,9 @@
 /*
  * test_md5.c - MD5 and the hash of a key
  */
-#include <stdlib.h>
-
-#include "../internal.h"
 #include "check.h"
+
+#include <stdlib.h>
 
 static const char *hex_md5(const void *message, size_t len)
 {

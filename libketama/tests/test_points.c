@@ -1,14 +1,14 @@
 /*
  * test_points.c - how many points a server gets, and in which order they stand
  */
-#include <stdlib.h>
-
-#include "../internal.h"
 #include "check.h"
+
+#include <stdlib.h>
 
 static uint32_t points_each(uint32_t servers)
 {
-    return 4 * ketama_profile_libketama.labels(600, 600 * (uint64_t)servers, servers);
+    return 4 *
+           ketama_profile_libketama.count_labels(600, 600 * (uint64_t)servers, servers);
 }
 
 static void rounding_is_part_of_the_answer(void)
@@ -19,7 +19,7 @@ static void rounding_is_part_of_the_answer(void)
     CHECK_INT(160, points_each(1));
     CHECK_INT(160, points_each(60));
     CHECK_INT(160, points_each(1000));
-    CHECK_INT(0, ketama_profile_libketama.labels(1, 150001, 3));
+    CHECK_INT(0, ketama_profile_libketama.count_labels(1, 150001, 3));
 }
 
 /* Each of these is another number where one of the roundings is left out, or is made
@@ -38,36 +38,40 @@ static void each_rounding_counts(void)
     };
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
         CHECK_INT(answers[i].digests,
-                  ketama_profile_libketama.labels(answers[i].weight, answers[i].total,
-                                                  answers[i].servers));
+                  ketama_profile_libketama.count_labels(
+                      answers[i].weight, answers[i].total, answers[i].servers));
 }
 
-static struct ketama_point_list made(const struct ketama_profile *profile,
-                                     const char *const *addresses, uint32_t count)
+static struct ketama_ring made(const struct ketama_profile *profile,
+                               const char *const *addresses, uint32_t count)
 {
     struct ketama_listed listed[16];
-    struct ketama_server_list servers = {.at = listed, .count = count, .total = count};
-    struct ketama_point_list points;
-    struct ketama_flaw flaw;
+    struct ketama_server_list servers = {
+        .at = listed, .count = count, .total_weight = count};
+    struct ketama_ring points;
+    ketama_failure failure;
 
     for (uint32_t i = 0; i < count; i++)
-        listed[i] = (struct ketama_listed){addresses[i], 1,
-                                           (uint32_t)strlen(addresses[i]), i + 1};
-    CHECK_INT(KETAMA_OK, ketama_points_make(profile, &servers, &points, &flaw));
+        listed[i] =
+            (struct ketama_listed){.address = addresses[i],
+                                   .address_bytes = (uint32_t)strlen(addresses[i]),
+                                   .weight = 1,
+                                   .line = i + 1};
+    CHECK_INT(KETAMA_OK, ketama_ring_make(profile, &servers, &points, &failure));
     return points;
 }
 
 static void equal_points_keep_the_order_of_the_file(void)
 {
     static const char *const addresses[] = {"b:1", "a:1", "b:1", "a:1"};
-    struct ketama_point_list points = made(&ketama_profile_libketama, addresses, 4);
-    CHECK_INT(640, points.count);
-    for (uint32_t i = 0; i < points.count; i += 2) {
-        CHECK(points.at[i].point == points.at[i + 1].point);
-        CHECK_INT(points.at[i].server + 2, points.at[i + 1].server);
-        CHECK(i == 0 || points.at[i - 1].point < points.at[i].point);
+    struct ketama_ring points = made(&ketama_profile_libketama, addresses, 4);
+    CHECK_INT(640, points.arc_count);
+    for (uint32_t i = 0; i < points.arc_count; i += 2) {
+        CHECK(points.arcs[i].end == points.arcs[i + 1].end);
+        CHECK_INT(points.arcs[i].server + 2, points.arcs[i + 1].server);
+        CHECK(i == 0 || points.arcs[i - 1].end < points.arcs[i].end);
     }
-    ketama_points_free(&points);
+    ketama_ring_free(&points);
 }
 
 /* Another dialect is another row: the stages take what it says. */
@@ -107,57 +111,60 @@ static void last_in_the_file_first(const struct ketama_server_list *list,
 static void another_profile(void)
 {
     static const char *const addresses[] = {"xa", "xb", "a"};
-    static const ketama_point expected[] = {{0x6130, 2}, {0x6131, 2}, {0x7830, 1},
-                                            {0x7830, 0}, {0x7831, 1}, {0x7831, 0}};
+    static const ketama_arc expected[] = {{0x6130, 2}, {0x6131, 2}, {0x7830, 1},
+                                          {0x7830, 0}, {0x7831, 1}, {0x7831, 0}};
     const struct ketama_profile profile = {.id = 99,
-                                           .yield = 1,
-                                           .labels = two_labels,
+                                           .points_per_label = 1,
+                                           .count_labels = two_labels,
                                            .label = first_letter,
-                                           .points = text_itself,
+                                           .hash_labels = text_itself,
+                                           .generate = ketama_generate_labels,
+                                           .to_arcs = ketama_arcs_at_or_after,
                                            .order = last_in_the_file_first,
                                            .hash = ketama_hash};
-    struct ketama_point_list points = made(&profile, addresses, 3);
-    CHECK_INT(6, points.count);
-    CHECK(memcmp(expected, points.at, sizeof expected) == 0);
-    ketama_points_free(&points);
+    struct ketama_ring points = made(&profile, addresses, 3);
+    CHECK_INT(6, points.arc_count);
+    CHECK(memcmp(expected, points.arcs, sizeof expected) == 0);
+    ketama_ring_free(&points);
 }
 
 static void nobody_gets_a_point(void)
 {
     struct ketama_profile profile = ketama_profile_libketama;
-    struct ketama_listed listed = {"a", 1, 1, 1};
-    struct ketama_server_list servers = {.at = &listed, .count = 1, .total = 1};
-    struct ketama_point_list points;
-    struct ketama_flaw flaw;
+    struct ketama_listed listed = LISTED("a", 1, 1);
+    struct ketama_server_list servers = {.at = &listed, .count = 1, .total_weight = 1};
+    struct ketama_ring points;
+    ketama_failure failure;
 
-    profile.labels = no_label;
-    CHECK_INT(KETAMA_ENOSERVERS, ketama_points_make(&profile, &servers, &points, &flaw));
-    CHECK_TEXT("no server gets a point", flaw.reason);
-    profile.labels = two_labels;
-    profile.yield = 1u << 31;
-    CHECK_INT(KETAMA_ETOOMANY, ketama_points_make(&profile, &servers, &points, &flaw));
-    CHECK_TEXT("more than 2147483647 points", flaw.reason);
+    profile.count_labels = no_label;
+    CHECK_INT(KETAMA_ENOSERVERS,
+              ketama_ring_make(&profile, &servers, &points, &failure));
+    CHECK_TEXT("no server gets a point", failure.reason);
+    profile.count_labels = two_labels;
+    profile.points_per_label = 1u << 31;
+    CHECK_INT(KETAMA_ETOOMANY, ketama_ring_make(&profile, &servers, &points, &failure));
+    CHECK_TEXT("too many points: at most 2147483647", failure.reason);
 }
 
 static int ascending(const void *a, const void *b)
 {
-    const ketama_point *left = a, *right = b;
-    return (left->point > right->point) - (left->point < right->point);
+    const ketama_arc *left = a, *right = b;
+    return (left->end > right->end) - (left->end < right->end);
 }
 
 static void sorted_as_qsort_would(void)
 {
     static const char *const addresses[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i"};
-    struct ketama_point_list points = made(&ketama_profile_libketama, addresses, 9);
-    ketama_point *sorted = malloc(points.count * sizeof *sorted);
+    struct ketama_ring points = made(&ketama_profile_libketama, addresses, 9);
+    ketama_arc *sorted = malloc(points.arc_count * sizeof *sorted);
     CHECK(sorted != NULL);
     if (sorted != NULL) {
-        memcpy(sorted, points.at, points.count * sizeof *sorted);
-        qsort(sorted, points.count, sizeof *sorted, ascending);
-        CHECK(memcmp(sorted, points.at, points.count * sizeof *sorted) == 0);
+        memcpy(sorted, points.arcs, points.arc_count * sizeof *sorted);
+        qsort(sorted, points.arc_count, sizeof *sorted, ascending);
+        CHECK(memcmp(sorted, points.arcs, points.arc_count * sizeof *sorted) == 0);
     }
     free(sorted);
-    ketama_points_free(&points);
+    ketama_ring_free(&points);
 }
 
 void run_points(void)

@@ -1,7 +1,7 @@
 /*
  * test_published.c - what is published, in which state, and the removal of orphans
  */
-#define _DEFAULT_SOURCE
+#include "check.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,21 +12,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../internal.h"
-#include "../ketama_admin.h"
-#include "check.h"
-
 /* The listed image of this server file, or file; its state is -1 where there is none. */
 static ketama_published listed(const char *path, const char *ending)
 {
     static char file[KETAMA_FOLDER_MAX], server_file[KETAMA_FOLDER_MAX];
-    char name[KETAMA_PLACE_NAME_MAX];
+    char name[KETAMA_SLOT_NAME_MAX];
     ketama_published found = {.file = file, .path = server_file, .state = -1};
     ketama_published **images;
     char *folder;
     size_t count;
 
-    ketama_place_name(name, path, 1);
+    ketama_slot_name(name, &(struct ketama_identity){path, "", 1});
     CHECK_INT(KETAMA_OK, ketama_list_published(&folder, &images, &count));
     for (size_t i = 0; i < count; i++) {
         size_t at = strlen(folder) + 1;
@@ -45,7 +41,7 @@ static ketama_published listed(const char *path, const char *ending)
 static void publish(const char *path)
 {
     ketama_continuum c;
-    CHECK_INT(KETAMA_OK, ketama_open(&c, path, 0));
+    CHECK_INT(KETAMA_OK, ketama_open(&c, path, NULL));
     CHECK_INT(1, ketama_is_shared(c));
     ketama_close(c);
 }
@@ -54,9 +50,9 @@ static void publish(const char *path)
 static const char *beside(const char *path, const char *ending)
 {
     static char file[2 * KETAMA_FOLDER_MAX];
-    char folder[KETAMA_FOLDER_MAX], name[KETAMA_PLACE_NAME_MAX];
-    (void)close(ketama_place_folder(folder, true));
-    ketama_place_name(name, path, 1);
+    char folder[KETAMA_FOLDER_MAX], name[KETAMA_SLOT_NAME_MAX];
+    (void)close(ketama_slot_folder(folder, true));
+    ketama_slot_name(name, &(struct ketama_identity){path, "", 1});
     snprintf(file, sizeof file, "%s/%s%s", folder, name, ending);
     return file;
 }
@@ -112,7 +108,7 @@ static void an_orphan_is_removed_and_those_who_have_it_are_told(void)
 {
     const char *path = put("orphan.servers", "a:1 1\n");
     ketama_continuum c;
-    CHECK_INT(KETAMA_OK, ketama_open(&c, path, 0));
+    CHECK_INT(KETAMA_OK, ketama_open(&c, path, NULL));
     ketama_follow(c, INT64_C(3600) * 1000000000);
     CHECK_INT(0, unlink(path));
     ketama_published image = listed(path, "");
@@ -220,11 +216,11 @@ static void what_is_not_ours_is_left_alone(void)
         "0123456789abcdef0123456789abcdef-",
         "0123456789abcdef0123456789abcdef-1",
         "0123456789abcdef0123456789abcdef-1.",
-        "0123456789abcdef0123456789abcdef-1.1x",
-        "0123456789abcdef0123456789abcdef-1.1.lock2",
+        "0123456789abcdef0123456789abcdef-1.2x",
+        "0123456789abcdef0123456789abcdef-1.2.lock2",
         "0123456789abcdef0123456789abcdef-1.2-5",
         "0123456789abcdef0123456789abcdef-1.111111111111111111111111111111",
-        "0123456789ABCDEF0123456789abcdef-1.1"};
+        "0123456789ABCDEF0123456789abcdef-1.2"};
     for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) {
         (void)beside(path, "");
         strcpy(file, beside(path, ""));
@@ -311,7 +307,7 @@ static int mapped(void)
     int count = 0;
     FILE *maps = fopen("/proc/self/maps", "r");
     while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
-        count += strstr(line, "/libketama-") != NULL && strstr(line, "-1.1") != NULL;
+        count += strstr(line, "/libketama-") != NULL && strstr(line, "-1.2") != NULL;
     if (maps != NULL)
         CHECK_INT(0, fclose(maps));
     return count;
@@ -324,7 +320,9 @@ static void a_list_says_nothing_of_itself(void)
     publish(path);
     CHECK_INT(0, unlink(path));
     int before = mapped();
-    (void)ketama_fail_system("before", ENOSPC, NULL);
+    ketama_failure failure;
+    (void)ketama_set_system_failure(&failure, ENOSPC, NULL);
+    (void)ketama_store_failure(KETAMA_ESYSTEM, "before", &failure);
     CHECK_INT(KETAMA_IMAGE_ORPHAN, listed(path, "").state);
     CHECK_INT(ENOSPC, errno);
     CHECK_TEXT("before: No space left on device", ketama_error());

@@ -1,7 +1,7 @@
 /*
  * test_roll.c - server files that are there, change, are wrong, or are no files
  */
-#define _DEFAULT_SOURCE
+#include "check.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,13 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../internal.h"
-#include "check.h"
-
 static ketama_continuum opened(const char *path)
 {
     ketama_continuum c = NULL;
-    int status = ketama_open(&c, path, 0);
+    int status = ketama_open(&c, path, NULL);
     CHECK_INT(KETAMA_OK, status);
     if (status != KETAMA_OK) {
         puts(ketama_error());
@@ -75,11 +72,14 @@ static void a_file_that_changes(void)
     expect_change(&c, "e:1");
 
     put("changes", "");
-    expect_failure(c, KETAMA_ENOSERVERS, path, ": there are no servers in it");
+    expect_failure(c, KETAMA_ENOSERVERS, path,
+                   ": no servers: write one per line, 'address weight'");
     put("changes", "e:1 1\nf:1");
-    expect_failure(c, KETAMA_ELINE, path, ":2: address \"f:1\" has no weight after it");
+    expect_failure(c, KETAMA_ELINE, path,
+                   ":2: no weight after address \"f:1\": write 'address weight'");
     CHECK_INT(2, ketama_last_failure()->line);
-    CHECK_TEXT("address \"f:1\" has no weight after it", ketama_last_failure()->reason);
+    CHECK_TEXT("no weight after address \"f:1\": write 'address weight'",
+               ketama_last_failure()->reason);
     CHECK_INT(0, unlink(path));
     expect_failure(c, KETAMA_ESYSTEM, path, ": No such file or directory");
     CHECK_INT(ENOENT, ketama_last_failure()->system_errno);
@@ -115,24 +115,24 @@ static void the_racy_rule(void)
     const char *path = put("racy", "a:1 1\n");
     ketama_continuum c = opened(path);
 
-    CHECK(!atomic_load(&c->settled));
+    CHECK(!atomic_load(&c->stamp_reliable));
     c->source.md5[0] ^= 1; /* as if another text had had the same stamp */
     expect_change(&c, "a:1");
-    atomic_store(&c->settled, true);
+    atomic_store(&c->stamp_reliable, true);
     c->source.md5[0] ^= 1;
     expect_none(c);
     ketama_close(c);
 
     struct ketama_source made = {.stamp = {.ctime_ns = INT64_C(5000000000)}};
     made.read_at_ns = made.stamp.ctime_ns;
-    CHECK(!ketama_source_settled(&made));
+    CHECK(!ketama_stamp_reliable(&made));
     made.read_at_ns = made.stamp.ctime_ns + INT64_C(2000000000);
-    CHECK(!ketama_source_settled(&made));
+    CHECK(!ketama_stamp_reliable(&made));
     made.read_at_ns++;
-    CHECK(ketama_source_settled(&made));
+    CHECK(ketama_stamp_reliable(&made));
     made.read_at_ns =
         made.stamp.ctime_ns - INT64_C(5000000000); /* the clock went back */
-    CHECK(!ketama_source_settled(&made));
+    CHECK(!ketama_stamp_reliable(&made));
 }
 
 static void a_relative_path_survives_chdir(void)
@@ -156,24 +156,25 @@ static void a_relative_path_survives_chdir(void)
 
 static void a_list_never_changes(void)
 {
-    static const ketama_server servers[] = {{"a", 1, 0, 0}};
+    static const ketama_server servers[] = {SERVER("a", 1)};
     ketama_continuum c, again;
     ketama_server server;
-    CHECK_INT(KETAMA_OK, ketama_open_servers(&c, servers, 1));
+    CHECK_INT(KETAMA_OK, ketama_open_servers(&c, servers, 1, NULL));
     expect_none(c);
     CHECK_INT(KETAMA_OK, ketama_server_at(c, 0, &server));
-    CHECK_INT(KETAMA_OK, ketama_open_servers(&again, &server, 1));
+    CHECK_INT(KETAMA_OK, ketama_open_servers(&again, &server, 1, NULL));
     CHECK_TEXT("a", first_address(again));
     ketama_close(again);
     ketama_close(c);
 
-    CHECK_INT(KETAMA_ENOSERVERS, ketama_open_servers(&c, servers, 0));
-    CHECK_TEXT("there are no servers in the list", ketama_error());
+    CHECK_INT(KETAMA_ENOSERVERS, ketama_open_servers(&c, servers, 0, NULL));
+    CHECK_TEXT("no servers: the list is empty", ketama_error());
     CHECK(c == NULL);
     CHECK_INT(KETAMA_EWEIGHT,
-              ketama_open_servers(&c, (ketama_server[]){{"a", 0, 0, 0}}, 1));
-    CHECK_TEXT("server 1: weight is 0, not a whole number from 1 to 9223372036854775807",
-               ketama_error());
+              ketama_open_servers(&c, (ketama_server[]){SERVER("a", 0)}, 1, NULL));
+    CHECK_TEXT(
+        "server 1: invalid weight 0: must be an integer from 1 to 9223372036854775807",
+        ketama_error());
 }
 
 static void a_handle_works_in_the_child(void)
@@ -204,7 +205,7 @@ static void memory_runs_out(void)
 
     for (n = 1;; n++) {
         fail_allocation(n);
-        status = ketama_open(&c, path, KETAMA_PRIVATE);
+        status = ketama_open(&c, path, &private_copy);
         if (!allocation_failed())
             break;
         CHECK_INT(KETAMA_ENOMEM, status);
@@ -258,9 +259,9 @@ static void a_file_from_another_age(void)
     ketama_close(c);
 
     struct ketama_source made = {.read_at_ns = INT64_MIN, .stamp.ctime_ns = INT64_MAX};
-    CHECK(!ketama_source_settled(&made));
+    CHECK(!ketama_stamp_reliable(&made));
     made = (struct ketama_source){.read_at_ns = INT64_MAX, .stamp.ctime_ns = INT64_MIN};
-    CHECK(ketama_source_settled(&made));
+    CHECK(ketama_stamp_reliable(&made));
 }
 
 /* After two seconds the file is read once more, and from then on only looked at; a
@@ -271,13 +272,13 @@ static void a_file_settles(void)
     ketama_continuum c = opened(path), later;
 
     expect_none(c);
-    CHECK(!atomic_load(&c->settled));
-    while (!atomic_load(&c->settled)) {
+    CHECK(!atomic_load(&c->stamp_reliable));
+    while (!atomic_load(&c->stamp_reliable)) {
         usleep(100000);
         expect_none(c);
     }
-    CHECK_INT(KETAMA_OK, ketama_open(&later, path, KETAMA_PRIVATE));
-    CHECK(atomic_load(&later->settled));
+    CHECK_INT(KETAMA_OK, ketama_open(&later, path, &private_copy));
+    CHECK(atomic_load(&later->stamp_reliable));
     read_fails = EIO;
     expect_none(c);
     expect_none(later);

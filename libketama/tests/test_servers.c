@@ -1,10 +1,9 @@
 /*
  * test_servers.c - text -> server list
  */
-#include <stdlib.h>
-
-#include "../internal.h"
 #include "check.h"
+
+#include <stdlib.h>
 
 /* The list as "address weight;" for each server, or the reason with its line. The text
  * lies against an unreadable page. */
@@ -12,19 +11,22 @@ static const char *parsed(const char *text, size_t size)
 {
     static char said[4096];
     struct ketama_server_list list;
-    struct ketama_flaw flaw;
+    ketama_failure failure;
     int at = 0, status;
 
-    status = ketama_servers_parse(against_the_edge(text, size), size, &list, &flaw);
+    status = ketama_servers_parse(against_the_edge(text, size), size, &list, &failure);
     said[0] = '\0';
     if (status != KETAMA_OK)
         snprintf(said, sizeof said, "%d at %llu: %s", status,
-                 (unsigned long long)flaw.line, flaw.reason);
+                 (unsigned long long)failure.line, failure.reason);
     else
         for (uint32_t i = 0; i < list.count; i++)
-            at += snprintf(said + at, sizeof said - (size_t)at, "%.*s %llu;",
-                           (int)list.at[i].length, list.at[i].address,
-                           (unsigned long long)list.at[i].weight);
+            at +=
+                snprintf(said + at, sizeof said - (size_t)at, "%.*s %llu%s%.*s;",
+                         (int)list.at[i].address_bytes, list.at[i].address,
+                         (unsigned long long)list.at[i].weight,
+                         list.at[i].name != NULL ? " " : "", (int)list.at[i].name_bytes,
+                         list.at[i].name != NULL ? list.at[i].name : "");
     ketama_servers_free(&list);
     return said;
 }
@@ -68,35 +70,70 @@ static void wrong_weights(void)
         char text[64], expected[256];
         snprintf(text, sizeof text, "a 1\nb %s\n", wrong[i]);
         snprintf(expected, sizeof expected,
-                 "-18 at 2: weight is \"%s\", not a whole number from 1 to "
+                 "-18 at 2: invalid weight \"%s\": must be an integer from 1 to "
                  "9223372036854775807",
                  wrong[i]);
         CHECK_TEXT(expected, parsed(text, strlen(text)));
     }
-    PARSED("-20 at 3: the weights add up to more than 18446744073709551615",
+    PARSED("-20 at 3: too much weight: all together at most 18446744073709551615",
            "a 9223372036854775807\nb 9223372036854775807\nc 2\n");
     PARSED("a 9223372036854775807;b 9223372036854775807;c 1;",
            "a 9223372036854775807\nb 9223372036854775807\nc 1\n");
 }
 
+/* A third column is a name; text from a # on is a comment. */
+static void names_and_comments(void)
+{
+    PARSED("a:1 600 cache-a;b:1 2;", "a:1 600 cache-a\nb:1\t2\t\n");
+    PARSED("a:1 600;", "a:1 600 # fast\n");
+    PARSED("a:1 600;", "a:1 600 #\n");
+    PARSED("a:1 600;", "a:1 600 #fast#\n");
+    PARSED("a:1 600 n;", "a:1 600\tn # fast\r\n");
+    PARSED("a:1 600 n#1;", "a:1 600 n#1 #\xff\n");
+    PARSED("a:1 600 h\xc3\xb6st;", "a:1 600 h\xc3\xb6st");
+    PARSED("-21 at 1: invalid name \"\\xff\": must be UTF-8", "a:1 600 \xff\n");
+    PARSED("-16 at 2: unexpected \"y\" after the name: begin a comment with #",
+           "a 1\na:1 600 x y\n");
+    PARSED("-16 at 1: no weight after address \"a:1\": write 'address weight'",
+           "a:1 # 600\n");
+
+    char text[400];
+    memset(text, 'n', sizeof text);
+    memcpy(text, "a 1 ", 4);
+    strcpy(text + 4 + KETAMA_ADDRESS_MAX, "\n");
+    CHECK(strncmp(parsed(text, strlen(text)), text, 4 + KETAMA_ADDRESS_MAX) == 0);
+    strcpy(text + 4 + KETAMA_ADDRESS_MAX, "n\n");
+    CHECK(strstr(parsed(text, strlen(text)), "is too long: 256 bytes, at most 255") !=
+          NULL);
+}
+
+/* A byte order mark is skipped, at the start of the file only. */
+static void byte_order_mark(void)
+{
+    PARSED("a 1;", "\xef\xbb\xbf"
+                   "a 1\n");
+    PARSED("a 1;", "\xef\xbb\xbf# comment\na 1\n");
+    PARSED("-19 at 0: no servers: write one per line, 'address weight'", "\xef\xbb\xbf");
+    PARSED("\xef\xbb\xbf"
+           "b 1;",
+           "\n\xef\xbb\xbf"
+           "b 1\n");
+    PARSED("-17 at 1: invalid address \"\\xef\\xbb\": must be UTF-8", "\xef\xbb 1");
+}
+
 static void wrong_lines(void)
 {
-    PARSED("-16 at 1: address \"a:1\" has no weight after it", "a:1\n");
-    PARSED("-16 at 2: address \"a:1\" has no weight after it", "b 1\na:1  ");
-    PARSED("-16 at 1: \"# fast\" stands behind the weight", "a:1 600 # fast\n");
-    PARSED("-16 at 1: there is a NUL byte", "a:1 6\0 0\n");
-    PARSED("-16 at 2: there is a NUL byte", "a:1 6\n#\0\nb 1 1\n");
-    PARSED("-18 at 1: weight is \"6\\x0db\", not a whole number from 1 to "
+    PARSED("-16 at 1: no weight after address \"a:1\": write 'address weight'", "a:1\n");
+    PARSED("-16 at 2: no weight after address \"a:1\": write 'address weight'",
+           "b 1\na:1  ");
+    PARSED("-16 at 1: NUL byte: must be text", "a:1 6\0 0\n");
+    PARSED("-16 at 2: NUL byte: must be text", "a:1 6\n#\0\nb 1 1\n");
+    PARSED("-18 at 1: invalid weight \"6\\x0db\": must be an integer from 1 to "
            "9223372036854775807",
            "a 6\rb 7\r");
-    PARSED("-16 at 1: the file begins with a byte order mark; save it without",
-           "\xef\xbb\xbf"
-           "a 1\n");
-    PARSED("-16 at 2: there is a NUL byte", "a 1\n\0\n");
-    PARSED("-16 at 1: the file begins with a byte order mark; save it without",
-           "\xef\xbb\xbf");
-    PARSED("-19 at 0: there are no servers in it", "");
-    PARSED("-19 at 0: there are no servers in it", "# nobody\n\n");
+    PARSED("-16 at 2: NUL byte: must be text", "a 1\n\0\n");
+    PARSED("-19 at 0: no servers: write one per line, 'address weight'", "");
+    PARSED("-19 at 0: no servers: write one per line, 'address weight'", "# nobody\n\n");
 }
 
 static void wrong_addresses(void)
@@ -104,10 +141,7 @@ static void wrong_addresses(void)
     char text[400];
     char expected[256];
 
-    PARSED(
-        "-17 at 1: address \"#a\" begins with #; a comment has it in the line's first "
-        "column",
-        " #a 1\n");
+    PARSED("-17 at 1: invalid address \"#a\": must not begin with '#'", " #a 1\n");
     static const char *const wrong[] = {"\xff",
                                         "\xc1\xbf",
                                         "\xf5\x80\x80\x80",
@@ -126,10 +160,11 @@ static void wrong_addresses(void)
                                         "\xf0\x9f\xa6"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         snprintf(text, sizeof text, "%s 1\n", wrong[i]);
-        CHECK(strstr(parsed(text, strlen(text)), "-17 at 1: address \"\\x") != NULL);
-        CHECK(strstr(parsed(text, strlen(text)), "is not UTF-8") != NULL);
+        CHECK(strstr(parsed(text, strlen(text)), "-17 at 1: invalid address \"\\x") !=
+              NULL);
+        CHECK(strstr(parsed(text, strlen(text)), "must be UTF-8") != NULL);
         /* the same, cut off by the end of the file */
-        CHECK(strstr(parsed(text, strlen(wrong[i])), "is not UTF-8") != NULL);
+        CHECK(strstr(parsed(text, strlen(wrong[i])), "must be UTF-8") != NULL);
     }
 
     memset(text, 'a', sizeof text);
@@ -139,8 +174,8 @@ static void wrong_addresses(void)
     memset(text, 'a', sizeof text);
     strcpy(text + 256, " 1\n");
     CHECK_TEXT(
-        "-17 at 1: address \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"... has 256 "
-        "bytes, more than 255",
+        "-17 at 1: address \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"... is too long: "
+        "256 bytes, at most 255",
         parsed(text, strlen(text)));
 }
 
@@ -151,37 +186,30 @@ static void lists_in_memory(void)
         int status;
         const char *reason;
     } wrong[] = {
-        {{"", 1, 0, 0}, KETAMA_EADDRESS, "address is empty"},
-        {{"a b", 1, 0, 0},
-         KETAMA_EADDRESS,
-         "address \"a b\" has a blank or a line break in it"},
-        {{"a\nb", 1, 0, 0},
-         KETAMA_EADDRESS,
-         "address \"a\\x0ab\" has a blank or a line break in it"},
-        {{"a\rb", 1, 0, 0},
-         KETAMA_EADDRESS,
-         "address \"a\\x0db\" has a blank or a line break in it"},
-        {{"a\tb", 1, 0, 0},
-         KETAMA_EADDRESS,
-         "address \"a\\x09b\" has a blank or a line break in it"},
-        {{"#", 1, 0, 0},
-         KETAMA_EADDRESS,
-         "address \"#\" begins with #; a comment has it in the line's first column"},
-        {{"a", 0, 0, 0},
-         KETAMA_EWEIGHT,
-         "weight is 0, not a whole number from 1 to 9223372036854775807"},
-        {{"a", UINT64_C(1) << 63, 0, 0},
-         KETAMA_EWEIGHT,
-         "weight is 9223372036854775808, not a whole number from 1 to "
+        {SERVER("", 1), KETAMA_EADDRESS, "empty address"},
+        {SERVER("a b", 1), KETAMA_EADDRESS,
+         "invalid address \"a b\": must not contain blanks or line breaks"},
+        {SERVER("a\nb", 1), KETAMA_EADDRESS,
+         "invalid address \"a\\x0ab\": must not contain blanks or line breaks"},
+        {SERVER("a\rb", 1), KETAMA_EADDRESS,
+         "invalid address \"a\\x0db\": must not contain blanks or line breaks"},
+        {SERVER("a\tb", 1), KETAMA_EADDRESS,
+         "invalid address \"a\\x09b\": must not contain blanks or line breaks"},
+        {SERVER("#", 1), KETAMA_EADDRESS,
+         "invalid address \"#\": must not begin with '#'"},
+        {SERVER("a", 0), KETAMA_EWEIGHT,
+         "invalid weight 0: must be an integer from 1 to 9223372036854775807"},
+        {SERVER("a", UINT64_C(1) << 63), KETAMA_EWEIGHT,
+         "invalid weight 9223372036854775808: must be an integer from 1 to "
          "9223372036854775807"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        ketama_server servers[] = {{"good", 1, 0, 0}, wrong[i].server};
+        ketama_server servers[] = {SERVER("good", 1), wrong[i].server};
         struct ketama_server_list list;
-        struct ketama_flaw flaw;
-        CHECK_INT(wrong[i].status, ketama_servers_copy(servers, 2, &list, &flaw));
-        CHECK_TEXT(wrong[i].reason, flaw.reason);
-        CHECK_INT(2, flaw.line);
+        ketama_failure failure;
+        CHECK_INT(wrong[i].status, ketama_servers_copy(servers, 2, &list, &failure));
+        CHECK_TEXT(wrong[i].reason, failure.reason);
+        CHECK_INT(2, failure.line);
         ketama_servers_free(&list);
     }
 }
@@ -190,18 +218,18 @@ static void as_many_as_there_may_be(void)
 {
     const size_t most = KETAMA_SERVERS_MAX, bytes = 4 * (most + 1);
     struct ketama_server_list list;
-    struct ketama_flaw flaw;
+    ketama_failure failure;
     char *text = malloc(bytes);
 
     CHECK(text != NULL);
     for (size_t at = 0; text != NULL && at < bytes; at += 4)
         memcpy(text + at, "a 1\n", 4);
-    CHECK_INT(KETAMA_OK, ketama_servers_parse(text, bytes - 4, &list, &flaw));
+    CHECK_INT(KETAMA_OK, ketama_servers_parse(text, bytes - 4, &list, &failure));
     CHECK_INT(most, list.count);
     ketama_servers_free(&list);
-    CHECK_INT(KETAMA_ETOOMANY, ketama_servers_parse(text, bytes, &list, &flaw));
-    CHECK_TEXT("more than 1048576 servers", flaw.reason);
-    CHECK_INT(most + 1, flaw.line);
+    CHECK_INT(KETAMA_ETOOMANY, ketama_servers_parse(text, bytes, &list, &failure));
+    CHECK_TEXT("too many servers: at most 1048576", failure.reason);
+    CHECK_INT(most + 1, failure.line);
     ketama_servers_free(&list);
     free(text);
 }
@@ -209,6 +237,8 @@ static void as_many_as_there_may_be(void)
 void run_servers(void)
 {
     RUN(good_files);
+    RUN(names_and_comments);
+    RUN(byte_order_mark);
     RUN(wrong_weights);
     RUN(wrong_lines);
     RUN(wrong_addresses);

@@ -1,7 +1,7 @@
 /*
  * test_source.c - reading a server file: what is none, and what happens meanwhile
  */
-#define _DEFAULT_SOURCE
+#include "check.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,9 +10,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "../internal.h"
-#include "check.h"
 
 static void each_part_of_the_stamp_counts(void)
 {
@@ -32,22 +29,22 @@ static void no_server_file(void)
     ketama_continuum c;
     const char *fifo = scratch_path("fifo");
 
-    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "", 0));
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "", NULL));
     CHECK_INT(ENOENT, errno);
     CHECK(c == NULL);
-    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/nowhere/ketama.servers", 0));
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/nowhere/ketama.servers", NULL));
     CHECK_TEXT("/nowhere/ketama.servers: No such file or directory", ketama_error());
-    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/", 0));
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/", NULL));
     CHECK_TEXT("/: Is a directory", ketama_error());
     CHECK_INT(0, mkfifo(fifo, 0600));
-    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, fifo, 0)); /* and is not waited for */
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, fifo, NULL)); /* and is not waited for */
     CHECK_INT(EINVAL, errno);
-    CHECK_TEXT("it is not a regular file", ketama_last_failure()->reason);
-    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/dev/zero", 0));
+    CHECK_TEXT("not a regular file", ketama_last_failure()->reason);
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/dev/zero", NULL));
     const char *huge = put("huge", "a 1\n");
     CHECK_INT(0, truncate(huge, (512 << 20) + 1));
-    CHECK_INT(KETAMA_ETOOMANY, ketama_open(&c, huge, 0));
-    CHECK_TEXT("the file has 536870913 bytes, more than 536870912",
+    CHECK_INT(KETAMA_ETOOMANY, ketama_open(&c, huge, NULL));
+    CHECK_TEXT("file too large: 536870913 bytes, at most 536870912",
                ketama_last_failure()->reason);
     CHECK_INT(0, unlink(huge));
 }
@@ -69,12 +66,12 @@ static void a_file_that_is_written_all_the_time(void)
     CHECK(writer > 0);
     for (int i = 0; i < 2000; i++) {
         ketama_continuum c;
-        int status = ketama_open(&c, path, 0);
+        int status = ketama_open(&c, path, NULL);
         CHECK(status == KETAMA_OK || status == KETAMA_EUNSTABLE);
         if (status == KETAMA_OK)
             CHECK_INT(2, ketama_count_servers(c));
         else
-            CHECK_TEXT("the file changed each of the 10 times that it was read",
+            CHECK_TEXT("the file changed each of the 10 times it was read",
                        ketama_last_failure()->reason);
         ketama_close(c);
     }
@@ -126,7 +123,7 @@ static void a_change_while_it_is_read(void)
         const char *path = put(read_path = "read", "a:1 1\n");
         reads = 0;
         before_read = changes[i].change;
-        int status = ketama_open(&c, path, KETAMA_PRIVATE);
+        int status = ketama_open(&c, path, &private_copy);
         before_read = NULL;
         CHECK_INT(KETAMA_OK, status);
         if (status != KETAMA_OK)
@@ -140,10 +137,10 @@ static void a_change_while_it_is_read(void)
     const char *path = put(read_path = "read", "a:1 1\n");
     reads = 0;
     before_read = touch_always;
-    CHECK_INT(KETAMA_EUNSTABLE, ketama_open(&c, path, KETAMA_PRIVATE));
+    CHECK_INT(KETAMA_EUNSTABLE, ketama_open(&c, path, &private_copy));
     before_read = NULL;
     CHECK(reads >= 10);
-    CHECK_TEXT("the file changed each of the 10 times that it was read",
+    CHECK_TEXT("the file changed each of the 10 times it was read",
                ketama_last_failure()->reason);
 }
 
@@ -152,25 +149,25 @@ static void a_read_that_fails(void)
     const char *path = put("failing", "a:1 1\n");
     ketama_continuum c;
     read_fails = EINTR;
-    CHECK_INT(KETAMA_OK, ketama_open(&c, path, KETAMA_PRIVATE));
+    CHECK_INT(KETAMA_OK, ketama_open(&c, path, &private_copy));
     ketama_close(c);
     read_fails = EIO;
-    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, path, KETAMA_PRIVATE));
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, path, &private_copy));
     CHECK_INT(EIO, errno);
     CHECK_INT(EIO, ketama_last_failure()->system_errno);
-    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/proc/self/status", KETAMA_PRIVATE));
-    CHECK_TEXT("/proc/self/status: it does not tell its size", ketama_error());
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/proc/self/status", &private_copy));
+    CHECK_TEXT("/proc/self/status: the file reports no size", ketama_error());
 }
 
 /* A failure says nothing of the one before. */
 static void failures_do_not_mix(void)
 {
     ketama_continuum c;
-    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/nowhere", 0));
-    CHECK_INT(KETAMA_ELINE, ketama_open(&c, put("mixed", "#\na\n"), 0));
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/nowhere", NULL));
+    CHECK_INT(KETAMA_ELINE, ketama_open(&c, put("mixed", "#\na\n"), NULL));
     CHECK_INT(0, ketama_last_failure()->system_errno);
     CHECK_INT(2, ketama_last_failure()->line);
-    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/nowhere", 0));
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/nowhere", NULL));
     CHECK_INT(0, ketama_last_failure()->line);
 }
 

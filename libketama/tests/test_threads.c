@@ -6,7 +6,7 @@
  * handle is shared and written: not by lookups, not by refreshes on one handle from many
  * threads, and not by messages of failures.
  */
-#define _DEFAULT_SOURCE
+#include "../internal.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,7 +16,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../internal.h"
 #include "../ketama_compat.h"
 
 enum { LOOKERS = 8, KEYS = 100, CHANGES = 200 };
@@ -96,7 +95,7 @@ static void *look(void *unused)
         if (status < 0)
             atomic_fetch_add(&failed, 1);
         ketama_close(newer);
-        if (ketama_open(&none, "/nowhere/at/all", 0) == KETAMA_ESYSTEM &&
+        if (ketama_open(&none, "/nowhere/at/all", NULL) == KETAMA_ESYSTEM &&
             strcmp(ketama_error(), "/nowhere/at/all: No such file or directory") == 0)
             atomic_fetch_add(&refused, 1);
     }
@@ -118,7 +117,7 @@ int main(void)
     snprintf(next_path, sizeof next_path, "%s.next", path);
     for (int i = 0; i < 2; i++) {
         replace_file(texts[i]);
-        if (ketama_open(&current, path, 0) != KETAMA_OK) {
+        if (ketama_open(&current, path, NULL) != KETAMA_OK) {
             puts(ketama_error());
             return 1;
         }
@@ -127,7 +126,7 @@ int main(void)
             ketama_close(current);
     }
 
-    if (ketama_open(&everybodys, path, 0) != KETAMA_OK)
+    if (ketama_open(&everybodys, path, NULL) != KETAMA_OK)
         return 1;
     for (int i = 0; i < LOOKERS; i++)
         if (pthread_create(&threads[i], NULL, look, NULL) != 0)

@@ -1,0 +1,35 @@
+/*
+ * admin.h - what the files of this folder share
+ *
+ * diff.c compares two continua; published.c lists what is in shared memory, each entry
+ * of which inspect.c has examined.
+ */
+#ifndef KETAMA_ADMIN_INTERNAL_H
+#define KETAMA_ADMIN_INTERNAL_H
+
+#include "../internal.h"
+
+#include "../ketama_admin.h"
+
+enum ketama_kind {
+    KETAMA_NAME_NONE, /* not one of ours */
+    KETAMA_NAME_IMAGE,
+    KETAMA_NAME_FOREIGN, /* an image of an unknown profile or format */
+    KETAMA_NAME_LOCK,
+    KETAMA_NAME_UNFINISHED /* being written, or left over */
+};
+
+struct ketama_entry {
+    struct ketama_file file; /* which file was examined */
+    ketama_published image;  /* its path is allocated, or NULL; its file is not set */
+};
+
+/* What a name in the folder of images means, and how many of its characters an image and
+ * its other files have in common. */
+enum ketama_kind ketama_kind_of(const char *name, size_t *base);
+/* Examines what has that name, and sets the slot's name to the common part.
+ * KETAMA_CHANGED: nothing to be listed. */
+int ketama_inspect(struct ketama_slot *slot, const char *name,
+                   struct ketama_entry *entry);
+
+#endif

@@ -1,0 +1,203 @@
+/*
+ * share.c - attach to the published image of a file, or build and publish one
+ *
+ * One process builds while the others wait for a bounded time and then build their own.
+ */
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "profile/profile.h"
+
+static const int64_t pause_min_ns = 100000, pause_max_ns = 4 * 1000000;
+
+/* How long to wait for another builder before building as well: several times what a
+ * build takes on a busy machine, and always less than a second. */
+static int64_t patience_ns(uint64_t file_bytes)
+{
+    const uint64_t least = 20 * 1000000, most = 700 * 1000000, for_each_byte = 3000;
+    return (int64_t)(file_bytes < (most - least) / for_each_byte
+                         ? least + file_bytes * for_each_byte
+                         : most);
+}
+
+/* What is published, as far as it was seen to be of no use. */
+struct stale {
+    struct ketama_file file;
+    bool seen;           /* whether `file` is set: it need not be mapped again */
+    uint64_t generation; /* of what was published last; 0: nothing */
+};
+
+/* Lets the handle look up in an image. */
+static void adopt(ketama_continuum c, const struct ketama_image_info *info,
+                  bool reliable)
+{
+    c->view = info->view;
+    c->source = info->source;
+    atomic_store(&c->stamp_reliable, reliable);
+}
+
+bool ketama_is_same_text(const char *path, const struct ketama_source *source,
+                         bool *reliable)
+{
+    struct ketama_source now;
+    ketama_failure failure;
+    char *text;
+    if (ketama_source_read(path, &now, &text, &failure) != KETAMA_OK)
+        return false;
+    free(text);
+    *reliable = ketama_stamp_reliable(&now);
+    return ketama_stamp_equal(&source->stamp, &now.stamp) &&
+           memcmp(source->md5, now.md5, sizeof now.md5) == 0;
+}
+
+/* Is the file still as it was when this was made? */
+static bool is_current(const char *path, const struct ketama_source *source,
+                       bool *reliable)
+{
+    struct ketama_stamp now;
+    if (ketama_source_stat(path, &now) != KETAMA_OK ||
+        !ketama_stamp_equal(&source->stamp, &now))
+        return false;
+    *reliable = ketama_stamp_reliable(source);
+    return *reliable || ketama_is_same_text(path, source, reliable);
+}
+
+/* Attaches to the published image, if it was made from the file as it is now. An image
+ * that the handle has built for itself is dropped then. */
+static bool attach(ketama_continuum c, const struct ketama_slot *slot,
+                   struct stale *stale)
+{
+    struct ketama_identity identity = ketama_handle_identity(c);
+    struct ketama_image_info info;
+    struct ketama_segment segment;
+    struct ketama_file file;
+    bool reliable = false;
+
+    if (ketama_segment_attach(slot, stale->seen ? &stale->file : NULL, &segment,
+                              &file) != KETAMA_FOUND)
+        return false;
+    if (ketama_image_read(segment.bytes, segment.size_bytes, &identity, &info)) {
+        if (is_current(c->path, &info.source, &reliable) &&
+            ketama_image_intact(segment.bytes, segment.size_bytes)) {
+            ketama_image_free(c->image);
+            c->image = NULL;
+            c->segment = segment;
+            adopt(c, &info, reliable);
+            return true;
+        }
+        *stale = (struct stale){file, true, info.generation};
+    }
+    ketama_segment_detach(&segment);
+    return false;
+}
+
+/* Publishes the image that the handle has built, and uses the published copy. */
+static void publish(ketama_continuum c, const struct ketama_slot *slot,
+                    struct stale *stale)
+{
+    struct ketama_stamp now;
+    struct ketama_image_info info;
+    struct ketama_segment segment;
+
+    /* An image that is known to be old must not replace one that may be newer. */
+    if (ketama_source_stat(c->path, &now) != KETAMA_OK ||
+        !ketama_stamp_equal(&c->source.stamp, &now) ||
+        !ketama_segment_publish(slot, c->image, ketama_image_size(c->image), &segment))
+        return;
+    ketama_image_locate(c->image, segment.bytes, &info);
+    if (atomic_load(info.view.superseded) == 0) {
+        ketama_image_free(c->image);
+        c->image = NULL;
+        c->segment = segment;
+        c->view = info.view;
+    } else { /* somebody has replaced it already */
+        ketama_segment_detach(&segment);
+        (void)attach(c, slot, stale);
+    }
+}
+
+int ketama_build(ketama_continuum c, const struct ketama_server_list *servers,
+                 const struct ketama_source *source, uint64_t generation,
+                 ketama_failure *failure)
+{
+    struct ketama_identity identity = ketama_handle_identity(c);
+    struct ketama_image_info info;
+    struct ketama_ring ring;
+    int status = ketama_ring_make(c->profile, servers, &ring, failure);
+
+    if (status != KETAMA_OK)
+        return status;
+    c->image = ketama_image_make(&identity, servers, &ring, source, generation, &info);
+    ketama_ring_free(&ring);
+    if (c->image == NULL)
+        return KETAMA_ENOMEM;
+    adopt(c, &info, ketama_stamp_reliable(source));
+    return KETAMA_OK;
+}
+
+static int build_from_file(ketama_continuum c, uint64_t generation,
+                           ketama_failure *failure)
+{
+    struct ketama_source source;
+    struct ketama_server_list servers;
+    char *text;
+    int status = ketama_source_read(c->path, &source, &text, failure);
+
+    if (status != KETAMA_OK)
+        return status;
+    status =
+        ketama_servers_parse(text, (size_t)source.stamp.size_bytes, &servers, failure);
+    if (status == KETAMA_OK)
+        status = ketama_build(c, &servers, &source, generation, failure);
+    ketama_servers_free(&servers);
+    free(text);
+    return status;
+}
+
+/* Retries to attach while another process builds. True: attached. */
+static bool wait_for_builder(ketama_continuum c, struct ketama_slot *slot,
+                             struct stale *stale, uint64_t file_bytes)
+{
+    int64_t begin = ketama_clock_ns(), pause = pause_min_ns;
+    while (!attach(c, slot, stale)) {
+        if (ketama_slot_lock(slot) != KETAMA_LOCK_BUSY ||
+            ketama_clock_ns() - begin > patience_ns(file_bytes))
+            return false;
+        (void)nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
+        pause = pause < pause_max_ns ? 2 * pause : pause;
+    }
+    return true;
+}
+
+/* Before and after building, somebody else's image may have appeared, and is as good. */
+static int attach_or_build(ketama_continuum c, struct ketama_slot *slot,
+                           ketama_failure *failure)
+{
+    struct stale stale = {.seen = false};
+    struct ketama_stamp now;
+
+    if (ketama_source_stat(c->path, &now) != KETAMA_OK)
+        return ketama_set_system_failure(failure, errno, NULL);
+    if (wait_for_builder(c, slot, &stale, now.size_bytes) ||
+        (slot->lock >= 0 && attach(c, slot, &stale)))
+        return KETAMA_OK;
+    int status = build_from_file(c, stale.generation + 1, failure);
+    if (status == KETAMA_OK && (slot->lock >= 0 || !attach(c, slot, &stale)))
+        publish(c, slot, &stale);
+    return status;
+}
+
+int ketama_share(ketama_continuum c, ketama_failure *failure)
+{
+    struct ketama_identity identity = ketama_handle_identity(c);
+    struct ketama_slot slot;
+
+    if ((c->flags & KETAMA_PRIVATE) != 0 || !ketama_slot_open(&slot, &identity))
+        return build_from_file(c, 1, failure);
+    int status = attach_or_build(c, &slot, failure);
+    ketama_slot_close(&slot);
+    /* It took descriptors that reading the file may have needed. */
+    return status == KETAMA_ESYSTEM ? build_from_file(c, 1, failure) : status;
+}

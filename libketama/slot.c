@@ -1,0 +1,145 @@
+/*
+ * slot.c - where images are published: this user's own folder, and the builder's lock
+ *
+ * Nothing that another user may have planted is used, followed or waited for. Without a
+ * slot, a continuum is private.
+ */
+#include "internal.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+
+/* Only an absolute path counts. */
+static const char *folder_in(const char *variable)
+{
+    const char *value = getenv(variable);
+    return value != NULL && value[0] == '/' ? value : NULL;
+}
+
+/* Ours: a directory of this user, closed to all others. */
+static bool is_our_folder(int fd, bool just_made)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid())
+        return false;
+    if (just_made) /* whatever the umask left of the mode */
+        return fchmod(fd, 0700) == 0;
+    return (st.st_mode & 0777) == 0700;
+}
+
+/* Opens our folder in `base`; makes it if it is missing and `make` is set. Returns -1,
+ * with errno set, on failure. */
+static int open_folder(const char *base, char path[KETAMA_FOLDER_MAX], bool make)
+{
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
+    int length = snprintf(path, KETAMA_FOLDER_MAX, "%s/libketama-%lu", base,
+                          (unsigned long)geteuid());
+    if (length < 0 || length >= KETAMA_FOLDER_MAX) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+
+    bool made = make && mkdir(path, 0700) == 0;
+    int fd = open(path, flags);
+    if (fd < 0) {
+        int saved = errno;
+        if (made) /* under a umask that denies even us: leave no such folder */
+            (void)rmdir(path);
+        errno = saved;
+        return -1;
+    }
+    if (is_our_folder(fd, made))
+        return fd;
+    (void)close(fd);
+    errno = EACCES;
+    return -1;
+}
+
+/* The operator's choice and no other; or else the first usual place that works. */
+int ketama_slot_folder(char path[KETAMA_FOLDER_MAX], bool make)
+{
+    if (ketama_is_set_id()) {
+        errno = EACCES;
+        return -1;
+    }
+    const char *chosen = folder_in("KETAMA_SHM_DIR");
+    if (chosen != NULL)
+        return open_folder(chosen, path, make);
+    int fd = open_folder("/dev/shm", path, make);
+    if (fd < 0) {
+        const char *temporary = folder_in("TMPDIR");
+        fd = open_folder(temporary != NULL ? temporary : "/tmp", path, make);
+    }
+    return fd;
+}
+
+/* The MD5 of the path; with settings, that of the MD5s of both. */
+void ketama_slot_name(char name[KETAMA_SLOT_NAME_MAX],
+                      const struct ketama_identity *identity)
+{
+    unsigned char both[32], md5[16];
+
+    ketama_md5(identity->path, strlen(identity->path), md5);
+    if (identity->settings[0] != '\0') {
+        memcpy(both, md5, sizeof md5);
+        ketama_md5(identity->settings, strlen(identity->settings), both + sizeof md5);
+        ketama_md5(both, sizeof both, md5);
+    }
+    for (size_t i = 0; i < sizeof md5; i++)
+        name += sprintf(name, "%02x", md5[i]);
+    sprintf(name, "-%lu.%d", (unsigned long)identity->profile, KETAMA_IMAGE_FORMAT);
+}
+
+bool ketama_slot_open(struct ketama_slot *slot, const struct ketama_identity *identity)
+{
+    char folder[KETAMA_FOLDER_MAX];
+    slot->lock = -1;
+    slot->folder = ketama_slot_folder(folder, true);
+    if (slot->folder < 0)
+        return false;
+    ketama_slot_name(slot->name, identity);
+    return true;
+}
+
+void ketama_slot_close(struct ketama_slot *slot)
+{
+    ketama_slot_unlock(slot);
+    (void)close(slot->folder);
+}
+
+/*
+ * The lock is flock(2)'s: it excludes threads as well as processes, and the kernel
+ * releases it when the process dies. A child that is forked meanwhile inherits the
+ * descriptor; releasing the lock explicitly releases it for the child as well. Nobody
+ * waits for it without a limit.
+ */
+enum ketama_lock ketama_slot_lock(struct ketama_slot *slot)
+{
+    char name[KETAMA_SLOT_NAME_MAX + sizeof ".lock"];
+
+    snprintf(name, sizeof name, "%s.lock", slot->name);
+    int fd = openat(slot->folder, name,
+                    O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (fd < 0)
+        return KETAMA_LOCK_NONE;
+    (void)fchmod(fd, 0600); /* whatever the umask: other processes open it, too */
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        slot->lock = fd;
+        return KETAMA_LOCK_HELD;
+    }
+    enum ketama_lock lock = errno == EWOULDBLOCK ? KETAMA_LOCK_BUSY : KETAMA_LOCK_NONE;
+    (void)close(fd);
+    return lock;
+}
+
+void ketama_slot_unlock(struct ketama_slot *slot)
+{
+    if (slot->lock >= 0) {
+        (void)flock(slot->lock, LOCK_UN);
+        (void)close(slot->lock);
+    }
+    slot->lock = -1;
+}
