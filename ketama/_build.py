@@ -24,6 +24,7 @@ def files(suffix: str) -> list[str]:
 
 
 ffibuilder = FFI()
+ffibuilder.cdef("typedef struct ketama_handle *ketama_continuum;")
 ffibuilder.cdef(declarations("libketama/ketama.h"))
 ffibuilder.cdef(declarations("libketama/ketama_admin.h"))
 ffibuilder.cdef(declarations("ketama/_glue.c"))

@@ -93,15 +93,18 @@ extern "C" {
 
 #define KETAMA_VERSION "0.1.0"
 
+/* One version of a ring. Immutable and opaque; freed by ketama_close(). */
+#ifndef KETAMA_CONTINUUM
+#define KETAMA_CONTINUUM
+typedef struct ketama_handle *ketama_continuum;
+#endif
+
 /* The Python binding reads the text between the two cffi marks verbatim. */
 /* cffi: begin */
 
 #define KETAMA_ADDRESS_MAX 255 /* bytes in a server's address, and in its name */
 #define KETAMA_WEIGHT_MAX  9223372036854775807
 #define KETAMA_SERVERS_MAX 1048576
-
-/* One version of a ring. Immutable and opaque; freed by ketama_close(). */
-typedef struct ketama_handle *ketama_continuum;
 
 typedef struct ketama_server {
     const char *address; /* NUL-terminated UTF-8, 1 to 255 bytes */

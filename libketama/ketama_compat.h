@@ -1,9 +1,10 @@
 /*
  * ketama_compat.h - the interface of libketama.so.1, as of 2007
  *
- * Included by ketama.h, unless KETAMA_NO_OLD_NAMES is defined. Programs that were
- * compiled against the original run with this library as they are. The handle is the
- * same, so old functions and new ones may be mixed on it.
+ * ketama.h includes it unless KETAMA_NO_OLD_NAMES is defined; it can also be included
+ * alone, for the old names without the new ones. Programs that were compiled against the
+ * 2007 libketama run unmodified. The handle is the same, so old and new functions may be
+ * used together on it.
  *
  *     ketama_continuum c;
  *     if (!ketama_roll(&c, "/etc/ketama.servers"))
@@ -13,12 +14,13 @@
  *         ketama_smoke(c);
  *     }
  *
- * What is otherwise than it was: rolling and smoking harm nobody else's continuum, in
- * this process or another; what is rolled is the file as it is now, also after a second
- * change within a second; ketama_error() is the calling thread's; any number of threads
- * may call anything. A continuum keeps what it has until it is smoked. A server file
- * with an address of more than 21 bytes, for which `ip` has no room, can't be rolled,
- * and ketama_error() names the line; ketama_open() takes it.
+ * DIFFERENCES FROM THE ORIGINAL
+ * - Rolling and smoking do not affect any other continuum, in this process or another.
+ * - A roll always sees the file as it is now, even after two changes within a second. A
+ *   continuum keeps its version until it is smoked.
+ * - ketama_error() is per thread, and any thread may call any function.
+ * - A server file with an address of more than 21 bytes, which `ip` cannot hold, cannot
+ * be rolled; ketama_error() names the line. Remedy: use ketama_open().
  */
 #ifndef KETAMA_COMPAT_H
 #define KETAMA_COMPAT_H
@@ -30,8 +32,13 @@ extern "C" {
 #pragma GCC visibility push(default)
 #endif
 
+#ifndef KETAMA_CONTINUUM
+#define KETAMA_CONTINUUM
+typedef struct ketama_handle *ketama_continuum;
+#endif
+
 typedef struct {
-    unsigned int point; /* its place on the circle */
+    unsigned int point; /* its position on the ring */
     char ip[22];        /* its server's address, NUL-terminated */
 } mcs;
 
@@ -40,11 +47,11 @@ typedef struct {
     unsigned long memory;
 } serverinfo;
 
-/* To be read, never made: there is more behind it. The library itself knows what. */
+/* For reading only: the library allocates it, with private members after these. */
 #ifndef KETAMA_INTERNAL_H
 struct ketama_handle {
-    int numpoints; /* these three are filled by ketama_roll() alone; else 0 and NULL */
-    void *modtime; /* time_t: the file's */
+    int numpoints; /* set by ketama_roll() only; else 0 and NULL */
+    void *modtime; /* a time_t: the file's mtime */
     void *array;   /* mcs[numpoints], ascending */
 };
 #endif
@@ -52,27 +59,28 @@ typedef struct ketama_handle continuum;
 
 typedef int (*compfn)(const void *, const void *);
 
-/*
- * ketama_roll: *c becomes the continuum of the server file: 1, or 0 on failure, when *c
- * is NULL. The process keeps the newest continuum of each of the 16 files that it rolled
- * last, so a call costs a stat(2) as long as the file is unchanged (and the reading of
- * the file within two seconds of a change); a file beyond those is attached to anew. The
- * array takes 28 bytes a point, 4.5 KB a server, which the process has for itself. Not
- * to be called in a signal handler. ketama_smoke: gives it back, as often as it was
- * rolled and no more. NULL does nothing.
- */
+/* ketama_roll: set *c to the continuum of the server file. Returns 1, or 0 on failure,
+ * with *c set to NULL. The process caches the continuum of the 16 files that it rolled
+ * last, so a roll of an unchanged file costs one stat(2) (or reading the file, within
+ * two seconds of a change). The array takes 28 bytes per point, 4.5 KB per server, of
+ * private memory. Must not be called in a signal handler. ketama_smoke: release it, once
+ * for every roll. c may be NULL. ketama_error: return the calling thread's latest
+ * message; "" if there is none. A roll that succeeds clears it. */
 int ketama_roll(ketama_continuum *c, char *filename);
 void ketama_smoke(ketama_continuum c);
+char *ketama_error(void);
 
-/* ketama_get_server: the point that a key meets, which belongs to c. The key ends at
- * its first NUL. NULL: there is no memory, or an address is too long. */
+/* ketama_get_server: return the point that owns a key, which ends at its first NUL.
+ * Valid until c is smoked. Returns NULL if out of memory, or if an address is too long.
+ */
 mcs *ketama_get_server(char *key, ketama_continuum c);
 
-/* ketama_print_continuum: "Numpoints in continuum: N", then "ip (point)" a line. */
+/* ketama_print_continuum: print "Numpoints in continuum: N", then one line per point,
+ * "ip (point)". */
 void ketama_print_continuum(ketama_continuum c);
 
-/* ketama_compare: -1, 0 or 1, by point. ketama_hashi, ketama_md5_digest: ketama_hash
- * and ketama_md5 of a string. */
+/* ketama_compare: return -1, 0 or 1, by point. ketama_hashi, ketama_md5_digest: as
+ * ketama_hash() and ketama_md5(), for a string. */
 int ketama_compare(mcs *a, mcs *b);
 unsigned int ketama_hashi(char *string);
 void ketama_md5_digest(char *string, unsigned char digest[16]);

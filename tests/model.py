@@ -59,3 +59,24 @@ class Ring:
         ):
             owned[server] += (point - before) % 2**32
         return owned
+
+
+def at_or_after(points: list[int], h: int) -> int:
+    """The server of the first point >= h, past the last one of the smallest.
+
+    points[i] is the point of server i. Of equal points, that of the first server counts.
+    """
+    return min(range(len(points)), key=lambda i: (points[i] - h) % 2**32)
+
+
+def after(points: list[int], h: int) -> int:
+    """The server of the first point > h, past the last one of the smallest."""
+    return min(range(len(points)), key=lambda i: (points[i] - h - 1) % 2**32)
+
+
+def at_or_before(points: list[int], h: int) -> int:
+    """The server of the last point <= h, below the smallest of the largest."""
+    return min(range(len(points)), key=lambda i: (h - points[i]) % 2**32)
+
+
+SEARCHES = {">=": at_or_after, ">": after, "<=": at_or_before}

@@ -101,6 +101,36 @@ def test_names_that_the_program_has_itself(installed: Path, tmp_path: Path) -> N
     )
 
 
+ALONE = """
+#include <stdio.h>
+#include <ketama_compat.h>
+static const char *ketama_open(void) { return "mine"; }
+int main(int argc, char **argv)
+{
+    ketama_continuum c;
+    if (argc != 2 || !ketama_roll(&c, argv[1]))
+        return 1;
+    printf("%s %d%s\\n", ketama_open(), c->numpoints, ketama_error());
+    ketama_smoke(c);
+    return 0;
+}
+"""
+
+
+def test_the_old_interface_alone(installed: Path, tmp_path: Path) -> None:
+    """ketama_compat.h brings the old names and leaves the new ones to the program."""
+    prefix, program = installed / "root/opt/k", tmp_path / "alone"
+    source = tmp_path / "alone.c"
+    source.write_text(ALONE)
+    for standard in ("-std=c99", "-std=c11"):
+        command = [need("cc"), standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-o"]
+        libraries = [f"-I{prefix}/include", f"-L{prefix}/lib", "-lketama"]
+        subprocess.run([*command, program, source, *libraries], check=True)
+        path = VECTORS / "two" / "ketama.servers"
+        ran = output(need("env"), f"LD_LIBRARY_PATH={prefix}/lib", program, path)
+        assert ran == "mine 320\n"
+
+
 def test_loading_again_and_again(installed: Path) -> None:
     """A program that loads, uses and unloads the library does not grow."""
     program = (

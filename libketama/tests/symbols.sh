@@ -18,7 +18,7 @@ exported=$(nm -D --defined-only "$shared" | awk 'NF == 3 && $2 != "A" {print $3}
 but tests/symbols.txt has others"
 
 declared=$(cat ketama.h ketama_compat.h ketama_admin.h | sed 's,/\*.*\*/,,' |
-    grep -E '^[a-z].*ketama_[a-z0-9_]+\(' | grep -oE 'ketama_[a-z0-9_]+\(' | tr -d '(' | sort)
+    grep -E '^[a-z].*ketama_[a-z0-9_]+\(' | grep -oE 'ketama_[a-z0-9_]+\(' | tr -d "(" | sort -u)
 [ "$(echo "$exported" | sed 's/@.*//')" = "$declared" ] || fail "declared: $declared
 exported: $exported"
 
