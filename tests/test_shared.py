@@ -26,6 +26,8 @@ from library import LIBRARY, sources
 from needs import need, need_root
 
 import ketama
+from ketama.admin.images import images as all_images
+from ketama.admin.images import remove
 
 A, B = "a:1 1\nb:1 1\nc:1 1\n", "d:1 1\ne:1 3\n"
 
@@ -879,3 +881,29 @@ print("good")
     ).stdout
     assert output == "good\n"
     assert ketama.Continuum(path).shared
+
+
+def test_images_of_another_version(path: Path) -> None:
+    """What another version publishes for the same file is neither used, changed nor removed."""
+    base = images.image(path).name.removesuffix(".2")
+    ketama.Continuum(path)
+    theirs = [
+        images.folder() / f"{base}{rest}"
+        for rest in (".1", ".1.lock", ".1-12-ab", ".3", ".3.lock", ".3-12-ab", ".22")
+    ]
+    for file in theirs:
+        file.write_bytes(images.image(path).read_bytes())
+    continuum = ketama.Continuum(path)
+    for weight in range(2, 5):
+        new = path.with_suffix(".new")
+        new.write_text(f"a:1 {weight}\n")
+        new.replace(path)
+        assert continuum.roll()
+        assert continuum.shared
+    for image in all_images()[1]:
+        assert not remove(image)
+    written = {file.read_bytes() for file in theirs}
+    assert len(written) == 1
+    states = {Path(image.image).name: image.state for image in all_images()[1]}
+    assert states[images.image(path).name] == "current"
+    assert {states.get(file.name) for file in theirs[::3]} == {"foreign"}
