@@ -50,6 +50,8 @@ static int check_addresses(ketama_continuum c)
  * dialect. Returns NULL on failure. */
 static struct mcs_array *mcs_array_of(ketama_continuum c)
 {
+    if (c == NULL || c->view.arc_count == 0)
+        return NULL;
     struct mcs_array *made = atomic_load(&c->mcs_array);
     void *none = NULL;
     uint32_t count = c->view.arc_count;
@@ -213,6 +215,10 @@ static ketama_continuum newest(const char *path)
     return c;
 }
 
+/* What a program has that could not roll a file even once: no points. It is never freed.
+ */
+static struct ketama_handle empty;
+
 int ketama_roll(ketama_continuum *c, char *filename)
 {
     const char *path = filename != NULL ? filename : "";
@@ -220,19 +226,24 @@ int ketama_roll(ketama_continuum *c, char *filename)
     char *absolute = NULL;
     int status = ketama_absolute_path(path, &absolute, &failure);
 
-    *c = NULL;
+    ketama_continuum rolled = NULL;
     ketama_clear_failure();
     if (status == KETAMA_OK)
-        *c = newest(absolute);
+        rolled = newest(absolute);
     else
         ketama_store_failure(status, path, &failure);
+    /* A program that logs the error and goes on needs a ring that it can look up in. */
+    *c = rolled != NULL ? rolled : absolute != NULL ? cache_get(absolute) : NULL;
+    if (*c == NULL)
+        *c = &empty;
     free(absolute);
-    return *c != NULL;
+    return rolled != NULL;
 }
 
 void ketama_smoke(ketama_continuum c)
 {
-    ketama_close(c);
+    if (c != &empty)
+        ketama_close(c);
 }
 
 mcs *ketama_get_server(char *key, ketama_continuum c)
@@ -244,7 +255,7 @@ mcs *ketama_get_server(char *key, ketama_continuum c)
 void ketama_print_continuum(ketama_continuum c)
 {
     struct mcs_array *points = mcs_array_of(c);
-    if (points == NULL)
+    if (points == NULL && c != &empty)
         return;
     printf("Numpoints in continuum: %lu\n", (unsigned long)c->view.arc_count);
     for (uint32_t i = 0; i < c->view.arc_count; i++)

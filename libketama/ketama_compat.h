@@ -25,6 +25,14 @@
 #ifndef KETAMA_COMPAT_H
 #define KETAMA_COMPAT_H
 
+#include <stdlib.h>
+#include <time.h>
+/* The 2007 header brought these, too: semget, ftok, key_t. */
+#if !defined(__STRICT_ANSI__) || defined(_DEFAULT_SOURCE) || defined(_XOPEN_SOURCE)
+#include <sys/sem.h>
+#include <sys/types.h>
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -36,6 +44,8 @@ extern "C" {
 #define KETAMA_CONTINUUM
 typedef struct ketama_handle *ketama_continuum;
 #endif
+
+#define MC_SHMSIZE 524288 /* the original's shared memory, bytes; not used */
 
 typedef struct {
     unsigned int point; /* its position on the ring */
@@ -59,20 +69,23 @@ typedef struct ketama_handle continuum;
 
 typedef int (*compfn)(const void *, const void *);
 
-/* ketama_roll: set *c to the continuum of the server file. Returns 1, or 0 on failure,
- * with *c set to NULL. The process caches the continuum of the 16 files that it rolled
- * last, so a roll of an unchanged file costs one stat(2) (or reading the file, within
- * two seconds of a change). The array takes 28 bytes per point, 4.5 KB per server, of
- * private memory. Must not be called in a signal handler. ketama_smoke: release it, once
- * for every roll. c may be NULL. ketama_error: return the calling thread's latest
- * message; "" if there is none. A roll that succeeds clears it. */
+/* ketama_roll: set *c to the continuum of the server file, and return 1. On failure it
+ * returns 0, and *c is the last valid continuum of that file which this process rolled,
+ * or else an empty one: numpoints is 0, array is NULL, and ketama_get_server() returns
+ * NULL. Either is smoked like any other. The process caches the continuum of the 16
+ * files that it rolled last, so a roll of an unchanged file costs one stat(2) (or
+ * reading the file, within two seconds of a change). The array takes 28 bytes per
+ * point, 4.5 KB per server, of private memory. Must not be called in a signal handler.
+ * ketama_smoke: release it, once for every roll. c may be NULL.
+ * ketama_error: return the calling thread's latest message; "" if there is none. A roll
+ * that succeeds clears it. */
 int ketama_roll(ketama_continuum *c, char *filename);
 void ketama_smoke(ketama_continuum c);
 char *ketama_error(void);
 
 /* ketama_get_server: return the point that owns a key, which ends at its first NUL.
- * Valid until c is smoked. Returns NULL if out of memory, or if an address is too long.
- */
+ * Valid until c is smoked. Returns NULL if c is NULL or empty, if out of memory, or if
+ * an address is too long. */
 mcs *ketama_get_server(char *key, ketama_continuum c);
 
 /* ketama_print_continuum: print "Numpoints in continuum: N", then one line per point,
