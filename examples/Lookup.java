@@ -1,9 +1,10 @@
-// Lookup.java - where does each key live? For Java 11 and newer, without libraries.
+// Lookup.java - print the server of each key. For Java 11 and newer, without libraries.
 //
 //     java Lookup.java /etc/ketama.servers <keys
 //
-// Reads a key a line, and prints key, point and address, with tabs between them. It shares the rules
-// with Python, PHP and C, but not their memory: it reads the file, and computes, once for itself.
+// Reads keys, one per line, and prints key, point and address, separated by tabs. It shares
+// the algorithm with Python, PHP and C, but not the memory: it reads the file once and builds its own
+// ring.
 import static java.nio.charset.StandardCharsets.*;
 import java.io.*;
 import java.math.BigInteger;
@@ -17,13 +18,13 @@ public final class Lookup {
     private static final Pattern PASSED_OVER = Pattern.compile("(#[^\0]*|[ \t]*)\r?"),
         SERVER = Pattern.compile("[ \t]*([^# \t\r\0][^ \t\r\0]{0,254})[ \t]+([0-9]+)[ \t]*\r?");
     private final TreeMap<Long, String> circle = new TreeMap<>(); // longs: points are unsigned
-    private final MessageDigest md5 = MessageDigest.getInstance("MD5"); // so: one thread only
+    private final MessageDigest md5 = MessageDigest.getInstance("MD5"); // not thread-safe
 
     Lookup(String file) throws IOException, NoSuchAlgorithmException {
         var addresses = new ArrayList<String>();
         var weights = new ArrayList<BigInteger>();
-        var total = BigInteger.ZERO; // exact: it may be more than a long holds
-        // A char a byte here, because addresses are limited, and hashed, as bytes.
+        var total = BigInteger.ZERO; // exact: may exceed a long
+        // One char per byte, because addresses are limited, and hashed, as bytes.
         if (Files.exists(Path.of(file)) && !Files.isRegularFile(Path.of(file)))
             throw new IOException(file + ": is not a regular file");
         String[] lines = new String(Files.readAllBytes(Path.of(file)), ISO_8859_1).split("\n");
@@ -31,7 +32,7 @@ public final class Lookup {
             Matcher server = SERVER.matcher(lines[i]);
             if (PASSED_OVER.matcher(lines[i]).matches()) continue;
             byte[] bytes = server.matches() ? server.group(1).getBytes(ISO_8859_1) : new byte[0];
-            var address = new String(bytes, UTF_8); // is changed where it is not UTF-8
+            var address = new String(bytes, UTF_8); // differs if the bytes are not UTF-8
             var weight = server.matches() ? new BigInteger(server.group(2)) : BigInteger.ZERO;
             total = total.add(weight);
             if (weight.signum() == 0 || weight.bitLength() > 63 || total.bitLength() > 64
@@ -43,12 +44,12 @@ public final class Lookup {
         }
         if (addresses.isEmpty()) throw new IOException(file + ": there are no servers in it");
         for (int i = 0; i < addresses.size(); i++) {
-            // Every rounding to float is part of the answer (61 equal servers show it): keep all.
+            // Each rounding to float is part of the answer (as 61 equal servers show): keep them.
             float part = weights.get(i).floatValue() / total.floatValue();
             int labels = (int) (float) ((double) part * 40.0 * (double) (float) addresses.size());
             for (int k = 0; k < labels; k++)
                 for (var points = md5(addresses.get(i) + "-" + k); points.hasRemaining();)
-                    // of equal points the first one stays, in the order of the file
+                    // of equal points, the first in the order of the file wins
                     circle.putIfAbsent(Integer.toUnsignedLong(points.get()), addresses.get(i));
         }
     }
@@ -58,8 +59,8 @@ public final class Lookup {
         return digest.order(ByteOrder.LITTLE_ENDIAN).asIntBuffer();
     }
 
-    /** The first point at or after the key's hash, or the first of all; and its address. Keys are
-     *  text: bytes that are no UTF-8 would need a find(byte[]), as Java changes them on reading. */
+    /** Returns the first point at or after the key's hash, or else the smallest, and its address.
+     *  Keys are text: other bytes would need a find(byte[]), as Java changes them when reading. */
     Map.Entry<Long, String> find(String key) {
         var found = circle.ceilingEntry(Integer.toUnsignedLong(md5(key).get()));
         return found != null ? found : circle.firstEntry();
@@ -77,7 +78,7 @@ public final class Lookup {
                 String key = line.group().replace("\n", "");
                 var found = lookup.find(key);
                 out.print(key + "\t" + found.getKey() + "\t" + found.getValue() + "\n");
-                if (out.checkError()) System.exit(1); // nobody reads it any more
+                if (out.checkError()) System.exit(1); // the reader is gone
             });
         } catch (IOException e) {
             System.err.println(e instanceof FileSystemException ? e : e.getMessage());

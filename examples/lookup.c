@@ -1,10 +1,10 @@
 /*
- * lookup.c - where does each key live?
+ * lookup.c - print the server of each key
  *
  *     cc -o lookup lookup.c -lketama && ./lookup /etc/ketama.servers <keys
  *
- * Reads a key a line, and prints key, point and address, with tabs between them. All
- * programs on a machine that open one server file share one continuum in memory.
+ * Reads keys, one per line, and prints key, point and address, separated by tabs. All
+ * programs of a user that open the same server file share one continuum in memory.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -13,13 +13,13 @@
 #include <stdlib.h>
 #include <sys/types.h>
 
-/* Takes up the file as it is now. One that is gone or wrong changes nothing. */
+/* Reloads the file if it has changed. If it is missing or invalid, c stays. */
 static ketama_continuum newest(ketama_continuum c)
 {
     ketama_continuum newer;
-    int status = ketama_refresh(c, &newer); /* a stat(2), as a rule */
+    int status = ketama_refresh(c, &newer); /* usually one stat(2) */
     if (status == KETAMA_CHANGED) {
-        ketama_close(c); /* and with it the addresses that it gave */
+        ketama_close(c); /* invalidates the addresses that came from it */
         return newer;
     }
     if (status < 0)
@@ -42,7 +42,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", ketama_error()); /* file, line and reason */
         return 1;
     }
-    setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* an answer a line, also into a pipe */
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* flush every line, even into a pipe */
     while ((len = getline(&line, &room, stdin)) >= 0) {
         ketama_server server;
         uint32_t point, index;
@@ -51,10 +51,10 @@ int main(int argc, char **argv)
         if (size > 0 && line[size - 1] == '\n')
             size--;
         c = newest(c);
-        /* A key is any bytes, with their number: the index is one of c's servers. */
+        /* A key is any bytes and their number. The index belongs to this c. */
         index = ketama_find(c, line, size, &point);
         if (ketama_server_at(c, index, &server) != KETAMA_OK)
-            abort(); /* it can't be out of range */
+            abort(); /* cannot happen: the index is valid */
         fwrite(line, 1, size, stdout);
         printf("\t%lu\t%s\n", (unsigned long)point, server.address);
     }

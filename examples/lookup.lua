@@ -1,13 +1,13 @@
--- lookup.lua - where does each key live? For LuaJIT, through its ffi library.
+-- lookup.lua - print the server of each key. For LuaJIT, through its ffi library.
 --
 --     luajit lookup.lua /etc/ketama.servers <keys
 --
--- Reads a key a line, and prints key, point and address, with tabs between them. The
--- continuum is in shared memory: the first program on the machine that opens the server
--- file builds it, and all others, in Python or whatever language, attach to it.
+-- Reads keys, one per line, and prints key, point and address, separated by tabs. The
+-- continuum is in shared memory: the first program of a user that opens the server file
+-- builds it, and all others, in whatever language, attach to it.
 local ffi = require("ffi")
 
--- What is used here of ketama.h, which is the manual, as it stands there.
+-- The parts of ketama.h that are used here, verbatim. ketama.h is the manual.
 ffi.cdef([[
 typedef struct ketama_handle *ketama_continuum;
 typedef struct ketama_server {
@@ -30,12 +30,12 @@ const char *ketama_error(void);
 local lib = ffi.load(os.getenv("KETAMA_LIBRARY") or "libketama.so.1")
 
 -- A handle is one version of the file, and is closed once: by the garbage collector, or
--- earlier by this, which tells the collector so.
+-- earlier by this function, which then disables the collector's call.
 local function close(handle)
     lib.ketama_close(ffi.gc(handle, nil))
 end
 
--- nil and a sentence where the file is missing or wrong, as io.open does it
+-- Returns nil and a message if the file is missing or invalid, like io.open.
 local function open(path)
     local handle = ffi.new("ketama_continuum[1]")
     if lib.ketama_open(handle, path, nil) ~= lib.KETAMA_OK then
@@ -44,8 +44,8 @@ local function open(path)
     return ffi.gc(handle[0], lib.ketama_close)
 end
 
--- The continuum of the file as it is now: a stat(2) each time, as a rule. One that is
--- gone or has become wrong changes nothing, and the old continuum goes on.
+-- Reloads the file if it has changed, which usually costs one stat(2). If the file is
+-- missing or invalid, the old continuum stays.
 local function newest(continuum)
     local newer = ffi.new("ketama_continuum[1]")
     if lib.ketama_refresh(continuum, newer) == lib.KETAMA_CHANGED then
@@ -57,11 +57,11 @@ end
 
 local point, server = ffi.new("uint32_t[1]"), ffi.new("ketama_server")
 
--- A Lua string is bytes, and so is a key: UTF-8 where others take it for text.
+-- A Lua string is bytes, and so is a key. Other languages encode text as UTF-8.
 local function find(continuum, key)
     local index = lib.ketama_find(continuum, key, #key, point)
     lib.ketama_server_at(continuum, index, server)
-    return point[0], ffi.string(server.address) -- a copy, good after close()
+    return point[0], ffi.string(server.address) -- a copy, valid after close()
 end
 
 local continuum, message = open(arg[1] or error("usage: luajit lookup.lua SERVERFILE"))
@@ -70,7 +70,7 @@ if not continuum then
     os.exit(1)
 end
 io.stdout:setvbuf("line")
-for key in io.lines() do -- LuaJIT's io.lines loses a NUL and what follows; ketama_find doesn't
+for key in io.lines() do -- io.lines truncates at a NUL; ketama_find does not
     continuum = newest(continuum)
     io.write(key, "\t", table.concat({ find(continuum, key) }, "\t"), "\n")
 end

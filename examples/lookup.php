@@ -1,19 +1,19 @@
 <?php
 /*
- * lookup.php - where does each key live? For PHP 7.4 and newer, with the extension ffi.
+ * lookup.php - print the server of each key. For PHP 7.4 and newer, with the ffi extension.
  *
  *     php lookup.php /etc/ketama.servers <keys
  *
- * Reads a key a line, and prints key, point and address, with tabs between them. The
- * continuum is in shared memory: the first program on the machine that opens the server
- * file builds it, and all others, in Python or whatever language, attach to it.
+ * Reads keys, one per line, and prints key, point and address, separated by tabs. The
+ * continuum is in shared memory: the first program of a user that opens the server file
+ * builds it, and all others, in whatever language, attach to it.
  */
 declare(strict_types=1);
 
 final class Continuum
 {
-    // From ketama.h, the manual. ketama_roll, ketama_get_server and ketama_smoke are there too,
-    // for code that has them: with those a key ends at a NUL, and an address at 21 bytes.
+    // From ketama.h, the manual. Existing code may go on using ketama_roll, ketama_get_server
+    // and ketama_smoke: their keys end at a NUL, and addresses are limited to 21 bytes.
     private const HEADER = <<<'C'
         typedef struct ketama_handle *ketama_continuum;
         typedef struct {
@@ -28,19 +28,19 @@ final class Continuum
         const char *ketama_error(void);
         C;
     private FFI $lib;
-    private FFI\CData $handle; // one version of the file, ours until ketama_close()
+    private FFI\CData $handle; // one version of the file; we must close it
 
-    /** @throws RuntimeException naming file, line and reason */
+    /** @throws RuntimeException with file, line and reason */
     public function __construct(string $path)
     {
         $this->lib = FFI::cdef(self::HEADER, getenv('KETAMA_LIBRARY') ?: 'libketama.so.1');
         $this->handle = $this->lib->new('ketama_continuum');
         if ($this->lib->ketama_open(FFI::addr($this->handle), $path, null) < 0) {
-            throw new RuntimeException($this->lib->ketama_error()); // and so no __destruct()
+            throw new RuntimeException($this->lib->ketama_error()); // without a __destruct()
         }
     }
 
-    private function __clone() // two owners would close the one handle twice
+    private function __clone() // two owners would close one handle twice
     {
     }
 
@@ -49,7 +49,7 @@ final class Continuum
         $this->lib->ketama_close($this->handle);
     }
 
-    /** Takes up the file as it is now, by a stat(2) as a rule. A wrong one changes nothing. */
+    /** Reloads the file if it has changed: usually one stat(2). Ignores an invalid file. */
     public function refresh(): void
     {
         $newer = $this->lib->new('ketama_continuum');
@@ -60,7 +60,7 @@ final class Continuum
         }
     }
 
-    /** The point that a key (any bytes; text as UTF-8) meets, and its server's address. */
+    /** Returns the point and the server's address of a key (any bytes; text as UTF-8). */
     public function find(string $key): array
     {
         [$point, $server] = [$this->lib->new('uint32_t'), $this->lib->new('ketama_server')];
@@ -82,6 +82,6 @@ try {
 }
 while (($line = fgets(STDIN)) !== false) {
     $key = preg_replace('/\n\z/', '', $line);
-    $continuum->refresh(); // in a web application: once a request
+    $continuum->refresh(); // in a web application: once per request
     echo $key, "\t", implode("\t", $continuum->find($key)), "\n";
 }

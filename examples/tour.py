@@ -1,4 +1,4 @@
-"""A first look: what a server file means for keys. Usage: tour.py SERVERFILE."""
+"""Show where keys live, and what a new server would move. Usage: tour.py SERVERFILE."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SAMPLE = 100_000
 
 
 def moved(before: list[str], after: list[str]) -> float:
-    """Give the percentage of the sample whose server changed."""
+    """Return the percentage of the sample whose server changed."""
     return 100 * sum(was != now for was, now in zip(before, after, strict=True)) / len(before)
 
 
@@ -38,7 +38,7 @@ def main(path: str) -> None:
     for address, keys in continuum.group_by_server(KEYS).items():
         print(f"{address:<22}{', '.join(keys)}")
     order = continuum.successors(KEYS[0], 3)
-    print(f"\n{KEYS[0]} belongs to {', or while that is down to '.join(order)}")
+    print(f"\n{KEYS[0]} lives on {order[0]}; if that is down, on {', then '.join(order[1:])}")
 
     new = ("10.0.1.99:11211", total // len(servers))
     addresses = [server.address for server in servers]
@@ -53,11 +53,11 @@ def main(path: str) -> None:
         [addresses[h % len(addresses)] for h in hashes],
         [[*addresses, new[0]][h % (len(addresses) + 1)] for h in hashes],
     )
-    print(f"\nIf {new[0]} joined with weight {new[1]}, of {SAMPLE:,} keys there would move")
-    print(f"  {ring:5.1f} %  with ketama; its share of the weight is ", end="")
-    print(f"{100 * new[1] / (total + new[1]):.1f} %")
-    print(f"  {modulo:5.1f} %  with hash(key) % number of servers")
-    print(f"\nThe {SAMPLE:,} keys were looked up in one call, in {1e3 * seconds:.1f} ms")
+    print(f"\nAdding {new[0]} with weight {new[1]} would move, of {SAMPLE:,} keys:")
+    print(f"  {ring:5.1f} %  with ketama (the new server has ", end="")
+    print(f"{100 * new[1] / (total + new[1]):.1f} % of the weight)")
+    print(f"  {modulo:5.1f} %  with hash(key) % number_of_servers")
+    print(f"\nOne call looked up the {SAMPLE:,} keys in {1e3 * seconds:.1f} ms.")
 
 
 if __name__ == "__main__":
