@@ -2,9 +2,9 @@
 //
 //     java Lookup.java /etc/ketama.servers <keys
 //
-// Reads keys, one per line, and prints key, point and address, separated by tabs. It shares
-// the algorithm with Python, PHP and C, but not the memory: it reads the file once and builds its own
-// ring.
+// Reads keys, one per line, and prints key, point and address, separated by tabs. It shares the
+// algorithm with Python, PHP and C, but not their memory: it reads the file once and builds its
+// own ring.
 import static java.nio.charset.StandardCharsets.*;
 import java.io.*;
 import java.math.BigInteger;
@@ -15,43 +15,60 @@ import java.util.*;
 import java.util.regex.*;
 
 public final class Lookup {
-    private static final Pattern PASSED_OVER = Pattern.compile("(#[^\0]*|[ \t]*)\r?"),
-        SERVER = Pattern.compile("[ \t]*([^# \t\r\0][^ \t\r\0]{0,254})[ \t]+([0-9]+)[ \t]*\r?");
+    private static final String TEXT = "([^# \t\r\0][^ \t\r\0]{0,254})", BLANKS = "[ \t]+";
+    private static final Pattern SKIPPED = Pattern.compile("(#[^\0]*|[ \t]*)\r?"),
+        SERVER = Pattern.compile("[ \t]*" + TEXT + BLANKS + "([0-9]+)(?:" + BLANKS + TEXT + ")?"
+            + "(?:" + BLANKS + "#[^\0]*|[ \t]*)\r?"); // address weight [name] [# comment]
     private final TreeMap<Long, String> circle = new TreeMap<>(); // longs: points are unsigned
     private final MessageDigest md5 = MessageDigest.getInstance("MD5"); // not thread-safe
 
     Lookup(String file) throws IOException, NoSuchAlgorithmException {
         var addresses = new ArrayList<String>();
+        var hashed = new ArrayList<String>(); // the name, or else the address
         var weights = new ArrayList<BigInteger>();
         var total = BigInteger.ZERO; // exact: may exceed a long
         // One char per byte, because addresses are limited, and hashed, as bytes.
         if (Files.exists(Path.of(file)) && !Files.isRegularFile(Path.of(file)))
             throw new IOException(file + ": is not a regular file");
-        String[] lines = new String(Files.readAllBytes(Path.of(file)), ISO_8859_1).split("\n");
+        String[] lines = new String(Files.readAllBytes(Path.of(file)), ISO_8859_1).split("\n", -1);
+        if (lines[0].startsWith("\u00ef\u00bb\u00bf")) lines[0] = lines[0].substring(3); // a BOM
         for (int i = 0; i < lines.length; i++) {
             Matcher server = SERVER.matcher(lines[i]);
-            if (PASSED_OVER.matcher(lines[i]).matches()) continue;
-            byte[] bytes = server.matches() ? server.group(1).getBytes(ISO_8859_1) : new byte[0];
-            var address = new String(bytes, UTF_8); // differs if the bytes are not UTF-8
-            var weight = server.matches() ? new BigInteger(server.group(2)) : BigInteger.ZERO;
+            if (SKIPPED.matcher(lines[i]).matches()) continue;
+            if (!server.matches()) throw invalid(file, i);
+            var weight = new BigInteger(server.group(2));
             total = total.add(weight);
-            if (weight.signum() == 0 || weight.bitLength() > 63 || total.bitLength() > 64
-                    || !Arrays.equals(bytes, address.getBytes(UTF_8))
-                    || i == 0 && address.startsWith("\ufeff")) // a byte order mark
-                throw new IOException(file + ":" + (i + 1) + ": not \"address weight\", as UTF-8");
+            if (weight.signum() == 0 || weight.bitLength() > 63 || total.bitLength() > 64)
+                throw invalid(file, i);
+            String address = utf8(server.group(1)), name = utf8(server.group(3));
+            if (address == null || server.group(3) != null && name == null)
+                throw invalid(file, i);
             addresses.add(address);
+            hashed.add(name != null ? name : address);
             weights.add(weight);
         }
-        if (addresses.isEmpty()) throw new IOException(file + ": there are no servers in it");
+        if (addresses.isEmpty()) throw new IOException(file + ": no servers");
         for (int i = 0; i < addresses.size(); i++) {
             // Each rounding to float is part of the answer (as 61 equal servers show): keep them.
             float part = weights.get(i).floatValue() / total.floatValue();
             int labels = (int) (float) ((double) part * 40.0 * (double) (float) addresses.size());
             for (int k = 0; k < labels; k++)
-                for (var points = md5(addresses.get(i) + "-" + k); points.hasRemaining();)
+                for (var points = md5(hashed.get(i) + "-" + k); points.hasRemaining();)
                     // of equal points, the first in the order of the file wins
                     circle.putIfAbsent(Integer.toUnsignedLong(points.get()), addresses.get(i));
         }
+    }
+
+    private static IOException invalid(String file, int i) {
+        return new IOException(file + ":" + (i + 1) + ": must be 'address weight [name]', in UTF-8");
+    }
+
+    /** Decodes text that has one char per byte; returns null if it is not UTF-8. */
+    private static String utf8(String chars) {
+        if (chars == null) return null;
+        byte[] bytes = chars.getBytes(ISO_8859_1);
+        var text = new String(bytes, UTF_8); // differs if the bytes are not UTF-8
+        return Arrays.equals(bytes, text.getBytes(UTF_8)) ? text : null;
     }
 
     private IntBuffer md5(String text) {
