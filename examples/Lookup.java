@@ -19,7 +19,7 @@ public final class Lookup {
     private static final Pattern SKIPPED = Pattern.compile("(#[^\0]*|[ \t]*)\r?"),
         SERVER = Pattern.compile("[ \t]*" + TEXT + BLANKS + "([0-9]+)(?:" + BLANKS + TEXT + ")?"
             + "(?:" + BLANKS + "#[^\0]*|[ \t]*)\r?"); // address weight [name] [# comment]
-    private final TreeMap<Long, String> circle = new TreeMap<>(); // longs: points are unsigned
+    private final TreeMap<Long, String> ring = new TreeMap<>(); // longs: points are unsigned
     private final MessageDigest md5 = MessageDigest.getInstance("MD5"); // not thread-safe
 
     Lookup(String file) throws IOException, NoSuchAlgorithmException {
@@ -55,7 +55,7 @@ public final class Lookup {
             for (int k = 0; k < labels; k++)
                 for (var points = md5(hashed.get(i) + "-" + k); points.hasRemaining();)
                     // of equal points, the first in the order of the file wins
-                    circle.putIfAbsent(Integer.toUnsignedLong(points.get()), addresses.get(i));
+                    ring.putIfAbsent(Integer.toUnsignedLong(points.get()), addresses.get(i));
         }
     }
 
@@ -79,8 +79,8 @@ public final class Lookup {
     /** Returns the first point at or after the key's hash, or else the smallest, and its address.
      *  Keys are text: other bytes would need a find(byte[]), as Java changes them when reading. */
     Map.Entry<Long, String> find(String key) {
-        var found = circle.ceilingEntry(Integer.toUnsignedLong(md5(key).get()));
-        return found != null ? found : circle.firstEntry();
+        var found = ring.ceilingEntry(Integer.toUnsignedLong(md5(key).get()));
+        return found != null ? found : ring.firstEntry();
     }
 
     public static void main(String[] args) throws Exception {
