@@ -350,6 +350,15 @@ static bool is_string(const void *image, uint64_t at, uint64_t size_bytes)
     return memchr(text, '\0', (size_t)size_bytes) == text + size_bytes - 1;
 }
 
+const char *ketama_image_path(const void *image, size_t size_bytes)
+{
+    struct ketama_image header;
+    if (!read_header(&header, image, size_bytes) ||
+        !is_string(image, header.path_at, header.path_bytes))
+        return NULL;
+    return (const char *)image + header.path_at;
+}
+
 bool ketama_image_identify(const void *image, size_t size_bytes,
                            struct ketama_image_info *info)
 {

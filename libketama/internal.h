@@ -218,6 +218,8 @@ bool ketama_image_intact(const void *image, size_t size_bytes);
 /* The same two checks for an image whose identity is not known: it has its own path. */
 bool ketama_image_identify(const void *image, size_t size_bytes,
                            struct ketama_image_info *info);
+/* The path in an image, from the header alone, which may be damaged. NULL: no image. */
+const char *ketama_image_path(const void *image, size_t size_bytes);
 
 /* ---- slot.c: where images are published */
 

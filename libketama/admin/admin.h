@@ -32,4 +32,9 @@ enum ketama_kind ketama_kind_of(const char *name, size_t *base);
 int ketama_inspect(struct ketama_slot *slot, const char *name,
                    struct ketama_entry *entry);
 
+/* The paths of the server files whose images this user has, each with its NUL, in one
+ * block that the caller frees; NULL if there are none. Only headers are read, which is
+ * quick. For the Python binding. */
+int ketama_published_paths(char **paths, size_t *size_bytes);
+
 #endif

@@ -1,8 +1,8 @@
 /*
- * diff.c - two continua -> which keys move from one to the other
+ * diff.c - two continua -> which keys move between servers
  *
- * The circle is cut at every point of either; on each arc between two cuts both continua
- * have one answer. No sampling, so the shares are exact.
+ * Both rings are cut where an arc of either one ends; between two cuts, each ring has a
+ * single owner. Nothing is sampled, so the shares are exact.
  */
 #include "admin.h"
 
@@ -26,13 +26,13 @@ static struct named *list_names(struct named *to, ketama_continuum c, uint32_t *
 {
     ketama_server server;
     for (uint32_t i = 0; i < ketama_count_servers(c); i++) {
-        (void)ketama_server_at(c, i, &server); /* which there is */
+        (void)ketama_server_at(c, i, &server); /* cannot fail: i is in range */
         *to++ = (struct named){server.address, &groups[i]};
     }
     return to;
 }
 
-/* Gives each server of both a number, the same one where the addresses are equal. */
+/* Numbers the servers of both so that equal addresses get equal numbers. */
 static bool group_by_address(ketama_continuum before, ketama_continuum after,
                              uint32_t *groups_before, uint32_t *groups_after)
 {
@@ -53,7 +53,7 @@ static bool group_by_address(ketama_continuum before, ketama_continuum after,
     return true;
 }
 
-/* ---- the moves, which are gathered arc by arc and then added up */
+/* ---- the moves: collected arc by arc, then summed */
 
 struct moves {
     ketama_move *at;
@@ -69,8 +69,8 @@ static int by_servers(const void *a, const void *b)
     return (m->to > n->to) - (m->to < n->to);
 }
 
-/* Makes one of all moves between the same two servers. */
-static void add_up(struct moves *moves)
+/* Merges all moves between the same two servers. */
+static void merge(struct moves *moves)
 {
     size_t kept = 0;
     qsort(moves->at, moves->count, sizeof *moves->at, by_servers);
@@ -83,13 +83,12 @@ static void add_up(struct moves *moves)
     moves->count = kept;
 }
 
-/* There are many more arcs than pairs of servers, so before more memory is taken, adding
- * up shall make room. */
+/* There are many more arcs than pairs of servers: merge before allocating more. */
 static bool make_room(struct moves *moves)
 {
     enum { FIRST_ROOM = 4096 };
     if (moves->count > 0)
-        add_up(moves);
+        merge(moves);
     if (moves->count < moves->room / 2)
         return true;
     size_t room = moves->room > 0 ? 2 * moves->room : FIRST_ROOM;
@@ -109,7 +108,7 @@ static bool append(struct moves *moves, ketama_move move)
     return true;
 }
 
-/* ---- the walk around both circles */
+/* ---- the walk around both rings */
 
 struct walk {
     ketama_continuum c;
@@ -157,7 +156,7 @@ static bool compare(ketama_continuum before, ketama_continuum after,
         begin = (uint64_t)end + 1;
     }
     if (moves->count > 0)
-        add_up(moves);
+        merge(moves);
     return true;
 }
 

@@ -1,8 +1,8 @@
 /*
- * inspect.c - a name in the folder of images: what is it, and what has become of it?
+ * inspect.c - a name in the folder of images -> what it is, and its state
  *
- * A look from outside. Others publish meanwhile, so what looks wrong is looked at again
- * before it is called so.
+ * Other processes publish at the same time, so whatever seems to be damaged is read
+ * again before it is called an orphan.
  */
 #include "admin.h"
 
@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* <32 hex digits>-<profile>.<format>, and then nothing, .lock, or a dash and what the
- * publisher adds to a file that it writes. */
+/* <32 hex digits>-<profile>.<format>, then nothing, ".lock", or a dash and the suffix of
+ * a file that is being written. */
 enum ketama_kind ketama_kind_of(const char *name, size_t *base)
 {
     enum { DIGITS = 32 };
@@ -44,19 +44,19 @@ enum ketama_kind ketama_kind_of(const char *name, size_t *base)
     return name[at] == '-' ? KETAMA_NAME_UNFINISHED : KETAMA_NAME_NONE;
 }
 
-/* Whether the server file is as it was when the image was made. */
+/* Compares the server file with what the image was built from. */
 static int state_of(const char *path, const struct ketama_source *source)
 {
     struct ketama_stamp now;
     if (ketama_source_stat(path, &now) == KETAMA_OK)
         return ketama_stamp_equal(&source->stamp, &now) ? KETAMA_IMAGE_CURRENT
                                                         : KETAMA_IMAGE_STALE;
-    /* Where it can't be seen it may be there, for all that is known. */
+    /* A file that cannot be checked may still exist. */
     return errno == ENOENT || errno == ENOTDIR ? KETAMA_IMAGE_ORPHAN
                                                : KETAMA_IMAGE_STALE;
 }
 
-/* What these bytes say of themselves, if they are the image that the name says. */
+/* Fills *image from the header, if these bytes are the image that the name promises. */
 static int read_image(const struct ketama_slot *slot,
                       const struct ketama_segment *segment, ketama_published *image)
 {
@@ -79,9 +79,8 @@ static int read_image(const struct ketama_slot *slot,
     return KETAMA_OK;
 }
 
-/* An image that was replaced while it was looked at has a mark, and would seem damaged.
- */
-static int look_at_image(const struct ketama_slot *slot, struct ketama_entry *entry)
+/* An image that is replaced while it is read is marked, and would seem damaged. */
+static int inspect_image(const struct ketama_slot *slot, struct ketama_entry *entry)
 {
     enum { ATTEMPTS = 100 };
     struct ketama_segment segment;
@@ -97,14 +96,14 @@ static int look_at_image(const struct ketama_slot *slot, struct ketama_entry *en
         case KETAMA_FOUND:
             break;
         }
-        entry->image.size_bytes = segment.size_bytes; /* its forerunner's may differ */
+        entry->image.size_bytes = segment.size_bytes; /* of the one that was read */
         int status = read_image(slot, &segment, &entry->image);
         ketama_segment_detach(&segment);
         if (status != KETAMA_OK || entry->image.path != NULL ||
             !ketama_segment_is_replaced(slot, slot->name, &entry->file))
             return status;
     }
-    return KETAMA_CHANGED; /* somebody is very busy with it */
+    return KETAMA_CHANGED; /* it is replaced again and again */
 }
 
 int ketama_inspect(struct ketama_slot *slot, const char *name,
@@ -126,10 +125,10 @@ int ketama_inspect(struct ketama_slot *slot, const char *name,
     memcpy(slot->name, name, base);
     slot->name[base] = '\0';
     if (kind == KETAMA_NAME_IMAGE)
-        return look_at_image(slot, entry);
+        return inspect_image(slot, entry);
     if (kind == KETAMA_NAME_FOREIGN)
         return KETAMA_OK;
-    /* A lock without an image is left over from a server file that was wrong. */
+    /* A lock without an image is left over from an invalid server file. */
     if (kind == KETAMA_NAME_LOCK &&
         fstatat(slot->folder, slot->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return KETAMA_CHANGED;

@@ -1,10 +1,11 @@
 /*
- * published.c - the list of what is published on this machine, and the removal of what
- * nobody uses
+ * published.c - list, find and remove this user's published images
  *
- * For operators: no lookup comes this way.
+ * For operators; lookups do not use it.
  */
 #include "admin.h"
+
+#include "../profile/profile.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -24,7 +25,7 @@ static int fail_system(const char *path, int system_errno)
 struct list {
     ketama_published **at;
     size_t count;
-    size_t room;
+    size_t capacity;
 };
 
 static char *join(const char *folder, const char *name)
@@ -36,7 +37,7 @@ static char *join(const char *folder, const char *name)
     return path;
 }
 
-static void free_image(ketama_published *image)
+void ketama_free_image(ketama_published *image)
 {
     if (image != NULL) {
         free(image->file);
@@ -45,32 +46,43 @@ static void free_image(ketama_published *image)
     free(image);
 }
 
-/* Takes over what the image has allocated. False: no memory. */
-static bool append(struct list *list, const ketama_published *image, const char *folder,
-                   const char *name)
+/* Returns a copy that has the path of its file, and takes ownership of image->path.
+ * NULL: no memory. */
+static ketama_published *finish(const ketama_published *image, const char *folder,
+                                const char *name)
 {
     ketama_published *copy = malloc(sizeof *copy);
     if (copy == NULL) {
         free(image->path);
-        return false;
+        return NULL;
     }
     *copy = *image;
     copy->file = join(folder, name);
     if (copy->path == NULL)
         copy->path = strdup("");
-    if (list->count == list->room) {
-        size_t room = list->room > 0 ? 2 * list->room : 16;
-        ketama_published **at = realloc(list->at, room * sizeof(void *));
+    if (copy->file == NULL || copy->path == NULL) {
+        ketama_free_image(copy);
+        return NULL;
+    }
+    return copy;
+}
+
+/* Takes ownership of the image. False: no memory, also if the image is NULL. */
+static bool append(struct list *list, ketama_published *image)
+{
+    if (image != NULL && list->count == list->capacity) {
+        size_t capacity = list->capacity > 0 ? 2 * list->capacity : 16;
+        ketama_published **at = realloc(list->at, capacity * sizeof(void *));
         if (at != NULL) {
             list->at = at;
-            list->room = room;
+            list->capacity = capacity;
         }
     }
-    if (copy->file == NULL || copy->path == NULL || list->count == list->room) {
-        free_image(copy);
+    if (image == NULL || list->count == list->capacity) {
+        ketama_free_image(image);
         return false;
     }
-    list->at[list->count++] = copy;
+    list->at[list->count++] = image;
     return true;
 }
 
@@ -82,7 +94,8 @@ static int list_folder(DIR *folder, const char *path, struct list *list)
 
     while (errno = 0, (name = readdir(folder)) != NULL) {
         int status = ketama_inspect(&slot, name->d_name, &entry);
-        if (status == KETAMA_OK && !append(list, &entry.image, path, name->d_name))
+        if (status == KETAMA_OK &&
+            !append(list, finish(&entry.image, path, name->d_name)))
             status = KETAMA_ENOMEM;
         if (status < KETAMA_OK)
             return status;
@@ -90,7 +103,7 @@ static int list_folder(DIR *folder, const char *path, struct list *list)
     return errno == 0 ? KETAMA_OK : KETAMA_ESYSTEM;
 }
 
-/* The list of an open folder; closes it. */
+/* Lists an open folder, and closes it. */
 static int list_open(int fd, const char *path, struct list *list)
 {
     DIR *folder = fdopendir(fd);
@@ -106,8 +119,8 @@ static int list_open(int fd, const char *path, struct list *list)
     return status;
 }
 
-/* It is there, or may be, and can't be opened now. */
-static bool is_short_of_something(int system_errno)
+/* The folder may exist, but cannot be opened now. */
+static bool is_out_of_resources(int system_errno)
 {
     return system_errno == EMFILE || system_errno == ENFILE || system_errno == ENOMEM;
 }
@@ -121,7 +134,7 @@ int ketama_list_published(char **folder, ketama_published ***images, size_t *cou
     *folder = NULL;
     *images = NULL;
     *count = 0;
-    if (fd < 0 && !is_short_of_something(errno)) {
+    if (fd < 0 && !is_out_of_resources(errno)) {
         errno = kept;
         return KETAMA_OK;
     }
@@ -145,24 +158,140 @@ int ketama_list_published(char **folder, ketama_published ***images, size_t *cou
 void ketama_free_published(char *folder, ketama_published **images, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        free_image(images[i]);
+        ketama_free_image(images[i]);
     free(images);
     free(folder);
 }
 
+/* ---- the image of one server file */
+
+/* Examines one name in the folder; *image is NULL if there is no such image. */
+static int find_in_folder(const char *name, ketama_published **image)
+{
+    char folder[KETAMA_FOLDER_MAX];
+    struct ketama_slot slot = {.folder = ketama_slot_folder(folder, false), .lock = -1};
+    struct ketama_entry entry;
+
+    if (slot.folder < 0)
+        return is_out_of_resources(errno) ? KETAMA_ESYSTEM : KETAMA_OK;
+    int status = ketama_inspect(&slot, name, &entry);
+    if (status == KETAMA_OK) {
+        *image = finish(&entry.image, folder, name);
+        status = *image != NULL ? KETAMA_OK : KETAMA_ENOMEM;
+    }
+    int saved = errno;
+    (void)close(slot.folder);
+    errno = saved;
+    return status == KETAMA_CHANGED ? KETAMA_OK : status;
+}
+
+int ketama_find_published(const char *path, const ketama_options *options,
+                          ketama_published **image)
+{
+    const struct ketama_profile *profile;
+    const char *settings;
+    char name[KETAMA_SLOT_NAME_MAX], *absolute;
+    ketama_failure failure;
+    int kept = errno, status;
+
+    *image = NULL;
+    status = ketama_profile_select(options, &profile, &settings, &failure);
+    if (status == KETAMA_OK)
+        status = ketama_absolute_path(path, &absolute, &failure);
+    if (status != KETAMA_OK)
+        return ketama_store_failure(status, path, &failure);
+    ketama_slot_name(name, &(struct ketama_identity){absolute, settings, profile->id});
+    free(absolute);
+    status = find_in_folder(name, image);
+    if (status == KETAMA_ESYSTEM)
+        return fail_system(path, errno);
+    if (status != KETAMA_OK)
+        return ketama_store_failure(status, NULL, NULL);
+    errno = kept;
+    return KETAMA_OK;
+}
+
+/* ---- the paths of all server files that have an image */
+
+struct text {
+    char *at;
+    size_t size;
+};
+
+/* Appends a string with its NUL. */
+static bool append_text(struct text *text, const char *string)
+{
+    size_t size = strlen(string) + 1;
+    char *at = realloc(text->at, text->size + size);
+    if (at == NULL)
+        return false;
+    memcpy(at + text->size, string, size);
+    *text = (struct text){at, text->size + size};
+    return true;
+}
+
+static int list_paths(DIR *folder, struct text *paths)
+{
+    struct ketama_slot slot = {.folder = dirfd(folder), .lock = -1};
+    struct ketama_segment segment;
+    struct ketama_file file;
+    struct dirent *entry;
+    size_t base;
+
+    while (errno = 0, (entry = readdir(folder)) != NULL) {
+        if (ketama_kind_of(entry->d_name, &base) != KETAMA_NAME_IMAGE)
+            continue;
+        memcpy(slot.name, entry->d_name, base + 1);
+        if (ketama_segment_attach(&slot, NULL, &segment, &file) != KETAMA_FOUND)
+            continue;
+        const char *path = ketama_image_path(segment.bytes, segment.size_bytes);
+        bool appended = path == NULL || append_text(paths, path);
+        ketama_segment_detach(&segment);
+        if (!appended)
+            return KETAMA_ENOMEM;
+    }
+    return errno == 0 ? KETAMA_OK : KETAMA_ESYSTEM;
+}
+
+int ketama_published_paths(char **paths, size_t *size_bytes)
+{
+    char path[KETAMA_FOLDER_MAX];
+    struct text found = {NULL, 0};
+    int status = KETAMA_OK, kept = errno, fd = ketama_slot_folder(path, false);
+
+    if (fd >= 0) {
+        DIR *folder = fdopendir(fd);
+        if (folder != NULL) {
+            status = list_paths(folder, &found);
+            (void)closedir(folder);
+        } else {
+            status = KETAMA_ESYSTEM;
+            (void)close(fd);
+        }
+    }
+    if (status != KETAMA_OK) {
+        free(found.at);
+        found = (struct text){NULL, 0};
+    }
+    errno = kept;
+    *paths = found.at;
+    *size_bytes = found.size;
+    return status;
+}
+
 /* ---- the removal */
 
-/* With the builder's lock in hand, which keeps all away but those who have lost their
- * patience with it; so it is the file that was looked at that is removed, or none. */
+/* The caller holds the builder's lock, which keeps publishers away, except those that
+ * have waited too long for it; so remove the very file that was inspected, or none. */
 static int remove_locked(struct ketama_slot *slot, const char *name, bool is_lock)
 {
     char lock[KETAMA_SLOT_NAME_MAX + sizeof ".lock"];
-    struct ketama_slot looked = *slot;
+    struct ketama_slot inspected = *slot;
     struct ketama_entry entry;
     struct stat st;
 
     if (!is_lock) {
-        int status = ketama_inspect(&looked, name, &entry);
+        int status = ketama_inspect(&inspected, name, &entry);
         if (status != KETAMA_OK)
             return status;
         free(entry.image.path);
@@ -173,7 +302,8 @@ static int remove_locked(struct ketama_slot *slot, const char *name, bool is_loc
             break;
         case KETAMA_FAILED:
             return KETAMA_ESYSTEM;
-        default:
+        case KETAMA_ABSENT:
+        case KETAMA_UNTRUSTED:
             return KETAMA_CHANGED;
         }
     }
@@ -184,7 +314,7 @@ static int remove_locked(struct ketama_slot *slot, const char *name, bool is_loc
     return KETAMA_OK;
 }
 
-/* The name, if the file is one in that folder; else NULL. */
+/* The name of a file in that folder; NULL: the file is elsewhere. */
 static const char *name_in(const char *folder, const char *file)
 {
     size_t length = strlen(folder);
@@ -201,7 +331,7 @@ int ketama_remove_published(const char *file)
     struct stat st;
 
     if (slot.folder < 0)
-        return is_short_of_something(errno) ? fail_system(file, errno) : KETAMA_CHANGED;
+        return is_out_of_resources(errno) ? fail_system(file, errno) : KETAMA_CHANGED;
     const char *name = name_in(folder, file);
     enum ketama_kind kind =
         name != NULL ? ketama_kind_of(name, &base) : KETAMA_NAME_NONE;

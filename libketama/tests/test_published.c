@@ -1,5 +1,5 @@
 /*
- * test_published.c - what is published, in which state, and the removal of orphans
+ * test_published.c - listing, finding and removing published images
  */
 #include "check.h"
 
@@ -12,7 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The listed image of this server file, or file; its state is -1 where there is none. */
+#include "../admin/admin.h"
+
+/* The listed image of a server file, or the file with that ending; state -1: none. */
 static ketama_published listed(const char *path, const char *ending)
 {
     static char file[KETAMA_FOLDER_MAX], server_file[KETAMA_FOLDER_MAX];
@@ -65,7 +67,7 @@ static int create(const char *file)
     return fd;
 }
 
-/* Makes a file older than those that may be in somebody's hands. */
+/* Makes a file older than those that may be in use. */
 static void make_old(const char *file)
 {
     struct timespec times[2] = {{.tv_sec = time(NULL) - 10},
@@ -104,7 +106,7 @@ static void states_follow_the_server_file(void)
     CHECK_INT(KETAMA_IMAGE_ORPHAN, listed(path, "").state);
 }
 
-static void an_orphan_is_removed_and_those_who_have_it_are_told(void)
+static void removing_an_orphan_notifies_processes_that_have_it(void)
 {
     const char *path = put("orphan.servers", "a:1 1\n");
     ketama_continuum c;
@@ -124,7 +126,7 @@ static void an_orphan_is_removed_and_those_who_have_it_are_told(void)
     ketama_close(c);
 }
 
-static void who_builds_is_not_disturbed(void)
+static void a_builder_is_not_disturbed(void)
 {
     const char *path = put("building.servers", "a:1 1\n");
     publish(path);
@@ -143,7 +145,7 @@ static void who_builds_is_not_disturbed(void)
     CHECK_INT(-1, listed(path, ".lock").state);
 }
 
-static void what_a_killed_publisher_left_is_an_orphan(void)
+static void the_file_of_a_killed_publisher_is_an_orphan(void)
 {
     const char *path = put("killed.servers", "a:1 1\n");
     publish(path);
@@ -191,7 +193,7 @@ static void a_damaged_image_is_an_orphan(void)
     CHECK_INT(KETAMA_OK, ketama_remove_published(beside(other, "")));
 }
 
-static void what_is_not_ours_is_left_alone(void)
+static void other_files_are_left_alone(void)
 {
     const char *path = put("ours.servers", "a:1 1\n");
     char file[2 * KETAMA_FOLDER_MAX];
@@ -250,7 +252,7 @@ static void what_is_not_ours_is_left_alone(void)
     CHECK(access(beside(path, ".lock"), F_OK) != 0);
 }
 
-static void a_folder_that_became_a_file_is_gone(void)
+static void an_image_is_an_orphan_where_its_folder_is_now_a_file(void)
 {
     const char *folder = scratch_path("sub");
     char path[256];
@@ -266,7 +268,7 @@ static void a_folder_that_became_a_file_is_gone(void)
     CHECK_INT(0, unlink(folder));
 }
 
-/* Where descriptors run out nobody can say what an image is, and none is removed. */
+/* If descriptors run out, an image cannot be read; that does not make it an orphan. */
 static void without_descriptors_nothing_is_called_an_orphan(void)
 {
     const char *path = put("few.servers", "a:1 1\n");
@@ -313,8 +315,8 @@ static int mapped(void)
     return count;
 }
 
-/* A good list is no failure, and leaves no mapping behind. */
-static void a_list_says_nothing_of_itself(void)
+/* And leaves no mapping behind. */
+static void listing_does_not_change_errno_or_the_last_failure(void)
 {
     const char *path = put("quiet.servers", "a:1 1\n");
     publish(path);
@@ -329,7 +331,7 @@ static void a_list_says_nothing_of_itself(void)
     CHECK_INT(before, mapped());
 }
 
-static void without_memory_it_fails_whole(void)
+static void without_memory_nothing_is_returned(void)
 {
     publish(put("memory.servers", "a:1 1\n"));
     ketama_published **images;
@@ -352,6 +354,107 @@ static void without_memory_it_fails_whole(void)
     CHECK(out_of_memory > 3);
 }
 
+static void an_image_is_found_by_its_path(void)
+{
+    const char *path = put("found.servers", "a:1 1\nb:1 1\n");
+    ketama_published *image;
+    char working_folder[KETAMA_FOLDER_MAX], *name;
+
+    CHECK_INT(KETAMA_OK, ketama_find_published(path, NULL, &image));
+    CHECK(image == NULL);
+    publish(path);
+    CHECK_INT(KETAMA_OK, ketama_find_published(path, NULL, &image));
+    CHECK(image != NULL);
+    CHECK_TEXT(beside(path, ""), image->file);
+    CHECK_TEXT(path, image->path);
+    CHECK_INT(KETAMA_IMAGE_CURRENT, image->state);
+    CHECK_INT(1, image->generation);
+    CHECK_INT(2, image->servers);
+    CHECK_INT(320, image->points);
+    ketama_free_image(image);
+
+    /* A relative path is resolved as by ketama_open(). */
+    CHECK(getcwd(working_folder, sizeof working_folder) != NULL);
+    name = strrchr(path, '/');
+    *name = '\0';
+    CHECK_INT(0, chdir(path));
+    *name = '/';
+    CHECK_INT(KETAMA_OK, ketama_find_published(name + 1, NULL, &image));
+    CHECK(image != NULL && strcmp(path, image->path) == 0);
+    ketama_free_image(image);
+    CHECK_INT(0, chdir(working_folder));
+
+    ketama_options options = {.size = sizeof options, .profile = "nonesuch"};
+    CHECK_INT(KETAMA_EOPTION, ketama_find_published(path, &options, &image));
+    CHECK(image == NULL);
+    put("found.servers", "a:1 2\nb:1 1\n");
+    CHECK_INT(KETAMA_OK, ketama_find_published(path, NULL, &image));
+    CHECK(image != NULL && image->state == KETAMA_IMAGE_STALE);
+    ketama_free_image(image);
+    CHECK_INT(0, unlink(beside(path, "")));
+    CHECK_INT(KETAMA_OK, ketama_find_published(path, NULL, &image));
+    CHECK(image == NULL);
+    ketama_free_image(NULL);
+}
+
+/* Whether a path is among those of published images. */
+static bool path_is_published(const char *path)
+{
+    char *paths;
+    size_t size, at = 0;
+    CHECK_INT(KETAMA_OK, ketama_published_paths(&paths, &size));
+    while (at < size && strcmp(paths + at, path) != 0)
+        at += strlen(paths + at) + 1;
+    free(paths);
+    return at < size;
+}
+
+static void published_paths_are_listed(void)
+{
+    char path[256];
+    strcpy(path, put("listed.servers", "a:1 1\n"));
+    CHECK(!path_is_published(path));
+    publish(path);
+    CHECK(path_is_published(path));
+    publish(put("listed2.servers", "a:1 1\n"));
+    CHECK(path_is_published(path));
+
+    /* Only the header is read, and it must make sense. */
+    int fd = open(beside(path, ""), O_RDWR | O_CLOEXEC);
+    CHECK_INT(1, pwrite(fd, "x", 1, 300));
+    CHECK(path_is_published(path));
+    CHECK_INT(1, pwrite(fd, "x", 1, 0));
+    CHECK(!path_is_published(path));
+    CHECK_INT(0, ftruncate(fd, 100));
+    CHECK(!path_is_published(path));
+    CHECK_INT(0, close(fd));
+    CHECK_INT(0, unlink(beside(path, "")));
+}
+
+static void without_memory_nothing_is_found(void)
+{
+    const char *path = put("memory2.servers", "a:1 1\n");
+    ketama_published *image;
+    char *paths;
+    size_t size;
+    publish(path);
+    for (int fails = 1; fails <= 4; fails++) {
+        fail_allocation(fails);
+        CHECK_INT(KETAMA_ENOMEM, ketama_find_published(path, NULL, &image));
+        CHECK(allocation_failed() && image == NULL);
+        fail_allocation(0);
+    }
+    for (bool failed = true, first = true; failed; first = false) {
+        fail_allocation(first ? 1 : 1000);
+        int status = ketama_published_paths(&paths, &size);
+        failed = allocation_failed();
+        fail_allocation(0);
+        CHECK_INT(failed, status != KETAMA_OK);
+        CHECK((paths == NULL) == failed && (size == 0) == failed);
+        free(paths);
+    }
+}
+
 static void without_a_folder_there_is_nothing(void)
 {
     char *kept = strdup(getenv("KETAMA_SHM_DIR")), *folder;
@@ -365,6 +468,11 @@ static void without_a_folder_there_is_nothing(void)
     CHECK_INT(KETAMA_OK, ketama_list_published(&folder, &images, &count));
     CHECK(folder == NULL && images == NULL);
     CHECK_INT(0, count);
+    ketama_published *image = &(ketama_published){0};
+    CHECK_INT(KETAMA_OK, ketama_find_published("/x", NULL, &image));
+    CHECK(image == NULL);
+    CHECK_INT(KETAMA_OK, ketama_published_paths(&folder, &count));
+    CHECK(folder == NULL && count == 0);
     CHECK_INT(KETAMA_CHANGED, ketama_remove_published("/x/0123"));
     CHECK_INT(0, rmdir(empty)); /* nothing was made in it */
     CHECK_INT(0, setenv("KETAMA_SHM_DIR", kept, 1));
@@ -374,14 +482,17 @@ static void without_a_folder_there_is_nothing(void)
 void run_published(void)
 {
     RUN(states_follow_the_server_file);
-    RUN(an_orphan_is_removed_and_those_who_have_it_are_told);
-    RUN(who_builds_is_not_disturbed);
-    RUN(what_a_killed_publisher_left_is_an_orphan);
+    RUN(removing_an_orphan_notifies_processes_that_have_it);
+    RUN(a_builder_is_not_disturbed);
+    RUN(the_file_of_a_killed_publisher_is_an_orphan);
     RUN(a_damaged_image_is_an_orphan);
-    RUN(what_is_not_ours_is_left_alone);
-    RUN(a_folder_that_became_a_file_is_gone);
+    RUN(other_files_are_left_alone);
+    RUN(an_image_is_an_orphan_where_its_folder_is_now_a_file);
     RUN(without_descriptors_nothing_is_called_an_orphan);
-    RUN(a_list_says_nothing_of_itself);
-    RUN(without_memory_it_fails_whole);
+    RUN(listing_does_not_change_errno_or_the_last_failure);
+    RUN(without_memory_nothing_is_returned);
+    RUN(an_image_is_found_by_its_path);
+    RUN(published_paths_are_listed);
+    RUN(without_memory_nothing_is_found);
     RUN(without_a_folder_there_is_nothing);
 }
