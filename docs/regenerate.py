@@ -1,8 +1,8 @@
-"""Runs the commands that are shown in docs/cli.md, and puts what they print below them.
+"""Run the commands in docs/cli.md, and replace the output below them.
 
-Usage: regenerate.py [--check]. With --check nothing is written, and what differs is an error.
-The commands of the whole page run in one shell, in a folder with a copy of examples/. Times,
-ages and the names of folders are replaced, for they are others each time.
+Usage: regenerate.py [--check]. With --check, nothing is written, and a difference is an error.
+All commands of the page run in one shell, in a copy of examples/. Times, ages and paths, which
+differ from run to run, are replaced by fixed ones.
 """
 
 from __future__ import annotations
@@ -17,26 +17,49 @@ import sys
 import tempfile
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "cli.md"
 BLOCK = re.compile(r"(?<=```console\n).*?(?=```)", re.DOTALL)
 PICTURES = ("ring.png", "friday.png")
 SEPARATOR = "\0"
-# As long as the folder's real name, for the columns of a table.
+# As long as the real path of the folder, so that columns of tables stay aligned.
 POOL = "/etc/memcached/shop-1"
+AGE = r"\b\d+ (?:second|minute|hour|day)s?\b"
 REPLACED = (
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "2026-11-20 17:05:00"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "2026-11-20T17:05:00.000Z"),
-    (r"\b\d+ (second|minute|hour|day)s?\b", "2 minutes"),
-    (r"\b[0-9a-f]{32}-1\.2\b", "9e107d9d372bb6826bd81d3542a419d6-1.2"),
+    (rf"(KiB|size) +{AGE}", r"\1   2 minutes"),
+    (r"size +age", "size         age"),
+    (AGE, "2 minutes"),
+    (r"\b[0-9a-f]{32}-1\.(\d)\b", r"9e107d9d372bb6826bd81d3542a419d6-1.\1"),
 )
 
 
-def answers(commands: list[str], folder: Path) -> list[str]:
-    """Give what each command prints, on whichever output."""
-    # With jobs of their own, which can be interrupted.
-    script = "set -m\n" + "printf '\\0'\n".join(f"{command}\n" for command in commands)
+# While a command runs in the background, wait until it has printed as many lines below the
+# latest one as the page has there.
+WAIT = """
+wait_for_lines() {
+    for _ in {1..600}; do
+        [[ -z $(jobs -r) ]] && return
+        (($(tail -c +$((BEGIN + 1)) "$OUTPUT" | wc -l) >= $1)) && return
+        sleep 0.1
+    done
+}
+"""
+
+
+def answers(commands: list[tuple[str, int]], folder: Path) -> list[str]:
+    """Return what each command prints, on standard output and standard error.
+
+    commands: each with the number of lines that the page shows below it.
+    """
+    # With job control, so that background commands can be interrupted.
+    script = f"set -m\n{WAIT}" + "printf '\\0'\n".join(
+        f'BEGIN=$(stat -c %s "$OUTPUT")\n{command}\nwait_for_lines {lines}\n'
+        for command, lines in commands
+    )
     (folder / "shm").mkdir()
     pool = folder / "pool"
     shutil.copytree(ROOT / "examples", pool, ignore=lambda *_: ["tour.py"])
@@ -46,20 +69,11 @@ def answers(commands: list[str], folder: Path) -> list[str]:
         "KETAMA_SHM_DIR": str(folder / "shm"),
         "TZ": "UTC",
         "LC_ALL": "C.UTF-8",
+        "OUTPUT": str(folder / "output"),
     }
-    done = subprocess.run(
-        ["bash", "-c", script],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=pool,
-        # Who runs this in the background would make it deaf to the interrupt that is shown.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        env=environment,
-        text=True,
-        check=False,
-    )
-    printed = done.stdout
+    with (folder / "output").open("ab") as output:
+        run(script, pool, output, environment)
+    printed = (folder / "output").read_text(encoding="utf-8")
     for there, here in (
         (str(pool), POOL),
         (str(folder / "shm" / f"libketama-{os.geteuid()}"), "/dev/shm/libketama-1000"),
@@ -70,24 +84,42 @@ def answers(commands: list[str], folder: Path) -> list[str]:
     return printed.split(SEPARATOR)
 
 
+def run(script: str, pool: Path, output: BinaryIO, environment: dict[str, str]) -> None:
+    """Run a bash script, with all its output in one file."""
+    subprocess.run(
+        ["bash", "-c", script],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd=pool,
+        # A background process ignores interrupts, and so would the commands of the page.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        env=environment,
+        check=False,
+    )
+
+
 def keep_pictures(folder: Path) -> None:
-    """Take over what was plotted: a picture's bytes are those of a version of matplotlib."""
+    """Copy the pictures; they are not compared, as their bytes depend on matplotlib."""
     for picture in PICTURES:
         shutil.copy(folder / "pool" / picture, PAGE.with_name(picture))
 
 
+def commands_of(block: str) -> list[tuple[str, int]]:
+    """Return the commands of a block, each with the number of lines below it."""
+    parts = [part.splitlines() for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+    return [(lines[0], len(lines) - 1) for lines in parts]
+
+
 def regenerated(page: str, pictures: bool) -> str:
-    """Give the page with what the commands print now."""
-    blocks = BLOCK.findall(page)
-    commands = [
-        [line[2:] for line in block.splitlines() if line.startswith("$ ")] for block in blocks
-    ]
+    """Return the page with the present output of its commands."""
+    commands = [commands_of(block) for block in BLOCK.findall(page)]
     with tempfile.TemporaryDirectory(prefix="tmp", dir="/tmp") as folder:
         printed = iter(answers(list(chain.from_iterable(commands)), Path(folder)))
         if pictures:
             keep_pictures(Path(folder))
     shown = iter(
-        "".join(f"$ {command}\n{next(printed)}" for command in block) for block in commands
+        "".join(f"$ {command}\n{next(printed)}" for command, _ in block) for block in commands
     )
     return BLOCK.sub(lambda _: next(shown), page)
 

@@ -12,7 +12,7 @@
 #include "_speedups.h"
 #include "internal.h"
 
-#include "ketama_admin.h"
+#include "admin/admin.h"
 
 /* cffi: begin */
 
@@ -48,30 +48,40 @@ size_t find_packed(ketama_continuum c, const void *data, size_t size,
 /* Writes indexes of 4 bytes as indexes of 2 or 4. */
 void copy_indexes(const void *indexes, size_t count, void *out, int out_width);
 
-/* ketama_diff, ketama_list_published, ketama_remove_published; free(3) for what the
- * first one gives. */
+/* ketama_diff, ketama_list_published, ketama_find_published with default options,
+ * ketama_published_paths, ketama_remove_published; free(3) for moves and paths. */
 int diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
          size_t *count, ketama_failure *failure);
 int list_published(char **folder, ketama_published ***images, size_t *count,
                    ketama_failure *failure);
+int find_published(const char *path, ketama_published **image, ketama_failure *failure);
+int ketama_published_paths(char **paths, size_t *size_bytes);
 int remove_published(const char *file, ketama_failure *failure);
-void free(void *moves);
+void free(void *pointer);
 
-/* One line of a server file, as text begins with it; the text may go on. number: the
- * line's, from 1. Returns 1 if it is a server's, 0 if it is a comment or empty, else a
- * status. */
+/* A line of a server file that has a server, or is invalid; offsets are in the text. */
 struct server_line {
-    size_t size_bytes; /* of the line, with its end */
-    size_t address_at; /* offsets from the start of the line, bytes */
-    size_t address_bytes;
-    size_t weight_at;
-    size_t weight_bytes;
-    size_t name_at;
-    size_t name_bytes; /* 0: no name */
+    uint64_t number;     /* from 1 */
+    uint64_t start, end; /* with its line break */
+    uint64_t address_at, address_bytes;
+    uint64_t weight_at, weight_bytes;
+    uint64_t name_at, name_bytes; /* 0 bytes: no name */
     uint64_t weight;
 };
-int read_line(const char *text, size_t size, uint64_t number, struct server_line *line,
-              ketama_failure *failure);
+/* How far the text has been read; begin with {0, 0}. */
+struct scan_position {
+    uint64_t at; /* where the next line begins */
+    uint64_t lines;
+};
+/* Finds the next lines with servers, at most `capacity`; *count is how many. It stops
+ * after an invalid line, which is then the last one in lines[], and returns its status.
+ */
+int scan_servers(const char *text, size_t size, struct scan_position *position,
+                 struct server_line *lines, size_t capacity, size_t *count,
+                 ketama_failure *failure);
+
+/* Checks one server's address, name and weight. */
+int check_server(const ketama_server *server, ketama_failure *failure);
 
 /* What the accelerator calls: the address of a struct speedups_functions. */
 uintptr_t speedups_functions(void);
@@ -120,29 +130,61 @@ int list_published(char **folder, ketama_published ***images, size_t *count,
     return copy_failure(ketama_list_published(folder, images, count), failure);
 }
 
+int find_published(const char *path, ketama_published **image, ketama_failure *failure)
+{
+    return copy_failure(ketama_find_published(path, NULL, image), failure);
+}
+
 int remove_published(const char *file, ketama_failure *failure)
 {
     return copy_failure(ketama_remove_published(file), failure);
 }
 
-int read_line(const char *text, size_t size, uint64_t number, struct server_line *line,
-              ketama_failure *failure)
+static struct server_line server_line(const char *text, const char *start,
+                                      const struct ketama_line *read)
 {
-    struct ketama_line read;
-    const struct ketama_listed *server = &read.server;
-
-    ketama_servers_scan(text, size, number, &read, failure);
-    *line = (struct server_line){.size_bytes = (size_t)(read.next - text)};
-    if (read.is_server) {
-        line->address_at = (size_t)(server->address - text);
-        line->address_bytes = server->address_bytes;
-        line->weight_at = (size_t)(read.weight - text);
-        line->weight_bytes = read.weight_bytes;
-        line->name_at = server->name != NULL ? (size_t)(server->name - text) : 0;
-        line->name_bytes = server->name_bytes;
-        line->weight = server->weight;
+    const struct ketama_listed *server = &read->server;
+    struct server_line line = {.number = server->line,
+                               .start = (uint64_t)(start - text),
+                               .end = (uint64_t)(read->next - text)};
+    if (read->is_server) {
+        line.address_at = (uint64_t)(server->address - text);
+        line.address_bytes = server->address_bytes;
+        line.weight_at = (uint64_t)(read->weight - text);
+        line.weight_bytes = read->weight_bytes;
+        line.name_at = server->name != NULL ? (uint64_t)(server->name - text) : 0;
+        line.name_bytes = server->name_bytes;
+        line.weight = server->weight;
     }
-    return read.status < 0 ? read.status : read.is_server;
+    return line;
+}
+
+int scan_servers(const char *text, size_t size, struct scan_position *position,
+                 struct server_line *lines, size_t capacity, size_t *count,
+                 ketama_failure *failure)
+{
+    const char *at = text + position->at, *end = text + size;
+    struct ketama_line read = {.status = KETAMA_OK};
+
+    *count = 0;
+    while (at < end && *count < capacity && read.status == KETAMA_OK) {
+        ketama_servers_scan(at, (size_t)(end - at), ++position->lines, &read, failure);
+        if (read.is_server || read.status != KETAMA_OK)
+            lines[(*count)++] = server_line(text, at, &read);
+        at = read.next;
+    }
+    position->at = (uint64_t)(at - text);
+    return read.status;
+}
+
+int check_server(const ketama_server *server, ketama_failure *failure)
+{
+    struct ketama_server_list list;
+    int status = ketama_servers_copy(server, 1, &list, failure);
+    ketama_servers_free(&list);
+    if (status != KETAMA_OK)
+        failure->status = status; /* without memory, nothing else is set */
+    return status;
 }
 
 uint64_t find_now(ketama_continuum c, const void *key, size_t len)

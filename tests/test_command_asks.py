@@ -235,7 +235,7 @@ def test_show_as_json(tmp_path: Path) -> None:
     continuum = ketama.Continuum(path)
     found = fits_schema("show", as_json("show", path))
     assert [
-        (row["address"], row["weight"], row["points"], row["share"], None)
+        (row["address"], row["weight"], row["points"], row["share"], row["name"])
         for row in found["servers"]
     ] == list(continuum.servers)
     assert sum(row["weight_share"] for row in found["servers"]) == pytest.approx(1)
@@ -270,20 +270,19 @@ def test_check(tmp_path: Path) -> None:
     done = run("check", path)
     assert (done.returncode, done.stderr) == (1, b"")
     assert done.stdout.decode().replace(str(path), "FILE") == (
-        "FILE:1: warning: a blank stands behind the weight: libketama reads 90 for 900 "
-        "[old-trailing-blank]\n"
+        "FILE:1: warning: trailing space after the weight; the 2007 libketama would read 90 "
+        "[compat-trailing-blank]\n"
         'FILE:2: error: invalid weight "0": must be an integer from 1 to 9223372036854775807 '
         "[weight]\n"
-        "FILE:3: warning: '99999' in 'c:99999' is no port, which is a number from 1 to 65535 "
-        "[port]\n"
-        "FILE:4: warning: a:1 stands in line 1 as well: both have the same points, so their "
+        "FILE:3: warning: invalid port '99999': must be 1-65535 [port]\n"
+        "FILE:4: warning: a:1 is also on line 1: both have the same points, so their "
         "weights do not add up [duplicate]\n"
-        "FILE:4: warning: the last line has no end, so libketama reads 90 for 900 "
-        "[old-last-line]\n"
-        "FILE: bad, 1 error, 4 warnings\n"
+        "FILE:4: warning: no newline at the end of the file; the 2007 libketama would read 90 "
+        "[compat-last-line]\n"
+        "FILE: failed, 1 error, 4 warnings\n"
     )
     found = fits_schema("check", as_json("check", path, code=1))
-    assert (found["good"], found["errors"], found["warnings"]) == (False, 1, 4)
+    assert (found["ok"], found["errors"], found["warnings"]) == (False, 1, 4)
     assert [list(row.values()) for row in found["findings"]] == [
         list(finding) for finding in ketama.check(path)
     ]
@@ -294,24 +293,24 @@ def test_check(tmp_path: Path) -> None:
     [
         ([], 0, 2),
         (["--strict"], 1, 2),
-        (["--strict", "--ignore", "old"], 1, 1),
-        (["--strict", "--ignore", "old-last-line", "--ignore", "share"], 0, 0),
+        (["--strict", "--ignore", "compat"], 1, 1),
+        (["--strict", "--ignore", "compat-last-line", "--ignore", "share"], 0, 0),
     ],
 )
 def test_check_in_a_pipeline(options: list[str], code: int, warnings: int) -> None:
     """--strict exits with 1 for warnings too; --ignore leaves out those that one accepts."""
     stdin = EXAMPLE.read_bytes().rstrip()
     done = run("check", *options, "-", stdin=stdin)
-    good = "bad" if code else "good"
+    result = "failed" if code else "ok"
     assert done.returncode == code
     noun = "warning" if warnings == 1 else "warnings"
-    last = f"<stdin>: {good}, 0 errors, {warnings} {noun}"
+    last = f"<stdin>: {result}, 0 errors, {warnings} {noun}"
     assert done.stdout.decode().splitlines()[-1] == last
 
 
 def test_errors_are_not_ignored() -> None:
     """What no program can use can't be left out."""
-    done = run("check", "--ignore", "old", "--ignore", "port", "-", stdin=b"a:1 0\n")
+    done = run("check", "--ignore", "compat", "--ignore", "port", "-", stdin=b"a:1 0\n")
     assert done.returncode == 1
     assert b": error: " in done.stdout
 
@@ -320,18 +319,18 @@ def test_diff(new: Path) -> None:
     """What moves, the largest part first, aligned."""
     shown = text("diff", EXAMPLE, new)
     assert shown.startswith(
-        "added      10.0.1.9:11211\n"
-        "moved       12.70 %   of the keys\n"
-        "needless     1.22 %   between servers that are in both files\n"
+        "added       10.0.1.9:11211\n"
+        "moved        12.70 %   of all keys\n"
+        "collateral    1.22 %   between servers that are in both files\n"
         "\n"
-        "from             to               of keys\n"
-        "10.0.1.7:11211   10.0.1.9:11211    2.92 %\n"
+        "from             to                share\n"
+        "10.0.1.7:11211   10.0.1.9:11211   2.92 %\n"
     )
     assert len(shown.splitlines()) == 5 + 19
     assert text("diff", new, EXAMPLE).startswith(
-        "removed    10.0.1.9:11211\nmoved       12.70 %"
+        "removed     10.0.1.9:11211\nmoved        12.70 %"
     )
-    assert text("diff", EXAMPLE, EXAMPLE) == "moved        0.00 %   of the keys\n"
+    assert text("diff", EXAMPLE, EXAMPLE) == "moved         0.00 %   of all keys\n"
 
 
 def test_diff_as_json(new: Path) -> None:
@@ -339,7 +338,7 @@ def test_diff_as_json(new: Path) -> None:
     found = fits_schema("diff", as_json("diff", EXAMPLE, new))
     diff = ketama.Continuum(EXAMPLE).diff(ketama.Continuum(new))
     assert (found["old"], found["new"]) == (str(EXAMPLE), str(new))
-    assert (found["moved"], found["needless"]) == (diff.moved, diff.needless)
+    assert (found["moved"], found["collateral"]) == (diff.moved, diff.collateral)
     assert {(row["from"], row["to"]): row["share"] for row in found["pairs"]} == diff.pairs
     assert (found["added"], found["removed"]) == (list(diff.added), [])
 
@@ -352,7 +351,9 @@ def test_diff_with_many_pairs(tmp_path: Path) -> None:
     shown = text("diff", old, new).splitlines()
     pairs = len(as_json("diff", old, new)["pairs"])
     assert len(shown) == 5 + 20 + 1
-    assert re.fullmatch(rf"and {pairs - 20:,} pairs more: \d+\.\d\d % \(--all\)", shown[-1])
+    assert re.fullmatch(
+        rf"{pairs - 20:,} more pairs: \d+\.\d\d % \(list them with --all\)", shown[-1]
+    )
     assert len(text("diff", "--all", old, new).splitlines()) == 5 + pairs
 
 
@@ -367,18 +368,18 @@ def test_diff_on_real_keys(through: str, new: Path, tmp_path: Path) -> None:
     before, after = ketama.Continuum(EXAMPLE), ketama.Continuum(new)
     pairs = [(before.lookup(key), after.lookup(key)) for key in keys]
     moved = [pair for pair in pairs if pair[0] != pair[1]]
-    needless = sum(end != "10.0.1.9:11211" for _, end in moved)
+    collateral = sum(end != "10.0.1.9:11211" for _, end in moved)
 
     back = as_json("diff", "--keys", name, new, EXAMPLE, stdin=stdin)
-    assert back["keys"] == {"count": 5000, "moved": len(moved), "needless": needless}
+    assert back["keys"] == {"count": 5000, "moved": len(moved), "collateral": collateral}
     found = fits_schema("diff", as_json("diff", "--keys", name, EXAMPLE, new, stdin=stdin))
-    assert found["keys"] == {"count": 5000, "moved": len(moved), "needless": needless}
+    assert found["keys"] == {"count": 5000, "moved": len(moved), "collateral": collateral}
     for row in found["pairs"]:
         assert row["keys"] == moved.count((row["from"], row["to"]))
     shown = text("diff", "--keys", name, EXAMPLE, new, stdin=stdin)
-    assert f"of the keys; {len(moved)} of 5,000 keys\n" in shown
+    assert f"of all keys; {len(moved)} of 5,000 keys\n" in shown
     first = moved.count(("10.0.1.7:11211", "10.0.1.9:11211"))
-    assert f"10.0.1.7:11211   10.0.1.9:11211    2.92 %    {first}\n" in shown
+    assert f"10.0.1.7:11211   10.0.1.9:11211   2.92 %    {first}\n" in shown
 
 
 def test_dump() -> None:
@@ -404,7 +405,7 @@ def test_plot(name: str, begin: bytes, new: Path, tmp_path: Path) -> None:
     one = picture.read_bytes()
     assert one.startswith(begin)
     said = text("plot", EXAMPLE, new, "-o", picture)
-    assert said == f"{picture}: 12.70 % of the keys move, 1.22 % needlessly\n"
+    assert said == f"{picture}: 12.70 % of all keys move, 1.22 % collateral\n"
     assert picture.read_bytes().startswith(begin)
     assert picture.read_bytes() != one
 
@@ -422,10 +423,10 @@ def test_what_is_in_a_picture(new: Path, tmp_path: Path) -> None:
     assert ">8 servers<" in shown
     text("plot", EXAMPLE, new, "-o", picture, env=environment)
     shown = picture.read_text()
-    assert ">10.0.1.9:11211 (new)<" in shown
-    assert ">of the keys move,<" in shown
+    assert ">10.0.1.9:11211 (added)<" in shown
+    assert ">of all keys move,<" in shown
     text("plot", new, EXAMPLE, "-o", picture, env=environment)
-    assert ">10.0.1.9:11211 (leaves)<" in picture.read_text()
+    assert ">10.0.1.9:11211 (removed)<" in picture.read_text()
 
 
 def test_plot_of_many_and_odd(tmp_path: Path) -> None:

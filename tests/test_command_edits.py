@@ -59,8 +59,8 @@ def test_add(path: Path) -> None:
     shown = text("add", path, "d:1", "150")
     assert path.read_text().endswith("c:1   100\nd:1   150\n")
     expected = text("diff", old, path)
-    assert shown == f"{path}: add d:1, weight 150\n{expected}\nwritten and published\n"
-    assert shown.startswith(f"{path}: add d:1, weight 150\nadded      d:1\nmoved ")
+    assert shown == f"{path}: add d:1 (weight 150)\n{expected}\nwritten and published\n"
+    assert shown.startswith(f"{path}: add d:1 (weight 150)\nadded       d:1\nmoved ")
     image = image_of(str(path))
     assert image is not None
     assert (image.state, image.servers) == ("current", 4)
@@ -68,19 +68,19 @@ def test_add(path: Path) -> None:
 
 def test_add_with_the_weight_of_all(path: Path) -> None:
     """Without a weight it is that of all others."""
-    assert f"{path}: add d:1, weight 100\n" in text("add", path, "d:1")
+    assert f"{path}: add d:1 (weight 100)\n" in text("add", path, "d:1")
     text("weight", path, "d:1", "5")
     said = refusal(2, "add", path, "e:1")
-    assert said.startswith("ketama add: the servers have different weights")
+    assert said.startswith("ketama add: missing argument WEIGHT: the servers have diff")
 
 
 def test_remove_and_weight(path: Path) -> None:
     """A server is removed, or gets another weight, and what was is printed."""
-    assert f"{path}: weight a:1, weight 100 to 250\n" in text("weight", path, "a:1", "250")
-    assert path.read_text() == "# the pool\na:1   250\nb:1   100\nc:1   100\n"
-    assert f"{path}: remove a:1, weight was 250\nremoved    a:1\n" in text(
-        "remove", path, "a:1"
+    assert f"{path}: change the weight of a:1 from 100 to 250\n" in text(
+        "weight", path, "a:1", "250"
     )
+    assert path.read_text() == "# the pool\na:1   250\nb:1   100\nc:1   100\n"
+    assert f"{path}: remove a:1 (weight 250)\nremoved     a:1\n" in text("remove", path, "a:1")
     assert path.read_text() == "# the pool\nb:1   100\nc:1   100\n"
 
 
@@ -88,7 +88,7 @@ def test_a_weight_that_it_has_already(path: Path) -> None:
     """What changes nothing writes nothing."""
     before = path.stat()
     shown = text("weight", path, "a:1", "100")
-    assert shown.endswith("\nnothing was written: it was so already\n")
+    assert shown.endswith("\nunchanged: weight is already 100\n")
     assert before == path.stat()
 
 
@@ -116,8 +116,8 @@ def test_dry_runs(path: Path) -> None:
     """A dry run prints what would move, and writes and publishes nothing."""
     before, there = path.stat(), path.read_text()
     shown = text("remove", "--dry-run", path, "a:1")
-    assert re.search(r"^moved +\d\d\.\d\d %   of the keys$", shown, re.MULTILINE)
-    assert shown.endswith("\nnothing was written: this was a dry run\n")
+    assert re.search(r"^moved +\d\d\.\d\d %   of all keys$", shown, re.MULTILINE)
+    assert shown.endswith("\ndry run: nothing was written\n")
     assert as_json("add", "-n", path, "d:1", "5")["dry_run"]
     assert (before, there) == (path.stat(), path.read_text())
     assert image_of(str(path)) is None
@@ -127,7 +127,7 @@ def test_dry_runs(path: Path) -> None:
 def test_warnings_of_a_newcomer(path: Path) -> None:
     """What is doubtful about a server that is added is said at once."""
     shown = text("add", path, "d:99999", "100")
-    assert "\nwarning: '99999' in 'd:99999' is no port" in shown
+    assert "\nwarning: invalid port '99999': must be 1-65535 [port]\n" in shown
     (doubt,) = fits_schema("edit", as_json("add", path, "e\x07:1", "100"))["warnings"]
     assert doubt["code"] == "control"
     assert fits_schema("edit", as_json("remove", path, "e\x07:1"))["warnings"] == []
@@ -138,14 +138,14 @@ def test_add_where_there_is_none(tmp_path: Path) -> None:
     path = tmp_path / "empty"
     path.write_text("# nobody\n")
     said = refusal(2, "add", path, "a:1")
-    assert said.startswith("ketama add: there is no server yet, so WEIGHT must be given")
+    assert said.startswith("ketama add: missing argument WEIGHT: the file has no servers")
     assert refusal(3, "add", "", "a:1", "5") == "ketama: '': No such file or directory"
 
 
 def test_both_lines_of_a_server(path: Path) -> None:
     """A server that stands in the file twice is removed with both weights."""
     path.write_text("a:1 5\nb:1 7\na:1 6\n")
-    assert "remove a:1, weight was 5 and 6\n" in text("remove", path, "a:1")
+    assert "remove a:1 (weight 5 and 6)\n" in text("remove", path, "a:1")
 
 
 def test_addresses_in_another_locale(path: Path) -> None:
@@ -167,7 +167,7 @@ def test_what_is_mounted_by_itself(path: Path) -> None:
         said = refusal(3, "add", mounted, "d:1", "5")
     finally:
         subprocess.run(["umount", mounted], check=True)
-    assert said.startswith(f"ketama: {mounted}: it is mounted by itself")
+    assert said.startswith(f"ketama: {mounted}: cannot replace a mount point")
     assert sorted(os.listdir(path.parent)) == ["mounted", "pool.servers"]
 
 
@@ -175,13 +175,13 @@ def test_refused_edits(path: Path) -> None:
     """What check would call an error, or can't be meant, is refused with 1."""
     text_before = path.read_bytes()
     said = refusal(1, "add", path, "b:1", "5")
-    assert said == f"ketama: refused: {path}:3: b:1 is there, with weight 100"
+    assert said == f"ketama: {path}:3: b:1 is already present (weight 100)"
     said = refusal(1, "remove", path, "x\x1b[2J:1")
-    assert said == f"ketama: refused: {path}: there is no server 'x\\x1b[2J:1'"
+    assert said == f"ketama: {path}: server 'x\\x1b[2J:1' not found"
     one = path.with_name("one")
     one.write_text("a:1 1\n")
     said = refusal(1, "remove", one, "a:1")
-    assert said == f"ketama: refused: {one}: there would be no server left in it"
+    assert said == f"ketama: {one}: no server would be left"
     assert text_before == path.read_bytes()
 
 
@@ -202,9 +202,7 @@ def test_nowhere_to_publish(path: Path) -> None:
     """Where nothing can be published, the edit is good, and says so."""
     environment = {**os.environ, "KETAMA_SHM_DIR": "/proc"}
     shown = text("add", path, "d:1", "5", env=environment)
-    assert shown.endswith(
-        "\nwritten; it could not be published, so processes build it for themselves\n"
-    )
+    assert shown.endswith("\nwritten, but not published: each process builds its own copy\n")
     assert "d:1" in path.read_text()
 
 
@@ -301,7 +299,7 @@ def test_watch(path: Path) -> None:
         line = line_of(process)
         assert re.fullmatch(
             r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d   generation 2   4 servers   "
-            rf"moved {100 * moved:.2f} %, needless \d\.\d\d %   \+d:1",
+            rf"moved {100 * moved:.2f} %, collateral \d\.\d\d %   \+d:1",
             line,
         )
         good = path.read_text()
@@ -309,13 +307,13 @@ def test_watch(path: Path) -> None:
         wrong.write_text("a:1\n")
         wrong.rename(path)
         reason = "no weight after address \"a:1\": write 'address weight'"
-        reason += "; the last good version stays"
+        reason += "; keeping the last valid version"
         assert complaint_of(process) == f"ketama: {path}:1: {reason}"
         path.with_name("good").write_text(good.replace("a:1", "e:1"))
         path.with_name("good").rename(path)
         assert line_of(process).endswith("   +e:1   -a:1")
         path.unlink()
-        missing = f"ketama: {path}: No such file or directory; the last good version stays"
+        missing = f"ketama: {path}: No such file or directory; keeping the last valid version"
         assert complaint_of(process) == missing
         time.sleep(0.5)  # in which it could be said once more
         path.write_text(good)
@@ -348,7 +346,7 @@ def test_watch_executes(path: Path, tmp_path: Path) -> None:
         assert line_of(process).endswith("-a:1")
         script.write_text("exit 7\n")
         text("add", path, "e:1", "100")
-        assert complaint_of(process) == f"ketama: the command exited with 7: sh {script}"
+        assert complaint_of(process) == f"ketama: command exited with status 7: sh {script}"
         assert line_of(process).endswith("+e:1")
         path.chmod(0o600)  # is a change, and moves nothing
         assert line_of(process).endswith("   moved 0.00 %")
@@ -368,7 +366,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_images(folder: Path, path: Path) -> None:
     """Images are listed with file and state; orphans are removed, and nothing else."""
-    assert text("images") == "nothing is published by this user\n"
+    assert text("images") == "no images: this user has published none\n"
     none: dict[str, Any] = {"folder": None, "images": [], "removed": []}
     assert fits_schema("images", as_json("images")) == none
 
@@ -410,7 +408,7 @@ def test_purging_tells_what(folder: Path, path: Path) -> None:
     shown = text("images", "--purge")
     assert shown == (
         f"removed {left}\n"
-        f"removed {images.image(path)}, of {path}\n"
+        f"removed {images.image(path)} ({path})\n"
         f"{images.folder()}: 0 images, 0 KiB\n"
     )
     assert os.listdir(images.folder()) == []
@@ -425,7 +423,7 @@ def test_an_orphan_that_cannot_be_removed(folder: Path, path: Path) -> None:
     done = run("images", "--purge")
     assert done.returncode == 3
     assert done.stderr.decode() == f"ketama: {strange}: Is a directory\n"
-    assert f"removed {images.image(path)}, of {path}\n" in done.stdout.decode()
+    assert f"removed {images.image(path)} ({path})\n" in done.stdout.decode()
     assert set(os.listdir(images.folder())) <= {strange.name, f"{strange.name}.lock"}
 
 
@@ -434,5 +432,5 @@ def test_an_unreadable_folder(folder: Path) -> None:
     strange = images.folder()
     strange.mkdir(mode=0o755)
     (strange / (32 * "0" + "-1.2")).write_bytes(b"x")
-    assert text("images", "--purge") == "nothing is published by this user\n"
+    assert text("images", "--purge") == "no images: this user has published none\n"
     assert len(os.listdir(strange)) == 1

@@ -1,4 +1,4 @@
-"""What moves from one continuum to another: against the model, and counted on real keys."""
+"""Which keys move between two continua: compared with the model, and counted on keys."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_random_lists(old: list[tuple[str, int]], new: list[tuple[str, int]]) ->
     assert expected == {pair: share * KEY_SPACE for pair, share in diff.pairs.items()}
     assert diff.moved * KEY_SPACE == sum(expected.values())
     stayed = {address for address, _ in old} & {address for address, _ in new}
-    assert diff.needless * KEY_SPACE == sum(
+    assert diff.collateral * KEY_SPACE == sum(
         share for pair, share in expected.items() if stayed.issuperset(pair)
     )
     assert list(diff.pairs.values()) == sorted(diff.pairs.values(), reverse=True)
@@ -55,7 +55,7 @@ def test_random_lists(old: list[tuple[str, int]], new: list[tuple[str, int]]) ->
 
     back = b.diff(a)
     assert {(end, start): share for (start, end), share in diff.pairs.items()} == back.pairs
-    assert (diff.moved, diff.needless) == (back.moved, back.needless)
+    assert (diff.moved, diff.collateral) == (back.moved, back.collateral)
 
 
 def test_what_a_server_gains_and_loses() -> None:
@@ -73,7 +73,7 @@ def test_what_a_server_gains_and_loses() -> None:
     assert {address: share for address, share in shares.items() if share} == {
         server.address: server.share for server in b.servers
     }
-    assert 0 < diff.needless < diff.moved < 1
+    assert 0 < diff.collateral < diff.moved < 1
 
 
 def test_a_million_keys() -> None:

@@ -1,4 +1,4 @@
-"""Editing a server file: what becomes of its text, and what is refused."""
+"""Editing a server file: its text afterwards, and what is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_everything_else_stays(path: Path) -> None:
-    """Comments, order, spacing and line ends stay; the new server is spaced like the last."""
+    """Comments, order, spacing and line breaks stay; a new server is spaced like the last."""
     with ketama.edit(path) as servers:
         servers.add("10.0.1.55:11211", 50)
         servers.set_weight("10.0.1.1:11211", 1000)
@@ -57,7 +57,7 @@ def test_everything_else_stays(path: Path) -> None:
     ],
 )
 def test_where_a_server_is_added(text: str, expected: str, tmp_path: Path) -> None:
-    """It comes behind the last server, in its columns, with its kind of line end."""
+    """A new server comes after the last one, in its columns, with its kind of line break."""
     path = tmp_path / "ketama.servers"
     path.write_bytes(text.encode())
     with ketama.edit(path) as servers:
@@ -66,8 +66,8 @@ def test_where_a_server_is_added(text: str, expected: str, tmp_path: Path) -> No
     assert expected == edited(path)
 
 
-def test_what_it_tells(path: Path) -> None:
-    """Within the block it tells what was, what is to be, and what moves."""
+def test_inside_the_block(path: Path) -> None:
+    """An Edit has the continuum before and after, and the difference."""
     with ketama.edit(path) as servers:
         before = servers.before
         assert before is not None
@@ -84,7 +84,7 @@ def test_what_it_tells(path: Path) -> None:
 
 
 def test_the_first_server(tmp_path: Path) -> None:
-    """Where there was no server, there is no difference to tell."""
+    """A file without servers has no continuum before the edit, and no difference."""
     path = tmp_path / "ketama.servers"
     path.touch()
     with ketama.edit(path) as servers:
@@ -116,7 +116,7 @@ def test_nothing_is_written(how: str, path: Path) -> None:
 
 
 def refused(path: Path, act: str, *arguments: object) -> str:
-    """The reason for which an edit is refused, which leaves the file as it was."""
+    """Expect an edit to be refused and the file to be unchanged; return the message."""
     text = path.read_bytes()
     with pytest.raises(ketama.ServersError) as caught, ketama.edit(path) as servers:
         getattr(servers, act)(*arguments)
@@ -126,10 +126,10 @@ def refused(path: Path, act: str, *arguments: object) -> str:
 
 
 def test_refusals(path: Path) -> None:
-    """What can't be done is refused, with the line where there is one."""
-    there = f"{path}:6: 10.0.1.4:11211 is there, with weight 600"
-    assert refused(path, "add", "10.0.1.4:11211", 5) == there
-    missing = f"{path}: there is no server '10.0.1.3:11211'"
+    """An edit that is not possible is refused, with the line where there is one."""
+    present = f"{path}:6: 10.0.1.4:11211 is already present (weight 600)"
+    assert refused(path, "add", "10.0.1.4:11211", 5) == present
+    missing = f"{path}: server '10.0.1.3:11211' not found"
     assert refused(path, "remove", "10.0.1.3:11211") == missing
     assert refused(path, "set_weight", "10.0.1.3:11211", 1) == missing
     assert refused(path, "add", "a b", 1) == (
@@ -148,42 +148,78 @@ def test_refusals(path: Path) -> None:
 
 
 def test_the_last_server_stays(path: Path) -> None:
-    """A file without servers would be wrong, so the last one is not removed."""
+    """The last server can't be removed: a file without servers is invalid."""
     path.write_text("# x\na:1 5\n")
-    assert refused(path, "remove", "a:1") == f"{path}: there would be no server left in it"
+    assert refused(path, "remove", "a:1") == f"{path}: no server would be left"
 
 
 def test_too_much_weight(path: Path) -> None:
-    """What is wrong only as a whole is refused at the end."""
+    """An edit is also refused where each line is valid, but the file as a whole is not."""
     path.write_text(f"a:1 {2**63 - 1}\nb:1 {2**63 - 1}\n")
-    assert refused(path, "add", "c:1", 5).startswith(f"{path}:3: too much weight")
+    assert refused(path, "add", "c:1", 5).startswith(f"{path}: too much weight")
 
 
 def test_a_byte_order_mark(tmp_path: Path) -> None:
     """An address that would make the file's beginning a byte order mark is refused."""
     path = tmp_path / "ketama.servers"
     path.touch()
-    assert "can't stand in a server file" in refused(path, "add", "\ufeffa:1", 5)
+    assert "cannot be written to a server file" in refused(path, "add", "\ufeffa:1", 5)
 
 
-def test_a_wrong_file(path: Path) -> None:
-    """A file with an error in it is not edited: it could be any line that was meant."""
+def test_an_invalid_file(path: Path) -> None:
+    """An invalid file is not edited."""
     path.write_text("a:1 5\nb:1\n")
     with pytest.raises(ketama.ServersError, match=":2: "), ketama.edit(path):
-        pytest.fail("nothing can be done in here")
+        pytest.fail("the block must not run")
 
 
-def test_a_server_that_is_there_twice(path: Path) -> None:
-    """Removing it removes both; which weight is meant can't be known."""
+def test_a_duplicate_server(path: Path) -> None:
+    """Removing a duplicate server removes both lines; changing its weight is refused."""
     path.write_text("a:1 5\nb:1 7\na:1 6\n")
-    assert refused(path, "set_weight", "a:1", 9) == f"{path}:1: a:1 stands in line 3 as well"
+    assert refused(path, "set_weight", "a:1", 9) == f"{path}:1: a:1 is also on line 3"
     with ketama.edit(path) as servers:
         servers.remove("a:1")
     assert edited(path) == "b:1 7\n"
 
 
+NAMED = "a:1   5   cache-a\t# rack 1\nb:1   5\t#rack 2\n# c is away\nd:1   5   a:1  \n"
+
+
+def test_names_and_comments_stay(path: Path) -> None:
+    """An edit keeps the name and the comment of each line, byte for byte."""
+    path.write_text(NAMED)
+    with ketama.edit(path) as servers:
+        before = servers.before
+        assert before is not None
+        assert [server.name for server in before.servers] == ["cache-a", None, "a:1"]
+        servers.set_weight("a:1", 600)
+        servers.set_weight("b:1", 70)
+        assert [server.name for server in servers.after.servers] == ["cache-a", None, "a:1"]
+        assert (
+            servers.after.get_points()
+            == ketama.Continuum(
+                [("a:1", 600, "cache-a"), ("b:1", 70), ("d:1", 5, "a:1")]
+            ).get_points()
+        )
+    expected = NAMED.replace("a:1   5   cache", "a:1   600   cache")
+    assert edited(path) == expected.replace("b:1   5\t", "b:1   70\t")
+    with ketama.edit(path) as servers:
+        servers.remove("b:1")
+        servers.add("e:1", 7)
+    assert edited(path) == expected.replace("b:1   5\t#rack 2\n", "") + "e:1   7\n"
+
+
+def test_a_byte_order_mark_stays(path: Path) -> None:
+    """A byte order mark at the beginning of the file is kept, whichever line is edited."""
+    path.write_text("\ufeffa:1 5\nb:1 5\n")
+    with ketama.edit(path) as servers:
+        servers.set_weight("a:1", 6)
+        servers.add("c:1", 7)
+    assert path.read_text() == "\ufeffa:1 6\nb:1 5\nc:1 7\n"
+
+
 def test_after_the_edit(path: Path) -> None:
-    """What comes too late is an error, and not lost in silence."""
+    """An edit after the end of the block raises."""
     with ketama.edit(path) as servers:
         pass
     with pytest.raises(ValueError, match="the edit is over"):
@@ -193,7 +229,7 @@ def test_after_the_edit(path: Path) -> None:
 
 
 def test_a_last_line_that_ends_in_cr(path: Path) -> None:
-    """A CR without an LF at the file's end belongs to the end."""
+    """A CR without an LF at the end of the file counts as a line break."""
     path.write_bytes(b"a:1 5\r")
     with ketama.edit(path) as servers:
         servers.add("b:1", 6)
@@ -201,7 +237,7 @@ def test_a_last_line_that_ends_in_cr(path: Path) -> None:
 
 
 def test_a_byte_order_mark_that_is_none(path: Path) -> None:
-    """What is an address in the second line can be edited there."""
+    """An address on the second line may begin with U+FEFF, and can be edited."""
     path.write_text("a:1 5\n\ufeffb:1 5\n")
     with ketama.edit(path) as servers:
         servers.set_weight("\ufeffb:1", 6)
@@ -209,7 +245,7 @@ def test_a_byte_order_mark_that_is_none(path: Path) -> None:
 
 
 def test_the_same_server_added_twice(path: Path) -> None:
-    """A server that was just added has no line yet."""
+    """The error for a server that was just added names no line."""
 
     def add_twice(servers: ketama.Edit) -> None:
         servers.add("x:1", 5)
@@ -222,7 +258,7 @@ def test_the_same_server_added_twice(path: Path) -> None:
 
 
 def test_other_paths_to_the_file(path: Path) -> None:
-    """A process that knows the file by a link is told as well: that image is replaced too."""
+    """The image of a link to the file is replaced as well."""
     link = path.parent / "link"
     link.symlink_to(path)
     by_link = ketama.Continuum(link, auto_roll=3600)
@@ -235,7 +271,7 @@ def test_other_paths_to_the_file(path: Path) -> None:
 
 
 def test_what_an_edit_offers() -> None:
-    """What programs call is frozen."""
+    """The names that programs use are frozen."""
     assert {name for name in dir(ketama.Edit) if not name.startswith("_")} == {
         "add", "after", "before", "diff", "published", "remove", "servers", "set_weight", "text"
     }  # fmt: skip

@@ -65,11 +65,13 @@ def test_without_permission(path: Path) -> None:
     assert f"Permission denied: '{path}'" in as_nobody(path).stderr
     path.parent.chmod(0o755)
     path.chmod(0o666)
-    reason = f"no new file can be made beside it: Permission denied: '{path}'"
+    reason = (
+        f"cannot create a temporary file in the same directory: Permission denied: '{path}'"
+    )
     assert reason in as_nobody(path).stderr
     path.parent.chmod(0o777)
     assert (
-        f"its owner 0:0 can't be kept: Operation not permitted: '{path}'"
+        f"cannot keep its owner 0:0: Operation not permitted: '{path}'"
         in as_nobody(path).stderr
     )
     assert edited(path) == TEXT
@@ -108,7 +110,7 @@ def test_a_link_that_is_pointed_elsewhere(path: Path) -> None:
         link.unlink()
         link.symlink_to(other)
 
-    error = pytest.raises(ketama.KetamaOSError, match="somebody else has changed it")
+    error = pytest.raises(ketama.KetamaOSError, match="another program has changed the file")
     with error, ketama.edit(link) as servers:
         servers.remove("10.0.1.1:11211")
         switch()
@@ -246,7 +248,7 @@ def test_missing_and_no_files(path: Path) -> None:
         ("/dev/null", errno.EINVAL),
     ):
         with pytest.raises(ketama.KetamaOSError) as caught, ketama.edit(path.parent / name):
-            pytest.fail("nothing can be done in here")
+            pytest.fail("the block must not run")
         assert caught.value.errno == number
         assert caught.value.filename == str(path.parent / name)
 
@@ -295,7 +297,7 @@ def test_an_editor_without_the_lock(how: str, path: Path) -> None:
         if how == "same size and time":
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    error = pytest.raises(ketama.KetamaOSError, match="somebody else has changed it")
+    error = pytest.raises(ketama.KetamaOSError, match="another program has changed the file")
     with error, ketama.edit(path) as servers:
         servers.remove("10.0.1.1:11211")
         change()
@@ -307,10 +309,12 @@ def test_a_lock_that_is_held(path: Path) -> None:
     with path.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with (
-            pytest.raises(ketama.KetamaOSError, match=r"has been editing it for 0\.05 seconds"),
+            pytest.raises(
+                ketama.KetamaOSError, match=r"another edit has held its lock for 0\.05 s"
+            ),
             ketama.edit(path, timeout=0.05),
         ):
-            pytest.fail("nothing can be done in here")
+            pytest.fail("the block must not run")
         waiting = threading.Thread(target=remove_first, args=(path,))
         waiting.start()
         time.sleep(0.05)

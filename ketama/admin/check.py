@@ -1,25 +1,28 @@
-"""What is wrong with a server file, and what is doubtful about it."""
+"""Find errors and likely mistakes in a server file."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
+import re
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ketama._ketama import lib
+from ketama.addresses import parse_address
 from ketama.admin import server_file
 from ketama.errors import ServersError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ketama.admin.edit import Edit
     from ketama.admin.server_file import Line
     from ketama.continuum import Continuum, Path
 
-UNEVEN = 0.10  # how far a share may be off its weight
-# What libketama of 2007 can hold and read.
-OLD_ADDRESS_BYTES, OLD_SERVERS, OLD_LINE_BYTES = 21, 117, 126
-PORTS = 65535
+SHARE_TOLERANCE = 0.10  # how far a server's share may be off its weight
+LISTED_MAX = 1000  # findings of one code
+# What the libketama of 2007 can hold and read.
+COMPAT_ADDRESS_BYTES, COMPAT_SERVERS, COMPAT_LINE_BYTES = 21, 117, 126
 
 _ERRORS = {
     lib.KETAMA_ELINE: "line",
@@ -33,30 +36,31 @@ _ERRORS = {
 
 WARNINGS = (
     "share",  # of the keys, more than 10 % off the weight's
-    "no-points",  # a weight too small for any
-    "duplicate",  # an address that is there twice
-    "port",  # that is none
+    "no-points",  # the weight is too small for a point
+    "duplicate",  # the same name, or the same address without a name, on two lines
+    "port",
     "control",  # characters that do not print
-    # What the libketama of 2007 would misread, or can't hold.
-    "old-address",
-    "old-servers",
-    "old-last-line",
-    "old-trailing-blank",
-    "old-empty-line",
-    "old-long-line",
+    # What the libketama of 2007 would misread, or cannot hold.
+    "compat-address",
+    "compat-servers",
+    "compat-last-line",
+    "compat-trailing-blank",
+    "compat-name",
+    "compat-empty-line",
+    "compat-long-line",
 )
 
 
 class Finding(NamedTuple):
-    """Something wrong, or doubtful, in a server file.
+    """An error or a likely mistake in a server file.
 
-    line: the line of the file, from 1; None where it is not in one place.
-    severity: "error": no continuum can be made of the file; or "warning".
-    code: the kind. Errors: "line", "address", "weight", "no-servers", "too-many". Warnings:
-        "share", "no-points", "duplicate", "port", "control", and, which concern the
-        libketama of 2007 alone, "old-address", "old-servers", "old-last-line",
-        "old-trailing-blank", "old-empty-line", "old-long-line".
-    reason: a sentence.
+    line: the line of the file, from 1; None for the file as a whole.
+    severity: "error": the file cannot be used; or "warning".
+    code: the kind. Errors: "line", "address", "weight", "name", "no-servers", "too-many".
+        Warnings: "share", "no-points", "duplicate", "port", "control", and those that concern
+        only the libketama of 2007: "compat-address", "compat-servers", "compat-last-line",
+        "compat-trailing-blank", "compat-name", "compat-empty-line", "compat-long-line".
+    reason: what is wrong, in words.
     """
 
     line: int | None
@@ -66,14 +70,14 @@ class Finding(NamedTuple):
 
 
 def check(path: Path) -> list[Finding]:
-    """Find everything that is wrong with a server file or doubtful about it.
+    """Return all errors and likely mistakes in a server file, in the order of its lines.
 
-    Errors are what makes `Continuum(path)` raise, and here all of them are given. Warnings:
-    a server without a point, a share of the keys more than 10 % off its weight, an address
-    that is there twice, has no port where one is begun, or control characters; and what the
-    libketama of 2007 would misread or can't hold.
+    Errors are what makes `Continuum(path)` raise; all of them are found, not only the first.
+    Warnings: a server without points; a share of the keys more than 10 % off its weight; a
+    duplicate; an invalid port; control characters; and what the libketama of 2007 would misread
+    or cannot hold. Of one code at most 1000 are listed, and a last one counts the others.
+    Findings about the whole file come last.
 
-    Gives the findings by their lines; those of the whole file come last.
     Raises KetamaOSError where the file can't be read.
     """
     try:
@@ -84,132 +88,197 @@ def check(path: Path) -> list[Finding]:
 
 
 def check_text(text: bytes) -> list[Finding]:
-    """Find what `check` finds in the text of a server file."""
-    parsed = server_file.parse(text)
-    found = [*_errors(parsed), *_doubts_by_line(parsed), *_doubts_of_the_whole(parsed)]
-    wrong = any(finding.severity == "error" for finding in found)
-    good = [line for line in parsed if not line.fault]
-    try:
-        continuum = server_file.continuum(good, "")
-    except ServersError as error:
-        # No line is wrong by itself, so there are none, or too much of them.
-        if error.lineno is not None:
-            found.append(Finding(error.lineno, "error", "too-many", error.reason))
-        elif not wrong:
-            found.append(Finding(None, "error", "no-servers", error.reason))
-    else:
-        found += [] if wrong else _doubts_of_shares(parsed, continuum)
-    found.sort(key=lambda finding: (finding.line is None, finding.line or 0))
-    return found
+    """Return what `check` finds, for the text of a server file."""
+    found = _Findings()
+    servers: list[Line] = []
+    for line in server_file.scan(text):
+        if line.reason:
+            found.add(line.number, _ERRORS[line.status], line.reason, severity="error")
+        elif len(servers) <= lib.KETAMA_SERVERS_MAX:  # one more is an error
+            servers.append(line)
+    _check_servers(servers, found)
+    _check_line_lengths(text, found)
+    _check_ring(servers, found)
+    return found.in_order()
 
 
-def _errors(parsed: list[Line]) -> Iterator[Finding]:
-    for line in parsed:
-        if line.fault:
-            yield Finding(line.number, "error", _ERRORS[line.status], line.fault)
+class _Findings:
+    """Collects findings, of each code so many that they can be read and held."""
+
+    def __init__(self) -> None:
+        self.errors = False
+        self._listed: list[Finding] = []
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def add(
+        self, line: int | None, code: str, reason: str, *, severity: str = "warning"
+    ) -> None:
+        self.errors = self.errors or severity == "error"
+        self._counts[severity, code] += 1
+        if self._counts[severity, code] <= LISTED_MAX:
+            self._listed.append(Finding(line, severity, code, reason))
+
+    def in_order(self) -> list[Finding]:
+        found = sorted(self._listed, key=lambda finding: (finding.line is None, finding.line))
+        for (severity, code), count in self._counts.items():
+            if count > LISTED_MAX:
+                reason = f"{count - LISTED_MAX:,} more lines like these"
+                found.append(Finding(None, severity, code, reason))
+        return found
 
 
-def _doubts_by_line(parsed: list[Line]) -> Iterator[Finding]:
+def check_added(editing: Edit, address: str) -> list[Finding]:
+    """Return the warnings about a server that an edit adds: "port", "control", "no-points".
+
+    Raises ServersError where `editing.after` does.
+    """
+    found = _Findings()
+    servers = iter(editing.after.servers)
+    number = 1  # of the line
+    for line in editing._lines:
+        server = next(servers) if line.address else None
+        if server is not None and server.address == address:
+            _check_texts(line._replace(number=number), found)
+            if server.points == 0:
+                total = sum(weight for _, weight in editing.servers)
+                found.add(number, "no-points", _no_points(server.weight, total))
+        number += line.text.count(b"\n")
+    return found.in_order()
+
+
+def _label(line: Line) -> str:
+    """Return the text that a server's points are made from: two with one label coincide."""
+    return line.name or line.address
+
+
+def _check_servers(servers: list[Line], found: _Findings) -> None:
     first: dict[str, int] = {}
-    for line in parsed:
-        if len(line.text.rstrip(b"\n")) > OLD_LINE_BYTES:
-            yield _doubt(
-                line,
-                "old-long-line",
-                f"libketama reads a line of more than {OLD_LINE_BYTES} bytes as two",
-            )
-        if line.text == b"\r\n":
-            yield _doubt(line, "old-empty-line", "libketama refuses an empty line of CR LF")
-        if not line.address:
-            continue
-        if line.address in first:
+    for line in servers:
+        label = _label(line)
+        if first.setdefault(label, line.number) != line.number:
             reason = (
-                f"{line.address} stands in line {first[line.address]} as well: both have the "
-                "same points, so their weights do not add up"
+                f"{label} is also on line {first[label]}: both have the same points, so their "
+                "weights do not add up"
             )
-            yield _doubt(line, "duplicate", reason)
-        first.setdefault(line.address, line.number)
-        if fault := port_fault(line.address):
-            yield _doubt(line, "port", fault)
-        if not line.address.isprintable():
-            yield _doubt(
-                line, "control", f"address {line.address!a} has characters that do not print"
-            )
+            found.add(line.number, "duplicate", reason)
+        _check_texts(line, found)
         size = len(line.address.encode())
-        if size > OLD_ADDRESS_BYTES:
-            reason = f"the address has {size} bytes, and libketama holds {OLD_ADDRESS_BYTES}"
-            yield _doubt(line, "old-address", reason)
-        yield from _doubts_of_the_end(line)
+        if size > COMPAT_ADDRESS_BYTES:
+            reason = (
+                f"address has {size} bytes; the 2007 libketama holds at most "
+                f"{COMPAT_ADDRESS_BYTES}"
+            )
+            found.add(line.number, "compat-address", reason)
+        _check_line_end(line, found)
+    if len(servers) > COMPAT_SERVERS:
+        reason = (
+            f"{len(servers)} servers; the 2007 libketama crashes with more than "
+            f"{COMPAT_SERVERS}"
+        )
+        found.add(None, "compat-servers", reason)
 
 
-def _doubts_of_the_end(line: Line) -> Iterator[Finding]:
-    """Find where libketama takes the last digit for the line's end."""
-    rest = line.text[line.weight_at :]
-    digits = rest.strip(b" \t\r\n").decode()
-    misread = f"libketama reads {digits[:-1] or 'nothing'} for {digits}"
-    if not line.end:
-        yield _doubt(line, "old-last-line", f"the last line has no end, so {misread}")
-    elif rest != digits.encode() + line.end:
-        yield _doubt(line, "old-trailing-blank", f"a blank stands behind the weight: {misread}")
+def _check_texts(line: Line, found: _Findings) -> None:
+    try:
+        parse_address(line.address)
+    except ValueError as error:
+        found.add(line.number, "port", str(error))
+    for what, text in (("address", line.address), ("name", line.name or "")):
+        if not text.isprintable():
+            reason = f"{what} {text!a} contains characters that do not print"
+            found.add(line.number, "control", reason)
 
 
-def _doubts_of_the_whole(parsed: list[Line]) -> Iterator[Finding]:
-    servers = sum(bool(line.address) for line in parsed)
-    if servers > OLD_SERVERS:
-        reason = f"there are {servers} servers, and libketama crashes above {OLD_SERVERS}"
-        yield Finding(None, "warning", "old-servers", reason)
+def _check_line_end(line: Line, found: _Findings) -> None:
+    """Find where the 2007 libketama would drop the last digit of the weight."""
+    rest = line.text[line.weight_end :].removesuffix(line.line_break)
+    if line.line_break and not rest:
+        return
+    if rest.strip(b" \t\r"):
+        code, what = "compat-name", "text after the weight"
+    elif rest:
+        code, what = "compat-trailing-blank", "trailing space after the weight"
+    else:
+        code, what = "compat-last-line", "no newline at the end of the file"
+    read = line.text[line.weight_at : line.weight_end - 1].decode() or "no weight"
+    found.add(line.number, code, f"{what}; the 2007 libketama would read {read}")
 
 
-def _doubts_of_shares(parsed: list[Line], continuum: Continuum) -> Iterator[Finding]:
-    servers = continuum.servers
-    total = sum(server.weight for server in servers)
-    # By address: of two that are equal, only the first one has keys.
-    weights: dict[str, int] = {}
+def _check_line_lengths(text: bytes, found: _Findings) -> None:
+    """Find lines that the 2007 libketama would split or reject, comments included."""
+    long = (
+        match.span() for match in re.finditer(rb"[^\n]{%d,}" % (COMPAT_LINE_BYTES + 1), text)
+    )
+    for number, (start, end) in _numbered(text, long):
+        reason = (
+            f"line has {end - start} bytes; the 2007 libketama splits it after "
+            f"{COMPAT_LINE_BYTES}"
+        )
+        found.add(number, "compat-long-line", reason)
+    for number, _ in _numbered(text, _empty_crlf_lines(text)):
+        reason = "empty line ends in CR LF; the 2007 libketama would reject it"
+        found.add(number, "compat-empty-line", reason)
+
+
+def _empty_crlf_lines(text: bytes) -> Iterator[tuple[int, int]]:
+    if text.startswith(b"\r\n"):
+        yield 0, 2
+    at = -1
+    while (at := text.find(b"\n\r\n", at + 1)) >= 0:
+        yield at + 1, at + 3
+
+
+def _numbered(
+    text: bytes, spans: Iterator[tuple[int, int]]
+) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield the number of each line with its span, which are in ascending order."""
+    number, before = 1, 0
+    for span in spans:
+        number += text.count(b"\n", before, span[0])
+        before = span[0]
+        yield number, span
+
+
+def _check_ring(servers: list[Line], found: _Findings) -> None:
+    """Find what is wrong with the servers as a whole, and shares that are off."""
+    try:
+        continuum = server_file.continuum(servers, "")
+    except ServersError as error:
+        # No line is invalid by itself: there are too many, or none.
+        if error.lineno is not None:
+            found.add(error.lineno, "too-many", error.reason, severity="error")
+        elif not found.errors:
+            found.add(None, "no-servers", error.reason, severity="error")
+        return
+    if not found.errors:
+        _check_shares(servers, continuum, found)
+
+
+def _no_points(weight: int, total: int) -> str:
+    return f"weight {weight} of {total} is too small: the server gets no keys"
+
+
+def _check_shares(lines: list[Line], continuum: Continuum, found: _Findings) -> None:
+    total = sum(line.weight for line in lines)
+    # By label: where two coincide, only the first one has keys.
+    weights: Counter[str] = Counter()
     shares: dict[str, float] = {}
     first: dict[str, Line] = {}
-    for line, server in zip((line for line in parsed if line.address), servers, strict=True):
+    for line, server in zip(lines, continuum.servers, strict=True):
         if server.points == 0:
-            reason = f"weight {server.weight} of {total} is too small for a point"
-            yield _doubt(line, "no-points", reason)
+            found.add(line.number, "no-points", _no_points(server.weight, total))
             continue
-        first.setdefault(server.address, line)
-        weights[server.address] = weights.get(server.address, 0) + server.weight
-        shares[server.address] = shares.get(server.address, 0.0) + server.share
-    for address, weight in weights.items():
-        due, share = weight / total, shares[address]
+        label = _label(line)
+        first.setdefault(label, line)
+        weights[label] += server.weight
+        shares[label] = shares.get(label, 0.0) + server.share
+    for label, weight in weights.items():
+        due, share = weight / total, shares[label]
         off = share / due - 1
-        if abs(off) > UNEVEN:
+        if abs(off) > SHARE_TOLERANCE:
             reason = (
-                f"{address} has {100 * share:.4g} % of the keys and {100 * due:.4g} % of the "
-                f"weight: {100 * abs(off):.0f} % {'more' if off > 0 else 'less'} than its due"
+                f"{label} has {100 * share:.4g} % of the keys and {100 * due:.4g} % of the "
+                f"weight: {100 * abs(off):.0f} % {'above' if off > 0 else 'below'} its fair "
+                "share"
             )
-            yield _doubt(first[address], "share", reason)
-
-
-def _doubt(line: Line, code: str, reason: str) -> Finding:
-    return Finding(line.number, "warning", code, reason)
-
-
-def port_fault(address: str) -> str | None:
-    """Say what is wrong with an address's port, where it seems to have one; else None.
-
-    host:port, [IPv6]:port and host alone are good, and so are paths of Unix sockets and an
-    IPv6 address without a port.
-    """
-    if "/" in address or ":" not in address:
-        return None
-    if address.startswith("["):
-        port = address.partition("]")[2]
-        if not port:
-            return None
-        port = port.removeprefix(":")
-    else:
-        try:
-            ipaddress.IPv6Address(address)
-        except ValueError:
-            port = address.rpartition(":")[2]
-        else:
-            return None
-    if port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) <= PORTS:
-        return None
-    return f"{port!a} in {address!a} is no port, which is a number from 1 to {PORTS}"
+            found.add(first[label].number, "share", reason)

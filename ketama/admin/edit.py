@@ -1,4 +1,4 @@
-"""Editing a server file so that nobody ever sees half of it, and no edit is lost."""
+"""Edit a server file, so that nobody sees half of an edit and no edit is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ketama.admin import images, server_file
 from ketama.admin.replace import lock, replace, unlock
-from ketama.continuum import Continuum, absolute
+from ketama.continuum import absolute
 from ketama.errors import ServersError
 
 if TYPE_CHECKING:
@@ -18,167 +18,189 @@ if TYPE_CHECKING:
 
     from ketama.admin.diff import Diff
     from ketama.admin.server_file import Line
+    from ketama.continuum import Continuum
     from ketama.continuum import Path as AnyPath
 
 TIMEOUT = 30.0  # seconds
 
 
 class Edit:
-    """A server file that is being edited: `edit` gives it.
+    """A server file that is being edited; `edit` returns it.
 
     Attributes:
-        before: the continuum of the file as it was; None where there was no server in it.
         published: after the edit, whether its continuum is now shared by processes.
 
     """
 
-    __slots__ = ("_filename", "_lines", "_over", "before", "published")
+    __slots__ = (
+        "_after", "_before", "_closed", "_filename", "_lines", "_original", "published"
+    )  # fmt: skip
 
     def __init__(self, filename: str | bytes, text: bytes) -> None:
         self._filename = filename
-        self._lines = server_file.parse(text)
-        self._over = False
+        self._original = server_file.parse(text)
+        server_file.raise_if_invalid(self._original, filename)
+        self._lines = list(self._original)
+        self._before: Continuum | None = None
+        self._after: Continuum | None = None
+        self._closed = False
         self.published = False
-        self.before: Continuum | None = None
-        if any(line.address or line.fault for line in self._lines):
-            self.before = server_file.continuum(self._lines, filename)
 
     @property
     def text(self) -> bytes:
-        """The file's text as it is to be."""
+        """The text of the file after the edit."""
         return b"".join(line.text for line in self._lines)
 
     @property
     def servers(self) -> tuple[tuple[str, int], ...]:
-        """The servers as they are to be: (address, weight) in the order of the file."""
+        """The servers after the edit: (address, weight) in the order of the file."""
         return tuple((line.address, line.weight) for line in self._lines if line.address)
 
     @property
+    def before(self) -> Continuum | None:
+        """The continuum before the edit; None where the file had no servers."""
+        if self._before is None and any(line.address for line in self._original):
+            self._before = server_file.continuum(self._original, self._filename)
+        return self._before
+
+    @property
     def after(self) -> Continuum:
-        """The continuum of the file as it is to be; raises ServersError where there is none."""
-        if not self.servers:
-            raise ServersError(self._filename, None, "there would be no server left in it")
-        return server_file.continuum(server_file.parse(self.text), self._filename)
+        """The continuum after the edit; raises ServersError where it can't be built."""
+        if self._after is None:
+            if not self.servers:
+                raise ServersError(self._filename, None, "no server would be left")
+            self._after = server_file.continuum(self._lines, self._filename)
+        return self._after
 
     def diff(self) -> Diff | None:
-        """Tell what moves, as `Continuum.diff`; None where there was no server before."""
+        """Return which keys move, as `Continuum.diff`; None where the file had no servers."""
         return None if self.before is None else self.before.diff(self.after)
 
     def add(self, address: str, weight: SupportsIndex) -> None:
-        """Add a server behind the last one, spaced as that one is.
+        """Add a server after the last one, spaced like it.
 
-        Raises ServersError where the address is there, or the two are not what may stand
-        in a server file.
+        Raises ServersError where the address is already present, or address or weight are
+        invalid in a server file.
         """
         self._check(address, weight)
         servers = [line for line in self._lines if line.address]
         for line in servers:
             if line.address == address:
-                raise self._error(line, f"{address} is there, with weight {line.weight}")
+                raise self._error(line, f"{address} is already present (weight {line.weight})")
         text = f"{address} {index(weight)}".encode()
-        if [(line.address, line.weight) for line in server_file.parse(text)] != [
-            (address, weight)
+        if [(line.address, line.weight) for line in server_file.scan(text)] != [
+            (address, index(weight))
         ]:
-            raise ServersError(None, None, f"address {address!r} can't stand in a server file")
+            reason = f"address {address!r} cannot be written to a server file"
+            raise ServersError(None, None, reason)
         if servers:
-            place = self._lines.index(servers[-1])
-            text = _text_like(servers[-1], _columns(servers), address, index(weight))
-        else:
-            place = len(self._lines) - 1
-        if place >= 0 and not self._lines[place].end:
-            before = self._lines[place]
-            ended = before.text.removesuffix(b"\r") + self._newline()
-            self._lines[place] = _parsed(ended, before.number)
-        end = self._lines[place].end if place >= 0 else self._newline()
-        self._lines.insert(place + 1, _parsed(text + end))
+            text = _text_like(servers[-1], _weight_columns(servers), address, index(weight))
+        self._insert(servers[-1] if servers else None, text)
+
+    def _insert(self, last: Line | None, text: bytes) -> None:
+        """Insert a server's text after the last server, or at the end."""
+        position = len(self._lines) if last is None else self._lines.index(last) + 1
+        if position > 0 and not self._lines[position - 1].line_break:
+            line = self._lines[position - 1]
+            ended = line.text.removesuffix(b"\r") + self._line_break()
+            self._lines[position - 1] = line._replace(text=ended)
+        line_break = self._lines[position - 1].line_break if position > 0 else b""
+        (new,) = server_file.scan(text + (line_break or self._line_break()))
+        self._change(position, position, [new._replace(number=0)])
 
     def remove(self, address: str) -> None:
-        """Remove a server, each line of it; raises ServersError where there is none."""
+        """Remove all lines of a server; raises ServersError where it is not found."""
         self._check(address)
-        self._find(address)
-        self._lines = [line for line in self._lines if line.address != address]
+        for position in reversed(self._find(address)):
+            self._change(position, position + 1, [])
 
     def set_weight(self, address: str, weight: SupportsIndex) -> None:
-        """Give a server another weight.
+        """Change the weight of a server; the rest of its line stays.
 
-        Raises ServersError where it is not there, or twice, or the weight is none.
+        Raises ServersError where the server is not found, is on two lines, or the weight is
+        invalid.
         """
         self._check(address, weight)
-        place, *others = self._find(address)
+        position, *others = self._find(address)
+        line = self._lines[position]
         if others:
             other = self._lines[others[0]].number
-            raise self._error(self._lines[place], f"{address} stands in line {other} as well")
-        line = self._lines[place]
-        rest = line.text[line.weight_at :].lstrip(b"0123456789")
-        text = line.text[: line.weight_at] + str(index(weight)).encode() + rest
-        self._lines[place] = line._replace(text=text, weight=index(weight))
+            raise self._error(line, f"{address} is also on line {other}")
+        digits = str(index(weight)).encode()
+        changed = line._replace(
+            text=line.text[: line.weight_at] + digits + line.text[line.weight_end :],
+            weight=index(weight),
+            weight_end=line.weight_at + len(digits),
+        )
+        self._change(position, position + 1, [changed])
+
+    def _change(self, start: int, end: int, lines: list[Line]) -> None:
+        self._lines[start:end] = lines
+        self._after = None
 
     def _find(self, address: str) -> list[int]:
-        places = [place for place, line in enumerate(self._lines) if line.address == address]
-        if not places:
-            raise ServersError(self._filename, None, f"there is no server {address!r:.300}")
-        return places
+        """Return the positions of a server's lines."""
+        found = [i for i, line in enumerate(self._lines) if line.address == address]
+        if not found:
+            raise ServersError(self._filename, None, f"server {address!r:.300} not found")
+        return found
 
-    def _newline(self) -> bytes:
-        """Give the end that the file's lines have."""
-        return next((line.end for line in reversed(self._lines) if line.end), b"\n")
+    def _line_break(self) -> bytes:
+        """Return the line break that the file uses."""
+        breaks = (line.line_break for line in reversed(self._lines))
+        return next(filter(None, breaks), b"\n")
 
     def _error(self, line: Line, reason: str) -> ServersError:
         return ServersError(self._filename, line.number or None, reason)
 
     def _check(self, address: str, weight: SupportsIndex = 1) -> None:
-        """Raise where this is no server, or nothing can be edited any more."""
-        if self._over:
-            raise ValueError("the edit is over: its file is written")
-        try:
-            Continuum([(address, weight)])
-        except ServersError as error:
-            raise ServersError(None, None, error.reason) from None
+        """Raise where these are not a server's, or the edit is over."""
+        if self._closed:
+            raise ValueError("the edit is over: its file has been written")
+        server_file.check_server(address, weight)
 
 
-def _parsed(text: bytes, number: int = 0) -> Line:
-    return server_file.parse(text)[0]._replace(number=number)
-
-
-def _columns(lines_of_servers: list[Line]) -> set[int]:
-    """Give where the weights begin, characters."""
-    return {len(line.text[: line.weight_at].decode()) for line in lines_of_servers}
+def _weight_columns(servers: list[Line]) -> set[int]:
+    """Return where the weights begin in their lines, characters."""
+    return {len(line.text[: line.weight_at].decode()) for line in servers}
 
 
 def _text_like(last: Line, columns: set[int], address: str, weight: int) -> bytes:
-    """Give a server's line, without its end, spaced like the last server's."""
+    """Return a server's line, without a line break, spaced like the last server's."""
     start = last.text.index(last.address.encode())
     gap = last.text[start + len(last.address.encode()) : last.weight_at]
-    if len(columns) == 1 and not gap.strip(b" "):  # the weights stand in a column
+    if len(columns) == 1 and not gap.strip(b" "):  # the weights are in one column
         gap = b" " * max(1, min(columns) - start - len(address))
     return last.text[:start] + address.encode() + gap + str(weight).encode()
 
 
 @contextmanager
 def edit(path: AnyPath, *, dry_run: bool = False, timeout: float = TIMEOUT) -> Iterator[Edit]:
-    """Edit a server file: all of the edit happens, or nothing.
+    """Edit a server file: all changes take effect at once, or none.
 
         with ketama.edit("/etc/ketama.servers") as servers:
             servers.add("10.0.1.9:11211", 600)
             servers.remove("10.0.1.3:11211")
 
-    At the end of the block the new text is written to a new file, synced, and renamed over
-    the old one, with its mode, owner and extended attributes; comments, order and spacing
-    stay. A symbolic link is followed and stays. Then the continuum is published, so all
-    processes of this user on the machine that follow the file have it within a second.
-    Where the block raises, and where nothing was changed, nothing is written.
+    At the end of the block the new text is written to a temporary file, synced, and renamed
+    over the old one, with its mode, owner and extended attributes; comments, order and spacing
+    stay. A symbolic link is followed and stays. Then the continuum is published, so that every
+    process of this user on this machine that follows the file has it within a second. If the
+    block raises or changes nothing, nothing is written.
 
-    The file is locked in the meantime (flock): of two edits at once, one waits for the
-    other, and none is lost. An editor that takes no lock is noticed, unless it writes in the
-    very moment of the rename: then it is an error, and its text stays.
+    The file is locked (flock) during the block: of two edits at once, one waits for the other,
+    and none is lost. A change by an editor that does not take the lock is detected and kept,
+    and the edit fails, unless that editor writes at the very moment of the rename.
 
-    dry_run: check everything, and write nothing.
-    timeout: how long to wait for one other edit to be done, seconds.
-    Raises ServersError where the file is wrong, or would be; KetamaOSError where it can't be
-    read, locked in time, or replaced. The file is then as it was.
+    path: of the server file: str, bytes or os.PathLike.
+    dry_run: check everything, write nothing.
+    timeout: how long to wait for one other edit to finish, seconds.
+
+    Raises ServersError where the file is invalid, or would be; KetamaOSError where it can't be
+    read, locked in time, or replaced. The file is then unchanged.
     """
     filename = os.fspath(path)
-    there = absolute(filename)  # wherever the working folder goes meanwhile
+    there = absolute(filename)  # even if the block changes the working directory
     fd, real = lock(there, filename, timeout)
     try:
         text = server_file.read(fd, filename)
@@ -186,10 +208,10 @@ def edit(path: AnyPath, *, dry_run: bool = False, timeout: float = TIMEOUT) -> I
         try:
             yield editing
         finally:
-            editing._over = True
+            editing._closed = True
         changed = editing.text
         if changed != text:
-            _ = editing.after  # which raises where it is wrong
+            _ = editing.after  # raises where the file would be invalid
             if not dry_run:
                 replace(fd, there, real, text, changed, filename)
     finally:

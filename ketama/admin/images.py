@@ -1,9 +1,10 @@
-"""What this user has published in shared memory, for the machine's processes."""
+"""List, find and remove this user's images in shared memory."""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ketama._ketama import ffi, lib
@@ -21,14 +22,16 @@ STATES = {
 class Image(NamedTuple):
     """A published image of a continuum.
 
-    image: its path. size: of the image, bytes.
-    path: the server file's; "" where it does not tell.
-    state: "current": made from the server file as it is. "stale": that has changed; who
-        looks next replaces the image. "orphan": nobody will use it: its server file is gone,
-        it is damaged, or its writer was killed. "foreign": another version of the library's.
-    generation: of the images published for that path, from 1; 0 where that is unknown.
+    image: path of the image. size: of the image, bytes.
+    path: the server file's; "" where the image does not tell.
+    state: "current": built from the server file as it is now. "stale": the server file has
+        changed; the next process that checks it replaces the image. "orphan": no process will
+        use it: its server file is gone, it is damaged, or the process that wrote it was killed.
+        "foreign": written by another version of the library.
+    generation: how many images have been published for that path, this one included; 0 where
+        that is unknown.
     made: when the server file was read, seconds since 1970; 0.0 where that is unknown.
-    servers, points: how many there are in it.
+    servers, points: how many it has; 0 where that is unknown.
     """
 
     image: str
@@ -42,7 +45,11 @@ class Image(NamedTuple):
 
 
 def images() -> tuple[str | None, list[Image]]:
-    """Give the folder of this user's images, None where there is none, and the images."""
+    """Return the folder of this user's images, and the images sorted by path.
+
+    The folder is None where there is none. Every image is read, and its checksum verified.
+    Raises KetamaOSError where the folder can't be read.
+    """
     folder, rows = ffi.new("char **"), ffi.new("ketama_published ***")
     count, failed = ffi.new("size_t *"), ffi.new("ketama_failure *")
     if lib.list_published(folder, rows, count, failed) < 0:
@@ -70,22 +77,53 @@ def _image(row: Any) -> Image:
 
 
 def image_of(path: str | bytes) -> Image | None:
-    """Give the published image of a server file, None where there is none.
+    """Return the published image of a server file; None where there is none.
 
-    That of the path as it is given, or else one of another path to the same file: each
-    spelling has its own.
+    Each spelling of a path, such as a symbolic link, has an image of its own. This is the one
+    of the path as given; where it has none, the one of another path to the same file.
+
+    Raises KetamaOSError where the images can't be read.
     """
-    there = os.fsdecode(absolute(path))
-    real = os.path.realpath(there)
-    return min(
-        (image for image in images()[1] if image.path and os.path.realpath(image.path) == real),
-        key=lambda image: image.path != there,
-        default=None,
-    )
+    there = absolute(path)
+    image = _find(there)
+    others = iter(_other_spellings(there) if image is None else ())
+    while image is None and (other := next(others, None)) is not None:
+        image = _find(other)
+    return image
+
+
+def _find(path: bytes) -> Image | None:
+    row, failed = ffi.new("ketama_published **"), ffi.new("ketama_failure *")
+    if lib.find_published(path, row, failed) < 0:
+        raise failure(failed, path)
+    if not row[0]:
+        return None
+    try:
+        return _image(row[0])
+    finally:
+        lib.ketama_free_image(row[0])
+
+
+def _other_spellings(path: bytes) -> list[bytes]:
+    """Return the other paths to the same file that have an image, sorted."""
+    try:
+        file = Path(os.fsdecode(path)).stat()
+    except OSError:
+        return []
+    text, size = ffi.new("char **"), ffi.new("size_t *")
+    if lib.ketama_published_paths(text, size) < 0:
+        return []
+    paths = ffi.gc(text[0], lib.free)
+    found = []
+    for other in ffi.buffer(paths, size[0])[:].split(b"\0")[:-1]:
+        with suppress(OSError):
+            if other != path and os.path.samestat(file, Path(os.fsdecode(other)).stat()):
+                found.append(other)
+    return sorted(found)
 
 
 def remove(image: Image) -> bool:
-    """Remove an image if it is still an orphan, and say whether it was.
+    """Remove an image if it is still an orphan; return whether it was.
 
     Raises KetamaOSError where it can't be removed.
     """
@@ -97,18 +135,16 @@ def remove(image: Image) -> bool:
 
 
 def publish(path: bytes) -> bool:
-    """Publish a server file's continuum, also under other paths that lead to the file.
+    """Publish a server file's continuum; return whether processes share it.
 
-    Those are the ones that have an image: a process that knows the file by a symbolic link
-    has another image than one that knows it by its name. Nothing is raised where that fails:
-    whoever looks at the file sees to it. Says whether the first could be shared.
+    The images of other paths to the file are replaced, too: a process that opened the file by
+    a symbolic link uses the link's image. Errors are ignored: processes that follow the file
+    will report them.
     """
-    real = os.path.realpath(os.fsdecode(path))
-    with suppress(OSError):
-        for image in images()[1]:
-            if image.path and os.path.realpath(image.path) == real:
-                with suppress(KetamaError):
-                    Continuum(image.path)
+    shared = False
     with suppress(KetamaError):
-        return Continuum(path).shared
-    return False
+        shared = Continuum(path).shared
+    for other in _other_spellings(path):
+        with suppress(KetamaError):
+            Continuum(other)
+    return shared

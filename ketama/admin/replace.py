@@ -1,4 +1,4 @@
-"""Replacing a file: under a lock, all of it or nothing, with the owner and mode that it had."""
+"""Replace a file as a whole, under a lock, keeping its owner, mode and attributes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from ketama.admin import server_file
 from ketama.errors import KetamaOSError
 
-NEW = ".ketama-edit-"  # how the new file's name begins
-LEFT_OVER = 3600  # seconds; to write it takes less than one
+PREFIX = ".ketama-edit-"  # of the temporary file's name
+LEFT_OVER = 3600  # seconds; writing the file takes less than one
 ACCESS_LIST = "system.posix_acl_access"
 
 
@@ -24,47 +24,64 @@ def _error(error: OSError, filename: str | bytes, what: str = "") -> KetamaOSErr
 
 
 def lock(there: bytes, filename: str | bytes, timeout: float) -> tuple[int, Path]:
-    """Open and lock a server file: the descriptor, and the path where symbolic links end."""
+    """Open and lock a server file; return the descriptor, and the path with links resolved.
+
+    there: the file's absolute path. filename: its name in messages.
+    timeout: how long to wait for one other edit, seconds.
+    Raises KetamaOSError where the file can't be opened for writing or locked in time.
+    """
     if not there:
         raise KetamaOSError(errno.ENOENT, os.strerror(errno.ENOENT), filename)
     deadline, pause, known = 0.0, 0.005, 0
     while True:
-        real = Path(os.path.realpath(os.fsdecode(there)))
-        try:
-            # Writable, for who may not write a file shall not replace it either.
-            fd = os.open(real, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        except OSError as error:
-            raise _error(error, filename) from None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever had the lock before may have replaced the file, and this is the old one.
-            if _is_at(fd, there):
-                return fd, real
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            os.close(fd)
-            raise _error(error, filename, "it can't be locked: ") from None
+        fd, real = _open(there, filename)
+        if _try_lock(fd, there, filename):
+            return fd, real
         inode = os.fstat(fd).st_ino
         os.close(fd)
-        if inode != known:  # one edit is done, and it is the next one that is waited for
+        if inode != known:  # one edit is done; now wait for the next one
             deadline, known = time.monotonic() + timeout, inode
         elif time.monotonic() > deadline:
-            reason = f"somebody else has been editing it for {timeout:g} seconds"
+            reason = f"another edit has held its lock for {timeout:g} seconds"
             raise KetamaOSError(errno.EAGAIN, reason, filename)
-        # Where many wait, not all at once, nor so often that who works is held up.
+        # At random, so that many who wait do not try all at once; more and more rarely, so
+        # that they do not slow down the one who works.
         time.sleep(random.uniform(pause / 2, pause))  # noqa: S311
         pause = min(1.5 * pause, 0.2)
 
 
+def _open(there: bytes, filename: str | bytes) -> tuple[int, Path]:
+    real = Path(os.path.realpath(os.fsdecode(there)))
+    try:
+        # For writing: a user who may not write the file must not replace it either.
+        return os.open(real, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), real
+    except OSError as error:
+        raise _error(error, filename) from None
+
+
+def _try_lock(fd: int, there: bytes, filename: str | bytes) -> bool:
+    """Lock the file; return False where somebody else has the lock, or has replaced the file.
+
+    The descriptor is closed where it raises.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _is_at(fd, there)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        os.close(fd)
+        raise _error(error, filename, "cannot lock the file: ") from None
+
+
 def unlock(fd: int) -> None:
-    """Free the lock, expressly: a child that was forked meanwhile has the descriptor, too."""
+    """Unlock explicitly and close: a child forked meanwhile has the descriptor, too."""
     fcntl.flock(fd, fcntl.LOCK_UN)
     os.close(fd)
 
 
 def _is_at(fd: int, there: bytes) -> bool:
-    """Say whether this file still is the one that the path leads to."""
+    """Return whether the path still leads to this open file."""
     try:
         return os.path.samestat(os.fstat(fd), Path(os.fsdecode(there)).stat())
     except FileNotFoundError:
@@ -74,55 +91,69 @@ def _is_at(fd: int, there: bytes) -> bool:
 def replace(
     fd: int, there: bytes, real: Path, text: bytes, changed: bytes, filename: str | bytes
 ) -> None:
-    """Put the changed text in the file's place, all of it or nothing."""
-    folder_fd = _open_to_sync(real.parent)
+    """Replace the file with one that has the changed text, or raise and leave it unchanged.
+
+    fd: the locked file. there, real: its path, as given and with links resolved.
+    text: what was read from it.
+    """
+    directory_fd = _open_to_sync(real.parent)
     try:
         _remove_left_over(real.parent)
-        new_fd, name = _create(real.parent, filename)
-        new = Path(name)
-        try:
-            with os.fdopen(new_fd, "wb") as file:
-                file.write(changed)
-                file.flush()
-                _copy_owner_and_mode(fd, new_fd, filename)
-                os.fsync(new_fd)
-            _check_unchanged(fd, there, text, filename)
-            _rename(new, real, filename)
-        except BaseException as error:
-            new.unlink(missing_ok=True)
-            if isinstance(error, OSError) and not isinstance(error, KetamaOSError):
-                raise _error(error, filename) from None
-            raise
-        # From here on it is done, and nothing may say otherwise.
-        if folder_fd is not None:
+        _write_and_rename(fd, there, real, text, changed, filename)
+        # The edit has taken effect; a failing sync must not be reported as a failed edit.
+        if directory_fd is not None:
             with suppress(OSError):
-                os.fsync(folder_fd)
+                os.fsync(directory_fd)
     finally:
-        if folder_fd is not None:
-            os.close(folder_fd)
+        if directory_fd is not None:
+            os.close(directory_fd)
 
 
-def _open_to_sync(folder: Path) -> int | None:
-    """Open a folder; None where that is forbidden, and it can't be synced."""
+def _write_and_rename(
+    fd: int, there: bytes, real: Path, text: bytes, changed: bytes, filename: str | bytes
+) -> None:
+    new_fd, name = _create(real.parent, filename)
+    new: Path | None = Path(name)
     try:
-        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with os.fdopen(new_fd, "wb") as file:
+            file.write(changed)
+            file.flush()
+            _copy_owner_and_mode(fd, new_fd, filename)
+            os.fsync(new_fd)
+        _check_unchanged(fd, there, text, filename)
+        _rename(Path(name), real, filename)
+        new = None
+    except KetamaOSError:
+        raise
+    except OSError as error:
+        raise _error(error, filename) from None
+    finally:
+        if new is not None:
+            new.unlink(missing_ok=True)
+
+
+def _open_to_sync(directory: Path) -> int | None:
+    """Open a directory; None where that is not permitted, so that it can't be synced."""
+    try:
+        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return None
 
 
-def _remove_left_over(folder: Path) -> None:
-    """Remove what edits that were killed have left: new files that nobody can be writing."""
+def _remove_left_over(directory: Path) -> None:
+    """Remove temporary files of edits that were killed long ago."""
     with suppress(OSError):
-        for left in folder.glob(f"{NEW}*"):
+        for left in directory.glob(f"{PREFIX}*"):
             if time.time() - left.lstat().st_mtime > LEFT_OVER:
                 left.unlink()
 
 
-def _create(folder: Path, filename: str | bytes) -> tuple[int, str]:
+def _create(directory: Path, filename: str | bytes) -> tuple[int, str]:
     try:
-        return tempfile.mkstemp(prefix=NEW, dir=folder)
+        return tempfile.mkstemp(prefix=PREFIX, dir=directory)
     except OSError as error:
-        raise _error(error, filename, "no new file can be made beside it: ") from None
+        what = "cannot create a temporary file in the same directory: "
+        raise _error(error, filename, what) from None
 
 
 def _rename(new: Path, real: Path, filename: str | bytes) -> None:
@@ -131,7 +162,7 @@ def _rename(new: Path, real: Path, filename: str | bytes) -> None:
     except OSError as error:
         if error.errno != errno.EBUSY:
             raise
-        what = "it is mounted by itself, and can only be replaced where it is mounted from: "
+        what = "cannot replace a mount point, edit the file that is mounted here instead: "
         raise _error(error, filename, what) from None
 
 
@@ -139,18 +170,18 @@ def _check_unchanged(fd: int, there: bytes, text: bytes, filename: str | bytes) 
     """Raise where somebody has changed or replaced the file without taking the lock."""
     os.lseek(fd, 0, os.SEEK_SET)
     if not _is_at(fd, there) or server_file.read(fd, filename) != text:
-        reason = "somebody else has changed it meanwhile, so nothing was written"
+        reason = "another program has changed the file during the edit; nothing was written"
         raise KetamaOSError(errno.EAGAIN, reason, filename)
 
 
 def _copy_owner_and_mode(fd: int, new_fd: int, filename: str | bytes) -> None:
-    """Make a new file as accessible as the old one, with the same extended attributes."""
+    """Give a new file the owner, mode and extended attributes of the old one."""
     old, new = os.fstat(fd), os.fstat(new_fd)
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
         try:
             os.fchown(new_fd, old.st_uid, old.st_gid)
         except PermissionError as error:
-            what = f"its owner {old.st_uid}:{old.st_gid} can't be kept: "
+            what = f"cannot keep its owner {old.st_uid}:{old.st_gid}: "
             raise _error(error, filename, what) from None
     if hasattr(os, "listxattr"):
         _copy_attributes(fd, new_fd, filename)
@@ -161,11 +192,11 @@ def _copy_attributes(fd: int, new_fd: int, filename: str | bytes) -> None:
     try:
         names, new_names = os.listxattr(fd), os.listxattr(new_fd)
     except OSError as error:
-        if error.errno == errno.ENOTSUP:  # a file system without any
+        if error.errno == errno.ENOTSUP:  # the file system has none
             return
         raise
     if ACCESS_LIST in new_names and ACCESS_LIST not in names:
-        os.removexattr(new_fd, ACCESS_LIST)  # which it had from its folder
+        os.removexattr(new_fd, ACCESS_LIST)  # inherited from the directory
     for name in names:
         _copy_attribute(fd, new_fd, name, filename)
 
@@ -174,6 +205,6 @@ def _copy_attribute(fd: int, new_fd: int, name: str, filename: str | bytes) -> N
     try:
         os.setxattr(new_fd, name, os.getxattr(fd, name))
     except OSError as error:
-        # What only the system may set, such as a label, it has set by itself.
+        # Those that only the system may set, such as a security label, it has set itself.
         if name == ACCESS_LIST or name.startswith("user."):
-            raise _error(error, filename, f"its attribute {name} can't be kept: ") from None
+            raise _error(error, filename, f"cannot keep its attribute {name}: ") from None

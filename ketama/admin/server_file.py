@@ -1,105 +1,184 @@
-"""A server file's text, line by line, judged by the rules that a continuum is made by."""
+"""A server file's text, line by line, read by the rules that libketama builds a ring by."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from typing import NamedTuple
+import struct
+from typing import TYPE_CHECKING, NamedTuple
 
 from ketama._ketama import ffi, lib
 from ketama.continuum import Continuum
 from ketama.errors import KetamaOSError, ServersError, failure
+from ketama.servers import to_c
 
-LARGEST = 512 << 20  # bytes, as in libketama
-BLOCK = 1 << 20
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import SupportsIndex
+
+SIZE_MAX = 512 << 20  # bytes, as in libketama
+BLOCK = 1 << 20  # bytes
+LINES_AT_ONCE = 256
+SERVER_LINE = struct.Struct("=10Q")  # struct server_line
 
 
 class Line(NamedTuple):
-    """A line: a server's, or a comment or empty, or wrong."""
+    """A line with a server, or an invalid one; or a run of comments and empty lines.
 
-    number: int  # from 1
-    text: bytes  # with its end
-    address: str = ""  # of the server; "" where there is none
+    number: of the line, from 1; 0 for a run, and for a line that is not in the file yet.
+    start: where it begins in the file's text, bytes.
+    text: the line with its line break.
+    address, weight, name: the server's; "" , 0 and None where there is none.
+    weight_at, weight_end: where the digits of the weight are in `text`, bytes.
+    status, reason: why the line is invalid, as a status of libketama and in words; else 0, "".
+    """
+
+    number: int
+    start: int
+    text: bytes
+    address: str = ""
     weight: int = 0
-    weight_at: int = 0  # where in the text the weight's digits begin, bytes
-    name: str = ""  # of the server; "" where there is none
-    status: int = 0  # what is wrong, as libketama's statuses; 0: nothing
-    fault: str = ""  # the same in words
+    name: str | None = None
+    weight_at: int = 0
+    weight_end: int = 0
+    status: int = 0
+    reason: str = ""
 
     @property
-    def end(self) -> bytes:
-        """The line's end: LF, CR LF, or nothing."""
-        ends = (b"\r\n", b"\n")
-        return next((end for end in ends if self.text.endswith(end)), b"")
+    def line_break(self) -> bytes:
+        """The line's LF, CR LF, or nothing."""
+        return next((end for end in (b"\r\n", b"\n") if self.text.endswith(end)), b"")
+
+
+def scan(text: bytes) -> Iterator[Line]:
+    """Yield the lines of a server file that have a server or are invalid, in their order.
+
+    Takes time in proportion to the text, and memory for some hundred lines.
+    """
+    lines = ffi.new("struct server_line[]", LINES_AT_ONCE)
+    position, count = ffi.new("struct scan_position *"), ffi.new("size_t *")
+    failed, data = ffi.new("ketama_failure *"), ffi.from_buffer(text)
+    while position.at < len(text):
+        status = lib.scan_servers(
+            data, len(text), position, lines, LINES_AT_ONCE, count, failed
+        )
+        rows = [*SERVER_LINE.iter_unpack(ffi.buffer(lines, count[0] * SERVER_LINE.size))]
+        invalid = rows.pop() if status < 0 else None
+        for row in rows:
+            yield _line(text, *row)
+        if invalid is not None:
+            number, start, end, *_ = invalid
+            reason = ffi.string(failed.reason).decode(errors="backslashreplace")
+            yield Line(number, start, text[start:end], status=status, reason=reason)
+
+
+def _line(
+    text: bytes,
+    number: int,
+    start: int,
+    end: int,
+    address_at: int,
+    address_size: int,
+    weight_at: int,
+    weight_size: int,
+    name_at: int,
+    name_size: int,
+    weight: int,
+) -> Line:
+    return Line(
+        number,
+        start,
+        text[start:end],
+        text[address_at : address_at + address_size].decode(),
+        weight,
+        text[name_at : name_at + name_size].decode() if name_size else None,
+        weight_at - start,
+        weight_at + weight_size - start,
+    )
 
 
 def parse(text: bytes) -> list[Line]:
-    """Take a file's text apart; the lines' texts together are the text."""
-    server, failed = ffi.new("struct server_line *"), ffi.new("ketama_failure *")
-    lines = []
-    rest = ffi.from_buffer(text)
-    at = number = 0
-    while at < len(text):
-        number += 1
-        status = lib.read_line(rest + at, len(text) - at, number, server, failed)
-        line = text[at : at + server.size_bytes]
-        at += server.size_bytes
-        if status < 0:
-            error = failure(failed, None)
-            if not isinstance(error, ServersError):
-                raise error
-            lines.append(Line(number, line, status=status, fault=error.reason))
-        elif status == 0:
-            lines.append(Line(number, line))
-        else:
-            end = server.address_at + server.address_bytes
-            address = line[server.address_at : end].decode()
-            name = line[server.name_at : server.name_at + server.name_bytes].decode()
-            lines.append(Line(number, line, address, server.weight, server.weight_at, name))
+    """Return all lines of a server file; their texts together are its text.
+
+    Comments and empty lines between two servers are one entry.
+    """
+    lines, end = [], 0
+    for line in scan(text):
+        if line.start > end:
+            lines.append(Line(0, end, text[end : line.start]))
+        lines.append(line)
+        end = line.start + len(line.text)
+    if end < len(text):
+        lines.append(Line(0, end, text[end:]))
     return lines
 
 
-def continuum(lines: list[Line], filename: str | bytes) -> Continuum:
-    """Make the continuum of a file's lines, or raise what opening the file would raise."""
+def raise_if_invalid(lines: list[Line], filename: str | bytes) -> None:
+    """Raise ServersError for the first invalid line."""
     for line in lines:
-        if line.fault:
-            raise ServersError(filename, line.number, line.fault)
+        if line.reason:
+            raise ServersError(filename, line.number, line.reason)
+
+
+def continuum(lines: list[Line], filename: str | bytes) -> Continuum:
+    """Return the continuum of a file's lines.
+
+    Raises ServersError where opening the file would raise it.
+    """
+    raise_if_invalid(lines, filename)
     servers = [line for line in lines if line.address]
     if not servers:
         raise ServersError(filename, None, "no servers: write one per line, 'address weight'")
     try:
-        return Continuum([(line.address, line.weight, line.name or None) for line in servers])
+        return Continuum([(line.address, line.weight, line.name) for line in servers])
     except ServersError as error:
         number = servers[error.lineno - 1].number if error.lineno else None
-        raise ServersError(filename, number, error.reason) from None
+        raise ServersError(filename, number or None, error.reason) from None
+
+
+def check_server(address: str, weight: SupportsIndex) -> None:
+    """Check that an address and a weight can be a server's.
+
+    Raises ServersError where they are invalid, TypeError where they are of a wrong type.
+    """
+    try:
+        array, _, _kept_alive = to_c([(address, weight)])
+        failed = ffi.new("ketama_failure *")
+        if lib.check_server(array, failed) < 0:
+            raise failure(failed, None)
+    except ServersError as error:
+        raise ServersError(None, None, error.reason) from None
 
 
 def read(fd: int, filename: str | bytes) -> bytes:
-    """Read an open server file, whole.
+    """Return the text of an open server file.
 
-    Raises KetamaOSError where it can't be read or is no regular file, ServersError where it
-    is larger than any server file.
+    Raises KetamaOSError where it can't be read or is not a regular file, ServersError where it
+    is larger than libketama accepts.
     """
     try:
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
             raise KetamaOSError(errno.EISDIR, os.strerror(errno.EISDIR), filename)
         if not stat.S_ISREG(status.st_mode):
-            raise KetamaOSError(errno.EINVAL, "it is not a regular file", filename)
+            raise KetamaOSError(errno.EINVAL, "not a regular file", filename)
         blocks, size = [], 0
-        while size <= LARGEST and (block := os.read(fd, BLOCK)):
+        while size <= SIZE_MAX and (block := os.read(fd, BLOCK)):
             blocks.append(block)
             size += len(block)
     except OSError as error:
         raise KetamaOSError(error.errno, error.strerror, filename) from None
-    if size > LARGEST:
-        raise ServersError(filename, None, f"the file has more than {LARGEST} bytes")
+    if size > SIZE_MAX:
+        raise ServersError(filename, None, f"the file has more than {SIZE_MAX} bytes")
     return b"".join(blocks)
 
 
 def read_file(filename: str | bytes) -> bytes:
-    """Read a server file, as `read`; nothing that is no file is waited for."""
+    """Return the text of a server file; never wait for a FIFO or a device.
+
+    Raises what `read` raises.
+    """
     try:
         fd = os.open(filename, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:

@@ -1,7 +1,8 @@
-"""The command `ketama`: a thin layer over the package, for operators.
+"""The command `ketama`, for operators: a thin layer over the package.
 
-A module for each command; `app` has what they have in common, `output` how it is printed.
-Libraries are imported where they are used, so that a single lookup starts at once.
+One module per command. `app` has what all commands share, `documents` what several print,
+`output` how it is printed. Libraries are imported where they are used, so that a single lookup
+starts at once.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import TextIO
 
-COULD_NOT, INTERRUPTED = 3, 130
+RUNTIME_ERROR, INTERRUPTED = 3, 130
+EXTRAS = {"click": "cli", "rich": "cli", "matplotlib": "plot", "numpy": "plot"}
 
 
 def main() -> None:
     """Run the command with this process's arguments, and exit."""
-    # As for every other program in a pipe: whoever closes it ends the command, in silence.
+    # Like other programs in a pipe, end silently when the reader closes it.
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
@@ -26,20 +29,26 @@ def main() -> None:
         code = INTERRUPTED
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        extra = {"click": "cli", "rich": "cli", "matplotlib": "plot", "numpy": "plot"}.get(
-            package
-        )
-        if extra is None:
+        if package not in EXTRAS:
             raise
         print(
-            f"ketama: this needs {package}, which is not installed: "
-            f"pip install 'libketama[{extra}]'",
+            f"ketama: {package} is not installed: "
+            f"run pip install 'libketama[{EXTRAS[package]}]'",
             file=sys.stderr,
         )
-        code = COULD_NOT
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:  # which was reported; at the interpreter's end it would be once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = RUNTIME_ERROR
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            _flush(stream)
     sys.exit(code)
+
+
+def _flush(stream: TextIO) -> None:
+    """Flush a standard stream; discard what it does not take.
+
+    The error has been reported. The interpreter would fail on the rest once more as it exits.
+    """
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,4 +1,4 @@
-"""What the commands have in common: their list, their options, their exit codes."""
+"""What all commands share: their list, common options, exit codes, and error messages."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 import ketama
-from ketama.cli import COULD_NOT, INTERRUPTED
+from ketama.cli import INTERRUPTED, RUNTIME_ERROR
 from ketama.cli.output import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-GOOD, BAD_NEWS, WRONG_USE = 0, 1, 2
+SUCCESS, PROBLEMS_FOUND, USAGE_ERROR = 0, 1, 2
 
-# The command's name, and the module of ketama.cli that it is in.
+# The command's name, and its module in ketama.cli.
 COMMANDS = {
     "where": "where",
     "show": "show",
@@ -40,18 +40,18 @@ COMMANDS = {
 def verbatim(command: click.Command) -> click.Command:
     r"""Keep the paragraphs of the help that begin with \b as they are.
 
-    That is click's sign, as one character; docstrings have it as the two that one can see.
+    click expects that as one control character; docstrings have it as two visible ones.
     """
     command.help = (command.help or "").replace("\\b\n", "\b\n")
     return command
 
 
 class Interrupted(BaseException):
-    """A KeyboardInterrupt, of which click does not know."""
+    """A KeyboardInterrupt that click does not handle."""
 
 
 class Commands(click.Group):
-    """The commands, each imported when it is asked for."""
+    """The commands, each imported when it is needed."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -61,7 +61,7 @@ class Commands(click.Group):
             raise Interrupted from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give them in the order of the help."""
+        """Return the commands in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -80,29 +80,30 @@ class Commands(click.Group):
 @click.version_option(ketama.__version__, prog_name="ketama", message="%(prog)s %(version)s")
 @click.pass_context
 def app(ctx: click.Context) -> int | None:
-    r"""Ask a ketama server file anything: where keys live, what a change would move.
+    r"""Inspect and edit server files: which server a key belongs to, which keys a change moves.
 
-    FILE is a server file, or - for standard input. The commands take --json, and have their
-    examples in `ketama COMMAND --help`.
+    FILE is a server file: one server per line, its address and its weight. Commands that only
+    read it also accept - for standard input. All commands but completion accept --json. Run
+    'ketama COMMAND --help' for examples.
 
     \b
-    Exit codes: 0  good
-                1  the answer is bad news: check found errors, an edit was refused
-                2  wrong use
-                3  could not: no such file, a file that is wrong, no permission
+    Exit codes: 0  success
+                1  problems found: check found errors, or an edit was refused
+                2  usage error
+                3  runtime error: a file is missing or invalid, permission denied, disk full
               130  interrupted
     """
     if ctx.invoked_subcommand is not None:
         return None
     click.echo(ctx.get_help(), err=True)
-    return WRONG_USE
+    return USAGE_ERROR
 
 
 verbatim(app)
 
 
 def file_argument(name: str = "file", required: bool = True) -> Callable[[Any], Any]:
-    """Take a server file."""
+    """Add an argument for a server file."""
     kind = click.Path(allow_dash=True, readable=False)
     metavar = name.upper() if required else f"[{name.upper()}]"
     return click.argument(name, metavar=metavar, type=kind, required=required)
@@ -112,39 +113,45 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command, report what goes wrong in one line, and give the exit code."""
+    """Run the command, report errors in one line, and return the exit code."""
     try:
         if sys.stdout is None:
-            return report("standard output is closed", COULD_NOT)
-        # What a name or a locale can't print is escaped, and no reason to fail.
+            return report("standard output is closed", RUNTIME_ERROR)
+        # Escape what the locale can't print, instead of failing.
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         code = app.main(list(arguments), prog_name="ketama", standalone_mode=False)
         sys.stdout.flush()
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "ketama"
         message = " ".join(error.format_message().rstrip(".").split())
-        return report(f"{message}; see '{path} --help'", WRONG_USE, path)
+        return report(f"{_lower_case(message)}; see '{path} --help'", USAGE_ERROR, path)
     except click.ClickException as error:
-        return report(error.format_message(), WRONG_USE)
+        return report(_lower_case(error.format_message()), USAGE_ERROR)
     except (Interrupted, click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except (ketama.KetamaError, OSError) as error:
-        return report(message_of(error), COULD_NOT)
+        return report(message_of(error), RUNTIME_ERROR)
     except MemoryError:
-        return report("out of memory", COULD_NOT)
-    return int(code or GOOD)
+        return report("out of memory", RUNTIME_ERROR)
+    return int(code or SUCCESS)
+
+
+def _lower_case(message: str) -> str:
+    """Begin click's own messages as ours begin."""
+    return message[:1].lower() + message[1:]
 
 
 def message_of(error: Exception) -> str:
-    """Give an error's file, line and reason."""
+    """Return an error's file, line and reason."""
     if not isinstance(error, OSError):
         return str(error)
-    name = "output" if error.filename is None else os.fsdecode(error.filename) or "''"
+    name = error.filename
+    name = "standard output" if name is None else os.fsdecode(name) or "''"
     return f"{name}: {error.strerror or error}"
 
 
 def report(message: str, code: int, who: str = "ketama") -> int:
-    """Say in one line on stderr what is wrong."""
-    with suppress(OSError):  # then the exit code must do
+    """Print a message as one line on standard error, and return the exit code."""
+    with suppress(OSError):  # if it can't be printed, the exit code must do
         print(f"{who}: {printable(message)}", file=sys.stderr, flush=True)
     return code

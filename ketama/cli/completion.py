@@ -1,4 +1,4 @@
-"""`ketama completion`: what makes a shell complete the command."""
+"""`ketama completion`: a script that completes the command in a shell."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 
 class Bash(BashComplete):
-    """As click's, but an address's colon does not end a word."""
+    """click's completion, except that the colon of an address does not end a word."""
 
     source_template = """\
 %(complete_func)s() {
-    # Bash ends words at colons, so the line is taken apart once more; of the answers it then
-    # wants only what comes after the colon.
+    # Bash splits words at colons, so split the line again; of each answer, it wants only the
+    # part after the colon.
     local IFS=$' \\t\\n' line=${COMP_LINE:0:COMP_POINT} words current before
     read -ra words <<<"$line"
     [[ $line == *[[:space:]] ]] && words+=("")
@@ -34,17 +34,17 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
     @staticmethod
     def _check_version() -> None:
-        """Start no bash to ask for its version: 4.4 is from 2016."""
+        """Do not start bash to ask for its version: 4.4 is from 2016."""
 
 
 SHELLS = {"bash": Bash, "zsh": ZshComplete, "fish": FishComplete}
 
 
-@click.command(short_help="Make a shell complete all this.")
+@click.command(short_help="Print a shell completion script.")
 @click.argument("shell", metavar="SHELL", type=click.Choice(list(SHELLS)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    r"""Print what makes a shell complete commands, options, files and servers.
+    r"""Print a script that completes commands, options, files and servers in a shell.
 
     \b
     Examples:

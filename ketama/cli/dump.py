@@ -8,25 +8,25 @@ import click
 
 from ketama.cli import source
 from ketama.cli.app import file_argument, json_option
+from ketama.cli.documents import servers_as_json
 from ketama.cli.output import print_json, printable
-from ketama.cli.show import servers_as_json
 
 AT_ONCE = 10_000  # lines
 
 
-@click.command(short_help="Print the continuum, point by point.")
+@click.command(short_help="Print the ring point by point.")
 @file_argument()
 @json_option
 def dump(file: str, as_json: bool) -> None:
-    r"""Print the continuum, a point a line, ascending: the point, its server.
+    r"""Print all points of the ring in ascending order, each with its server.
 
-    A key belongs to the first point at or after its own hash, and behind the last point to
-    the first one.
+    A key belongs to the first point at or after its own hash; after the last point, to the
+    first one.
 
     \b
     Examples:
       ketama dump ketama.servers | head
-      ketama dump --json ketama.servers >continuum.json
+      ketama dump --json ketama.servers >ring.json
     """
     continuum = source.open_continuum(file)
     points = continuum.get_points()

@@ -1,4 +1,4 @@
-"""`ketama images`: what is published on this machine."""
+"""`ketama images`: the images that this user has published."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 import ketama
-from ketama.cli import COULD_NOT
-from ketama.cli.app import GOOD, json_option, message_of, report
+from ketama.cli import RUNTIME_ERROR
+from ketama.cli.app import SUCCESS, json_option, message_of, report
+from ketama.cli.documents import image_as_json
 from ketama.cli.output import counted, duration, print_json, print_table, printable
-from ketama.cli.show import image_as_json
 
 if TYPE_CHECKING:
     from ketama.admin.images import Image
@@ -19,18 +19,17 @@ if TYPE_CHECKING:
 STYLES = {"current": "", "stale": "yellow", "orphan": "red", "foreign": "dim"}
 
 
-@click.command(short_help="List what is published on this machine.")
-@click.option("--purge", is_flag=True, help="Remove the orphans.")
+@click.command(short_help="List the published images of this user.")
+@click.option("--purge", is_flag=True, help="Remove orphans.")
 @json_option
 def images(purge: bool, as_json: bool) -> int:
-    r"""List the published images of this user: server file, state, generation, size.
+    r"""List the published images of this user: server file, state, generation, size, age.
 
     \b
-    current  made from the server file as it is
-    stale    the file has changed since; the next process that looks replaces the image
-    orphan   nobody will use it: its server file is gone, it is damaged, or the process
-             that wrote it was killed
-    foreign  another version of the library's
+    current  built from the server file as it is now
+    stale    the server file has changed; the next process that checks it replaces the image
+    orphan   unused: its server file is gone, it is damaged, or its writer was killed
+    foreign  written by another version of the library
 
     A process that has an orphan mapped keeps it after a purge.
 
@@ -42,7 +41,7 @@ def images(purge: bool, as_json: bool) -> int:
     from ketama.admin import images
 
     folder, found = images.images()
-    removed, code = _purge(found) if purge else ([], GOOD)
+    removed, code = _purge(found) if purge else ([], SUCCESS)
     found = [image for image in found if image not in removed]
     if as_json:
         print_json(
@@ -54,46 +53,50 @@ def images(purge: bool, as_json: bool) -> int:
         )
         return code
     if found:
-        now = time.time()
-        print_table(
-            ("server file", "state", ">generation", ">servers", ">size", ">age", "image"),
-            [
-                (
-                    image.path or "?",
-                    image.state,
-                    str(image.generation or "?"),
-                    str(image.servers or "?"),
-                    f"{image.size / 1024:,.0f} KiB",
-                    duration(now - image.made) if image.made else "?",
-                    image.image.rpartition("/")[2],
-                )
-                for image in found
-            ],
-            [STYLES[image.state] for image in found],
-        )
-        print()
+        _print_table(found)
     for image in removed:
-        of = f", of {image.path}" if image.path else ""
+        of = f" ({image.path})" if image.path else ""
         print(f"removed {printable(image.image + of)}")
     if folder is None:
-        print("nothing is published by this user")
+        print("no images: this user has published none")
     else:
         size = sum(image.size for image in found)
         print(f"{printable(folder)}: {counted(len(found), 'image')}, {size / 1024:,.0f} KiB")
     return code
 
 
+def _print_table(found: list[Image]) -> None:
+    now = time.time()
+    print_table(
+        ("server file", "state", ">generation", ">servers", ">size", ">age", "image"),
+        [
+            (
+                image.path or "?",
+                image.state,
+                str(image.generation or "?"),
+                str(image.servers or "?"),
+                f"{image.size / 1024:,.0f} KiB",
+                duration(now - image.made) if image.made else "?",
+                image.image.rpartition("/")[2],
+            )
+            for image in found
+        ],
+        [STYLES[image.state] for image in found],
+    )
+    print()
+
+
 def _purge(found: list[Image]) -> tuple[list[Image], int]:
-    """Remove the orphans; give those that are gone now, and the exit code."""
+    """Remove the orphans; return those that were removed, and the exit code."""
     from ketama.admin import images
 
-    removed, code = [], GOOD
+    removed, code = [], SUCCESS
     for image in found:
         if image.state != "orphan":
             continue
         try:
             gone = images.remove(image)
         except ketama.KetamaOSError as error:
-            gone, code = False, report(message_of(error), COULD_NOT)
+            gone, code = False, report(message_of(error), RUNTIME_ERROR)
         removed += [image] * gone
     return removed, code

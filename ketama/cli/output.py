@@ -1,4 +1,4 @@
-"""How the answers are printed: text for people, JSON for programs."""
+"""Print results: text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GAP = 3 * " "  # between columns
 
 
 def printable(text: str) -> str:
-    r"""Escape what would not print, or would command a terminal: a tab becomes \x09."""
+    r"""Escape characters that do not print or control a terminal: a tab becomes \x09."""
     if text.isprintable():
         return text
     return "".join(
@@ -29,25 +29,25 @@ def printable(text: str) -> str:
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """Give a share as a percentage; what is not 0 is not printed as 0."""
+    """Format a share as a percentage; one above 0 is never printed as 0."""
     text = f"{100 * share:.{digits}f} %"
     least = 10**-digits
     return f"<{least:.{digits}f} %" if 0 < 100 * share < least / 2 else text
 
 
 def deviation(part: float) -> str:
-    """Give how far something is off as a percentage with its sign; 0 has none."""
+    """Format a relative deviation as a percentage with its sign; 0 has none."""
     text = f"{100 * part:+.1f} %"
     return "0.0 %" if text in ("+0.0 %", "-0.0 %") else text
 
 
 def counted(number: int, noun: str) -> str:
-    """Give a number with its noun: 1 server, 1,280 points."""
+    """Format a number with its noun: 1 server, 1,280 points."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
-    """Give a time in the one unit that says enough."""
+    """Format a duration in its largest unit."""
     for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= size:
             return counted(int(seconds // size), unit)
@@ -55,25 +55,25 @@ def duration(seconds: float) -> str:
 
 
 def local_time(seconds: float) -> str:
-    """Give a moment, seconds since 1970, for people."""
+    """Format a time, seconds since 1970, for people."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def utc_time(seconds: float) -> str:
-    """Give a moment, seconds since 1970, for programs: RFC 3339."""
+    """Format a time, seconds since 1970, for programs: RFC 3339."""
     whole, part = divmod(round(seconds * 1000), 1000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{part:03}Z"
 
 
 def print_json(value: Any, indent: int | None = 2) -> None:
-    """Print a JSON document, or with an indent of None a line of JSON, at once."""
+    """Print a JSON document; with an indent of None one line, flushed."""
     import json
 
     print(json.dumps(value, indent=indent), flush=indent is None)
 
 
 def print_styled(*parts: tuple[str, str]) -> None:
-    """Print a line of parts: text, style. Colours are for terminals, unless NO_COLOR is set."""
+    """Print a line of (text, style) parts; in colour on a terminal unless NO_COLOR is set."""
     if not sys.stdout.isatty():
         print("".join(printable(text) for text, _ in parts))
         return
@@ -92,8 +92,8 @@ def print_table(
 ) -> None:
     """Print rows in aligned columns.
 
-    columns: their heads; one that begins with ">" is aligned to the right.
-    styles: for each row.
+    columns: their headings; ">" at the beginning aligns a column to the right.
+    styles: one per row.
     total: a last row.
     """
     body = [[printable(cell) for cell in row] for row in rows]
@@ -115,7 +115,7 @@ def print_table(
 
 
 def _width(text: str) -> int:
-    """Give how many columns a terminal needs for it."""
+    """Return how many columns of a terminal a text takes."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -125,9 +125,9 @@ def _width(text: str) -> int:
 
 @contextmanager
 def progress(total: int | None, wanted: bool = True) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how far long work has come; call what is given with each step.
+    """Show a progress bar on a terminal; yield a function to call after each step.
 
-    total: how many steps there are, None where that is unknown.
+    total: how many steps there are; None where that is unknown.
     """
     if not wanted or sys.stderr is None or not sys.stderr.isatty():
         yield lambda step: None

@@ -1,4 +1,4 @@
-"""The ring, drawn: a slice of the circle in the colour of its server."""
+"""Draw the ring: each slice has the colour of its server."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     import ketama
 
-SLICES = 7200  # of the ring: finer than what can be seen
-PIXELS = 640  # of the ring's picture, in width and in height
-FINER = 3  # so many times finer it is drawn, and then averaged
-HOLE = 0.62  # the ring's inner radius
+SLICES = 7200  # of the ring: finer than the eye sees
+PIXELS = 640  # width and height of the ring
+OVERSAMPLING = 3  # the ring is drawn so many times larger, then averaged
+HOLE = 0.62  # the inner radius; the outer one is 1
 
 
 def owners(continuum: ketama.Continuum) -> list[str]:
-    """Give the server of the middle of each slice of the ring."""
+    """Return the server in the middle of each slice of the ring."""
     from ketama._ketama import ffi, lib
 
     handle, addresses, _ = continuum._now
@@ -30,36 +30,36 @@ def owners(continuum: ketama.Continuum) -> list[str]:
 
 
 def palette_of(addresses: list[str]) -> dict[str, Any]:
-    """Give each server a colour; up to twenty are told apart easily."""
+    """Return a colour for each server; up to twenty are easy to tell apart."""
     import matplotlib as mpl
 
     distinct = list(dict.fromkeys(addresses))
     if len(distinct) <= 20:
         colours = mpl.colormaps["tab10" if len(distinct) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
         return dict(zip(distinct, colours, strict=False))
-    # Neighbours in the file get colours that are far apart.
+    # Servers that are neighbours in the file get colours that are far apart.
     golden = (math.sqrt(5) - 1) / 2
     turbo = mpl.colormaps["turbo"]
     return {address: turbo(i * golden % 1) for i, address in enumerate(distinct)}
 
 
 def _ring_picture(colours: list[Any]) -> Any:
-    """Give the ring's pixels; its slices go clockwise from the top."""
+    """Return the pixels of the ring; its slices go clockwise from the top."""
     import numpy as np
     from matplotlib.colors import to_rgba_array
 
-    size = PIXELS * FINER
+    size = PIXELS * OVERSAMPLING
     across = (np.arange(size) + 0.5) / (size / 2) - 1
     x, y = np.meshgrid(across, -across)
     slices = (np.arctan2(x, y) / (2 * math.pi) % 1 * SLICES).astype(int) % SLICES
     radius = np.hypot(x, y)
     pixels = to_rgba_array(colours)[slices]
     pixels[(radius > 1) | (radius < HOLE)] = (1, 1, 1, 0)
-    return pixels.reshape(PIXELS, FINER, PIXELS, FINER, 4).mean(axis=(1, 3))
+    return pixels.reshape(PIXELS, OVERSAMPLING, PIXELS, OVERSAMPLING, 4).mean(axis=(1, 3))
 
 
 def draw_ring(ring: Axes, colours: list[Any], caption: str) -> None:
-    """Draw the ring, its slices in these colours, with a text in its middle."""
+    """Draw the ring with these colours of its slices, and a caption in the middle."""
     ring.imshow(_ring_picture(colours), extent=(-1, 1, -1, 1), interpolation="antialiased")
     ring.set_axis_off()
     for x, y, text in ((0, 1.07, "0"), (1.07, 0, "¼"), (0, -1.07, "½"), (-1.07, 0, "¾")):

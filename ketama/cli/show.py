@@ -1,4 +1,4 @@
-"""`ketama show`: the servers, and what each of them gets."""
+"""`ketama show`: the servers, and each one's share of the keys."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from ketama.cli import source
 from ketama.cli.app import file_argument, json_option
+from ketama.cli.documents import image_as_json, servers_as_json
 from ketama.cli.output import (
     counted,
     deviation,
@@ -27,31 +28,29 @@ from ketama.continuum import absolute
 if TYPE_CHECKING:
     from typing import Any
 
-    import ketama
     from ketama.admin.images import Image
 
 
-@click.command(short_help="Show servers, weights, points, shares of the keys.")
+@click.command(short_help="Show servers, weights, points and shares of the keys.")
 @file_argument()
 @json_option
 def show(file: str, as_json: bool) -> None:
-    r"""Show the servers: weight, its share of all weights, points, and share of the keys.
+    r"""Show each server's weight, number of points, and share of the keys.
 
-    The share of the keys is exact: the part of the circle that belongs to the server. The
-    deviation is how far it is off the weight's share. Below it: whether this user's processes
-    share the continuum, since when, and how many were published before it.
+    The share of the keys is exact: the part of the ring that belongs to the server. The
+    deviation compares it with the server's share of all weights. The last lines say when the
+    file was changed, and whether processes of this user share its ring in memory.
 
     \b
     Examples:
       ketama show ketama.servers
       ketama show --json ketama.servers | jq '.servers[].share'
     """
-    from ketama.admin.check import UNEVEN
-
     continuum = source.open_continuum(file)
     rows = servers_as_json(continuum)
-    changed = None if source.is_stream(file) else Path(file).stat().st_mtime
-    image = None if source.is_stream(file) else _image(file)
+    is_stream = source.is_stream(file)
+    changed = None if is_stream else Path(file).stat().st_mtime
+    image = None if is_stream else _image(file)
     totals = {
         "servers": len(rows),
         "weight": sum(row["weight"] for row in rows),
@@ -68,6 +67,27 @@ def show(file: str, as_json: bool) -> None:
             }
         )
         return
+    _print_servers(rows, totals)
+    servers, points = counted(totals["servers"], "server"), counted(totals["points"], "point")
+    print(f"\n{printable(source.label(file))}: {servers}, {points}", end="")
+    if changed is None:
+        print()
+        return
+    ago = time.time() - changed
+    when = f"{duration(ago)} ago" if ago > -1 else "in the future"
+    print(f"; changed {local_time(changed)}, {when}")
+    print(printable(_published(file, image)))
+
+
+def _image(file: str) -> Image | None:
+    from ketama.admin.images import image_of
+
+    return image_of(file)
+
+
+def _print_servers(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
+    from ketama.admin.check import SHARE_TOLERANCE
+
     print_table(
         ("server", ">weight", ">of weight", ">points", ">of keys", ">deviation"),
         [
@@ -81,61 +101,16 @@ def show(file: str, as_json: bool) -> None:
             )
             for row in rows
         ],
-        ["" if abs(row["deviation"]) <= UNEVEN else "yellow" for row in rows],
+        ["" if abs(row["deviation"]) <= SHARE_TOLERANCE else "yellow" for row in rows],
         ("total", str(totals["weight"]), percent(1), str(totals["points"]), percent(1), ""),
     )
-    servers, points = counted(totals["servers"], "server"), counted(totals["points"], "point")
-    print(f"\n{printable(source.label(file))}: {servers}, {points}", end="")
-    if changed is None:
-        print()
-        return
-    ago = time.time() - changed
-    when = f"{duration(ago)} ago" if ago > -1 else "in the future"
-    print(f"; changed {local_time(changed)}, {when}")
+
+
+def _published(file: str, image: Image | None) -> str:
     if image is None:
-        print("not published: no process of this user shares it")
-        return
+        return "not published: no process of this user shares it"
     as_path = "" if image.path == os.fsdecode(absolute(file)) else f" as {image.path}"
-    print(
-        printable(
-            f"published{as_path} in {image.image}: generation {image.generation}, "
-            f"{image.state}, {duration(time.time() - image.made)} old"
-        )
+    return (
+        f"published{as_path} in {image.image}: generation {image.generation}, "
+        f"{image.state}, {duration(time.time() - image.made)} old"
     )
-
-
-def _image(file: str) -> Image | None:
-    from ketama.admin.images import image_of
-
-    return image_of(file)
-
-
-def servers_as_json(continuum: ketama.Continuum) -> list[dict[str, Any]]:
-    """Give each server as the JSON of `show` and `dump` has it."""
-    servers = continuum.servers
-    total = sum(server.weight for server in servers)
-    return [
-        {
-            "address": server.address,
-            "weight": server.weight,
-            "weight_share": server.weight / total,
-            "points": server.points,
-            "share": server.share,
-            "deviation": server.share / (server.weight / total) - 1,
-        }
-        for server in servers
-    ]
-
-
-def image_as_json(image: Image) -> dict[str, Any]:
-    """Give a published image as the JSON of `show` and `images` has it."""
-    return {
-        "image": image.image,
-        "path": image.path or None,
-        "state": image.state,
-        "generation": image.generation or None,
-        "made": utc_time(image.made) if image.made else None,
-        "size": image.size,
-        "servers": image.servers or None,
-        "points": image.points or None,
-    }

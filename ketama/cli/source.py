@@ -1,4 +1,4 @@
-"""Where a command's server file and keys come from."""
+"""Read server files and keys: from files, pipes and standard input."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ BLOCK = 1 << 18  # bytes
 
 
 def stdin() -> BinaryIO:
-    """Give standard input, for bytes."""
+    """Return standard input as a binary stream."""
     if sys.stdin is None:
         raise click.UsageError("standard input is closed")
     return sys.stdin.buffer
 
 
 def is_stream(file: str) -> bool:
-    """Say whether it is standard input or a pipe, such as a shell's <(command)."""
+    """Return whether the file is standard input or a pipe, such as a shell's <(command)."""
     if file == STDIN:
         return True
     return Path(file).is_fifo()
 
 
 def label(file: str) -> str:
-    """Give a server file's name for messages."""
+    """Return a server file's name in messages."""
     return STDIN_NAME if file == STDIN else file
 
 
 def read_text(file: str) -> bytes:
-    """Give a server file's text."""
+    """Return a server file's text."""
     from ketama.admin import server_file
 
     if file == STDIN:
@@ -51,7 +51,7 @@ def read_text(file: str) -> bytes:
 
 
 def open_continuum(file: str) -> ketama.Continuum:
-    """Give the continuum of a server file as it is now; nothing is published."""
+    """Return the continuum of a server file as it is now, without publishing it."""
     if not is_stream(file):
         return ketama.Continuum(file, shared=False)
     from ketama.admin import server_file
@@ -60,17 +60,17 @@ def open_continuum(file: str) -> ketama.Continuum:
 
 
 def only_one_stdin(*files: str | None) -> None:
-    """Refuse to read standard input twice."""
+    """Raise a usage error where standard input would be read twice."""
     if files.count(STDIN) > 1:
-        raise click.UsageError("only one of them can be read from standard input")
+        raise click.UsageError("cannot read standard input twice")
 
 
 def blocks_of_keys(stream: BinaryIO, separator: bytes) -> Iterator[tuple[list[bytes], int]]:
-    """Give the keys of a stream as they come, some thousand at a time, and how many bytes.
+    """Yield the keys of a stream as they arrive, some thousand at a time, with their bytes.
 
-    separator: a newline, where a CR before it is left out as well; or a NUL.
+    separator: a newline, and a CR before it is dropped as well; or a NUL.
     """
-    begun: list[bytes] = []  # of a key whose end is to come
+    begun: list[bytes] = []  # of a key whose end is yet to come
     while block := stream.read1(BLOCK):  # type: ignore[attr-defined]
         keys = block.split(separator)
         begun.append(keys[0])
@@ -83,12 +83,12 @@ def blocks_of_keys(stream: BinaryIO, separator: bytes) -> Iterator[tuple[list[by
 
 
 def _without_cr(keys: list[bytes], block: bytes) -> list[bytes]:
-    # The CR of the first key's end may have come with the block before.
+    # The CR at the end of the first key may have been in the previous block.
     if b"\r" in block or keys[0].endswith(b"\r"):
         return [key.removesuffix(b"\r") for key in keys]
     return keys
 
 
 def argument_keys(keys: tuple[str, ...]) -> list[bytes]:
-    """Give the bytes of keys that were arguments."""
+    """Return keys that were given as arguments, as bytes."""
     return [os.fsencode(key) for key in keys]

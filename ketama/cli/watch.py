@@ -1,4 +1,4 @@
-"""`ketama watch`: a server file's changes as they happen."""
+"""`ketama watch`: report changes of a server file as they happen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import click
 import ketama
 from ketama.cli import source
 from ketama.cli.app import file_argument, json_option, message_of, report
-from ketama.cli.diff import diff_as_json
+from ketama.cli.documents import diff_as_json
 from ketama.cli.output import counted, local_time, percent, print_json, print_styled, utc_time
 
 if TYPE_CHECKING:
@@ -27,72 +27,67 @@ if TYPE_CHECKING:
 INTERVAL = 0.2  # seconds
 
 
-@click.command(short_help="Tell of changes as they happen.")
+@click.command(short_help="Report changes of a file as they happen.")
 @file_argument()
 @click.option(
     "--exec",
     "command",
     metavar="COMMAND",
-    help="Run this shell command at each change that moves keys, with KETAMA_FILE, "
-    "KETAMA_GENERATION and KETAMA_MOVED in its environment, and the change as JSON on its "
-    "standard input.",
+    help="Run this shell command for each change that moves keys, with KETAMA_FILE, "
+    "KETAMA_GENERATION and KETAMA_MOVED in its environment, and the change as JSON on standard "
+    "input.",
 )
 @json_option
 def watch(file: str, command: str | None, as_json: bool) -> None:
-    r"""Print a line for each change of a server file as it happens, until interrupted.
+    r"""Print a line for each change of a server file, until interrupted.
 
-    When, the generation that is published now, and what moved. A file that has become wrong
-    is reported, and followed on.
+    A line has the time, the published generation, the number of servers, and what moved. An
+    invalid or missing file is reported, and watching goes on.
 
     \b
     Examples:
       ketama watch /etc/ketama.servers
-      ketama watch /etc/ketama.servers --exec 'mail -s "the caches have changed" ops'
+      ketama watch /etc/ketama.servers --exec 'mail -s "cache servers changed" ops'
     """
     if file == source.STDIN:
-        raise click.UsageError("standard input can't be watched, for it does not change")
+        raise click.UsageError("cannot watch standard input")
     continuum = ketama.Continuum(file)
-    before = _version(continuum)
+    before = copy.copy(continuum)  # which does not roll
     report(
         f"{file}: {counted(len(continuum.servers), 'server')}, generation "
         f"{generation(file, continuum)}; waiting for changes",
         0,
     )
-    told = None
+    reported = None
     while True:
         try:
             changed = continuum.roll()
-            told = None
+            reported = None
         except ketama.KetamaError as error:
             changed = False
-            if told != message_of(error):
-                told = message_of(error)
-                report(f"{told}; the last good version stays", 0)
+            if reported != message_of(error):
+                reported = message_of(error)
+                report(f"{reported}; keeping the last valid version", 0)
         if changed:
-            now = _version(continuum)
-            _tell(file, continuum, before.diff(now), command, as_json)
+            now = copy.copy(continuum)
+            _report_change(file, continuum, before.diff(now), command, as_json)
             before = now
         time.sleep(INTERVAL)
 
 
-def _version(continuum: ketama.Continuum) -> ketama.Continuum:
-    """Give a Continuum of the present version, which does not roll."""
-    return copy.copy(continuum)
-
-
 def generation(file: str, continuum: ketama.Continuum) -> int:
-    """Give the generation of what is published; the process's own where nothing is."""
+    """Return the published generation; this process's own where nothing is published."""
     from ketama.admin.images import image_of
 
     image = image_of(file)
     return continuum.generation if image is None else image.generation
 
 
-def _tell(
+def _report_change(
     file: str, continuum: ketama.Continuum, found: Diff, command: str | None, as_json: bool
 ) -> None:
     now = time.time()
-    changed = found.added or found.removed
+    servers_changed = found.added or found.removed
     value: dict[str, Any] = {
         "file": file,
         "time": utc_time(now),
@@ -108,7 +103,7 @@ def _tell(
             (f"   generation {value['generation']}", ""),
             (f"   {counted(value['servers'], 'server')}", ""),
             (f"   moved {percent(found.moved)}", "bold"),
-            (f", needless {percent(found.needless)}" if changed else "", ""),
+            (f", collateral {percent(found.collateral)}" if servers_changed else "", ""),
             *((f"   +{address}", "green") for address in found.added),
             *((f"   -{address}", "red") for address in found.removed),
         )
@@ -124,11 +119,11 @@ def _execute(command: str, value: dict[str, Any]) -> None:
         "KETAMA_GENERATION": str(value["generation"]),
         "KETAMA_MOVED": f"{value['diff']['moved']:.6f}",
     }
-    # A file, not a pipe: the command need not read it.
+    # A file, not a pipe, because the command may not read it.
     with tempfile.TemporaryFile("w+") as stdin:
         json.dump(value, stdin)
         stdin.write("\n")
         stdin.seek(0)
         code = subprocess.run(command, shell=True, env=environment, stdin=stdin).returncode  # noqa: S602
     if code != 0:
-        report(f"the command exited with {code}: {command}", 0)
+        report(f"command exited with status {code}: {command}", 0)

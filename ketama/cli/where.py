@@ -1,4 +1,4 @@
-"""`ketama where`: which server keys live on."""
+"""`ketama where`: which server each key belongs to."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     Format = Callable[[list[bytes]], bytes]
 
 
-@click.command(short_help="Tell which server keys live on.")
+@click.command(short_help="Show which server each key belongs to.")
 @file_argument()
 @click.argument("keys", metavar="[KEY]...", nargs=-1, type=click.UNPROCESSED)
-@click.option("-v", "--verbose", is_flag=True, help="Also hash, point, and the next servers.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Also show hash, point, and the next servers."
+)
 @click.option(
     "-n",
     "--next",
@@ -32,26 +34,28 @@ if TYPE_CHECKING:
     default=2,
     show_default=True,
     type=click.IntRange(0),
-    help="How many next servers -v gives.",
+    help="How many next servers -v shows.",
 )
-@click.option("-0", "--null", is_flag=True, help="Keys on standard input end in NUL.")
+@click.option(
+    "-0", "--null", is_flag=True, help="Keys on standard input end in NUL, not in a newline."
+)
 @json_option
 def where(
     file: str, keys: tuple[str, ...], verbose: bool, following: int, null: bool, as_json: bool
 ) -> None:
-    r"""Tell which server keys live on.
+    r"""Show which server each key belongs to.
 
-    Without keys, or with -, keys are read from standard input, a key a line, and answered as
-    they come: the key, a tab, its server. A line ends in LF or CR LF. With -v there follow
-    the key's hash, the point that it meets, and the servers that would have it if the first
-    were away. With --json every answer is a line of JSON.
+    Without keys, or with -, keys are read from standard input, one per line (LF or CR LF), and
+    answered as they arrive: the key, a tab, its server. -v adds the key's hash, its point on
+    the ring, and the servers that would take over if the first were down. With --json, each
+    answer is one line of JSON.
 
     \b
     Examples:
       ketama where ketama.servers user:42
       ketama where -v ketama.servers user:42 user:43
       ketama where ketama.servers <keys.txt | cut -f 2 | sort | uniq -c
-      ketama where ketama.servers -- -a-key-that-begins-with-a-dash
+      ketama where ketama.servers -- -key-with-a-dash
     """
     streamed = not keys or keys == (source.STDIN,)
     if streamed:
@@ -80,8 +84,7 @@ _Answer = tuple[bytes, str, int, int, list[str]]
 
 
 def _answer(continuum: ketama.Continuum, key: bytes, following: int) -> _Answer:
-    hashed = int.from_bytes(ketama.md5_digest(key)[:4], "little")
-    point, server = continuum._meet(key)
+    hashed, point, server = continuum.explain(key)
     return key, server, hashed, point, continuum.successors(key, following + 1)[1:]
 
 
@@ -113,7 +116,7 @@ def _key_as_json(key: bytes) -> dict[str, Any]:
 def _stream(
     continuum: ketama.Continuum, verbose: bool, following: int, separator: bytes, as_json: bool
 ) -> None:
-    """Answer the keys of standard input, in constant memory."""
+    """Answer the keys on standard input, in constant memory."""
     if verbose:
         answer = _verbose_format(continuum, following, as_json)
     elif as_json:
@@ -124,12 +127,12 @@ def _stream(
     with progress(_size(keys.fileno()), wanted=not sys.stdout.isatty()) as advance:
         for block, size in source.blocks_of_keys(keys, separator):
             out.write(answer(block))
-            out.flush()  # for who waits for the answer
+            out.flush()  # somebody may be waiting for the answer
             advance(size)
 
 
 def _size(fd: int) -> int | None:
-    """Give the size of a file, None for a pipe."""
+    """Return the size of a file; None for a pipe."""
     return os.fstat(fd).st_size or None
 
 
