@@ -1,8 +1,8 @@
 /*
  * admin.h - what the files of this folder share
  *
- * diff.c compares two continua; published.c lists what is in shared memory, each entry
- * of which inspect.c has examined.
+ * diff.c compares two continua; published.c lists what is in shared memory, remove.c
+ * removes it, each entry of which inspect.c has examined.
  */
 #ifndef KETAMA_ADMIN_INTERNAL_H
 #define KETAMA_ADMIN_INTERNAL_H
@@ -31,6 +31,11 @@ enum ketama_kind ketama_kind_of(const char *name, size_t *base);
  * KETAMA_CHANGED: nothing to be listed. */
 int ketama_inspect(struct ketama_slot *slot, const char *name,
                    struct ketama_entry *entry);
+
+/* Stores an errno as the calling thread's latest failure; returns KETAMA_ESYSTEM. */
+int ketama_fail_system(const char *path, int system_errno);
+/* After a failed open: does the folder exist for all we know? */
+bool ketama_is_out_of_resources(int system_errno);
 
 /* The paths of the server files whose images this user has, each with its NUL, in one
  * block that the caller frees; NULL if there are none. Only headers are read, which is

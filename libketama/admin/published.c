@@ -1,5 +1,5 @@
 /*
- * published.c - list, find and remove this user's published images
+ * published.c - list and find this user's published images
  *
  * For operators; lookups do not use it.
  */
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int fail_system(const char *path, int system_errno)
+int ketama_fail_system(const char *path, int system_errno)
 {
     ketama_failure failure;
     ketama_set_system_failure(&failure, system_errno, NULL);
@@ -120,7 +120,7 @@ static int list_open(int fd, const char *path, struct list *list)
 }
 
 /* The folder may exist, but cannot be opened now. */
-static bool is_out_of_resources(int system_errno)
+bool ketama_is_out_of_resources(int system_errno)
 {
     return system_errno == EMFILE || system_errno == ENFILE || system_errno == ENOMEM;
 }
@@ -134,7 +134,7 @@ int ketama_list_published(char **folder, ketama_published ***images, size_t *cou
     *folder = NULL;
     *images = NULL;
     *count = 0;
-    if (fd < 0 && !is_out_of_resources(errno)) {
+    if (fd < 0 && !ketama_is_out_of_resources(errno)) {
         errno = kept;
         return KETAMA_OK;
     }
@@ -146,7 +146,7 @@ int ketama_list_published(char **folder, ketama_published ***images, size_t *cou
     if (status != KETAMA_OK) {
         int saved = errno;
         ketama_free_published(NULL, list.at, list.count);
-        return status == KETAMA_ESYSTEM ? fail_system(path, saved)
+        return status == KETAMA_ESYSTEM ? ketama_fail_system(path, saved)
                                         : ketama_store_failure(status, NULL, NULL);
     }
     errno = kept;
@@ -173,7 +173,7 @@ static int find_in_folder(const char *name, ketama_published **image)
     struct ketama_entry entry;
 
     if (slot.folder < 0)
-        return is_out_of_resources(errno) ? KETAMA_ESYSTEM : KETAMA_OK;
+        return ketama_is_out_of_resources(errno) ? KETAMA_ESYSTEM : KETAMA_OK;
     int status = ketama_inspect(&slot, name, &entry);
     if (status == KETAMA_OK) {
         *image = finish(&entry.image, folder, name);
@@ -204,7 +204,7 @@ int ketama_find_published(const char *path, const ketama_options *options,
     free(absolute);
     status = find_in_folder(name, image);
     if (status == KETAMA_ESYSTEM)
-        return fail_system(path, errno);
+        return ketama_fail_system(path, errno);
     if (status != KETAMA_OK)
         return ketama_store_failure(status, NULL, NULL);
     errno = kept;
@@ -277,75 +277,4 @@ int ketama_published_paths(char **paths, size_t *size_bytes)
     *paths = found.at;
     *size_bytes = found.size;
     return status;
-}
-
-/* ---- the removal */
-
-/* The caller holds the builder's lock, which keeps publishers away, except those that
- * have waited too long for it; so remove the very file that was inspected, or none. */
-static int remove_locked(struct ketama_slot *slot, const char *name, bool is_lock)
-{
-    char lock[KETAMA_SLOT_NAME_MAX + sizeof ".lock"];
-    struct ketama_slot inspected = *slot;
-    struct ketama_entry entry;
-    struct stat st;
-
-    if (!is_lock) {
-        int status = ketama_inspect(&inspected, name, &entry);
-        if (status != KETAMA_OK)
-            return status;
-        free(entry.image.path);
-        if (entry.image.state != KETAMA_IMAGE_ORPHAN)
-            return KETAMA_CHANGED;
-        switch (ketama_segment_remove(slot, name, &entry.file)) {
-        case KETAMA_FOUND:
-            break;
-        case KETAMA_FAILED:
-            return KETAMA_ESYSTEM;
-        case KETAMA_ABSENT:
-        case KETAMA_UNTRUSTED:
-            return KETAMA_CHANGED;
-        }
-    }
-    if (fstatat(slot->folder, slot->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-        return is_lock ? KETAMA_CHANGED : KETAMA_OK;
-    snprintf(lock, sizeof lock, "%s.lock", slot->name);
-    (void)unlinkat(slot->folder, lock, 0);
-    return KETAMA_OK;
-}
-
-/* The name of a file in that folder; NULL: the file is elsewhere. */
-static const char *name_in(const char *folder, const char *file)
-{
-    size_t length = strlen(folder);
-    return strncmp(folder, file, length) == 0 && file[length] == '/' ? file + length + 1
-                                                                     : NULL;
-}
-
-int ketama_remove_published(const char *file)
-{
-    char folder[KETAMA_FOLDER_MAX];
-    struct ketama_slot slot = {.folder = ketama_slot_folder(folder, false), .lock = -1};
-    int status = KETAMA_CHANGED;
-    size_t base;
-    struct stat st;
-
-    if (slot.folder < 0)
-        return is_out_of_resources(errno) ? fail_system(file, errno) : KETAMA_CHANGED;
-    const char *name = name_in(folder, file);
-    enum ketama_kind kind =
-        name != NULL ? ketama_kind_of(name, &base) : KETAMA_NAME_NONE;
-    if ((kind == KETAMA_NAME_IMAGE || kind == KETAMA_NAME_LOCK ||
-         kind == KETAMA_NAME_UNFINISHED) &&
-        fstatat(slot.folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-        memcpy(slot.name, name, base);
-        slot.name[base] = '\0';
-        if (ketama_slot_lock(&slot) == KETAMA_LOCK_HELD)
-            status = remove_locked(&slot, name, kind == KETAMA_NAME_LOCK);
-    }
-    int saved = errno;
-    ketama_slot_close(&slot);
-    if (status == KETAMA_ESYSTEM)
-        return fail_system(file, saved);
-    return status == KETAMA_ENOMEM ? ketama_store_failure(status, NULL, NULL) : status;
 }

@@ -212,7 +212,7 @@ static void what_cannot_be_rolled(void)
 static void an_address_too_long(void)
 {
     const char *path = put("lengthy", "# one\na234567890123456789.1 7\n\n"
-                                     "a234567890123456789.22 7\n");
+                                      "a234567890123456789.22 7\n");
     char expected[400];
     ketama_continuum c;
     ketama_server server;
