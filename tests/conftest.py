@@ -1,4 +1,4 @@
-"""What several test files use."""
+"""What all test files share: images of their own, processes that end, and server files."""
 
 from __future__ import annotations
 
@@ -9,17 +9,52 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import leftovers
 import pytest
-from needs import need_root
+from hypothesis import HealthCheck, settings
+from needs import lacking, need_root
+
+# One profile for everybody: no example has a deadline, for the machine may be busy. CI draws
+# the same examples each time.
+settings.register_profile(
+    "ketama",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
+settings.load_profile("ketama")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def shm_dir() -> Iterator[Path]:
-    """Keep the images of all tests, and of the processes they start, in a folder of theirs."""
+def images_folder() -> Iterator[Path]:
+    """Have images published in a new folder, by this process and by those that it starts."""
+    before = os.environ.get("KETAMA_SHM_DIR")
     base = Path(tempfile.mkdtemp(prefix="ketama-tests-", dir="/dev/shm"))
     os.environ["KETAMA_SHM_DIR"] = str(base)
     yield base
+    if before is None:
+        del os.environ["KETAMA_SHM_DIR"]
+    else:
+        os.environ["KETAMA_SHM_DIR"] = before
     shutil.rmtree(base)
+
+
+# The outer one is for fixtures that several tests share.
+shared_shm_dir = pytest.fixture(images_folder, scope="session", autouse=True)
+shm_dir = pytest.fixture(images_folder, autouse=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _adopt_orphans() -> None:
+    leftovers.adopt_orphans()
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left(shm_dir: Path) -> Iterator[None]:
+    """Kill what the test started and left running, and fail because of it."""
+    before = leftovers.children()
+    yield
+    killed = leftovers.end_children(spared=before)
+    assert killed == [], "the test left these processes running"
 
 
 @pytest.fixture
@@ -36,6 +71,8 @@ def tmpfs(tmp_path: Path) -> Iterator[Path]:
     need_root()
     base = tmp_path / "tmpfs"
     base.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", base], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(base)]
+    if subprocess.run(mount, check=False).returncode != 0:
+        lacking("file systems can't be mounted here")
     yield base
     subprocess.run(["umount", "-l", base], check=True)

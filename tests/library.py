@@ -1,13 +1,39 @@
-"""The C library's sources, for tests that compile them."""
+"""The C library: its sources, for tests that compile them, and its build."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import subprocess
 from pathlib import Path
 
+from needs import need
+
 LIBRARY = Path(__file__).resolve().parents[1] / "libketama"
+# As a build by hand would have it, whatever calls the tests.
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
 
 
 def sources() -> list[Path]:
     """Give every C file of the library: the stages, and the folders that serve them."""
     folders = ("", "hash", "profile", "admin")
     return sorted(path for folder in folders for path in (LIBRARY / folder).glob("*.c"))
+
+
+def make(folder: Path, *arguments: str) -> None:
+    """Run make, which has to succeed."""
+    ran = subprocess.run(
+        [need("make"), "-s", "-C", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        env=CLEAN,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def build_in_place() -> Path:
+    """Build the library as a user does, one process at a time; return the folder."""
+    with (LIBRARY / "Makefile").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make(LIBRARY)
+    return LIBRARY / "build"

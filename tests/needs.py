@@ -25,6 +25,14 @@ def need(program: str) -> str:
     return shutil.which(program) or lacking(f"{program} is not installed")
 
 
+def need_strace() -> str:
+    """Give the path of strace, which some containers forbid to trace."""
+    strace = need("strace")
+    if subprocess.run([strace, "-o", "/dev/null", "true"], capture_output=True).returncode != 0:
+        lacking("strace may not trace processes here")
+    return strace
+
+
 def need_module(name: str) -> Any:
     """Give a library that the tests use and ketama does not need."""
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from command import COMMAND, EXAMPLE, interruptible, on_a_terminal, refusal, run, text
 from needs import need
+from waiting import PATIENCE
 
 import ketama
 
@@ -232,7 +233,7 @@ def test_interrupted(command: str) -> None:
         else:
             assert b"waiting for changes" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(PATIENCE) == 130
         assert process.stderr.read() == b""
 
 

@@ -30,6 +30,7 @@ from command import (
     text,
 )
 from needs import need_root
+from waiting import PATIENCE, wait_for
 
 import ketama
 from ketama.admin.images import image_of
@@ -43,13 +44,10 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def wait_for(what: Any, seconds: float = 10) -> Any:
-    """Wait until it is true, and give what it then is."""
-    end = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < end
-        time.sleep(0.005)
-    return value
+def written(path: Path) -> tuple[bytes, int, int]:
+    """What changes when somebody writes the file, or another in its place."""
+    status = path.stat()
+    return path.read_bytes(), status.st_ino, status.st_ctime_ns
 
 
 def test_add(path: Path) -> None:
@@ -86,10 +84,10 @@ def test_remove_and_weight(path: Path) -> None:
 
 def test_a_weight_that_it_has_already(path: Path) -> None:
     """What changes nothing writes nothing."""
-    before = path.stat()
+    before = written(path)
     shown = text("weight", path, "a:1", "100")
     assert shown.endswith("\nunchanged: weight is already 100\n")
-    assert before == path.stat()
+    assert before == written(path)
 
 
 def test_edits_as_json(path: Path) -> None:
@@ -114,12 +112,12 @@ def test_edits_as_json(path: Path) -> None:
 
 def test_dry_runs(path: Path) -> None:
     """A dry run prints what would move, and writes and publishes nothing."""
-    before, there = path.stat(), path.read_text()
+    before = written(path)
     shown = text("remove", "--dry-run", path, "a:1")
     assert re.search(r"^moved +\d\d\.\d\d %   of all keys$", shown, re.MULTILINE)
     assert shown.endswith("\ndry run: nothing was written\n")
     assert as_json("add", "-n", path, "d:1", "5")["dry_run"]
-    assert (before, there) == (path.stat(), path.read_text())
+    assert before == written(path)
     assert image_of(str(path)) is None
     assert run("add", "-n", path, "a:1", "5").returncode == 1
 
@@ -206,22 +204,23 @@ def test_nowhere_to_publish(path: Path) -> None:
     assert "d:1" in path.read_text()
 
 
-def test_two_hundred_edits_at_once(path: Path) -> None:
-    """Of two hundred edits at once none is lost, and the file is whole at any time."""
-    path.write_text("first:1 1\n" + "".join(f"old{i}:1 1\n" for i in range(50)))
-    acts = [["add", path, f"new{i}:1", "2"] for i in range(100)]
-    acts += [["remove", path, f"old{i}:1"] for i in range(50)]
-    acts += [["weight", path, "first:1", str(1000 + i)] for i in range(50)]
+@pytest.mark.parametrize("many", [3, pytest.param(50, marks=pytest.mark.stress)])
+def test_many_edits_at_once(many: int, path: Path) -> None:
+    """Of many edits at once none is lost, and the file is whole at any time."""
+    path.write_text("first:1 1\n" + "".join(f"old{i}:1 1\n" for i in range(many)))
+    acts = [["add", path, f"new{i}:1", "2"] for i in range(2 * many)]
+    acts += [["remove", path, f"old{i}:1"] for i in range(many)]
+    acts += [["weight", path, "first:1", str(1000 + i)] for i in range(many)]
     processes = [
         subprocess.Popen([*COMMAND, *map(str, act)], stdout=subprocess.DEVNULL) for act in acts
     ]
     while any(process.poll() is None for process in processes):
         ketama.Continuum(path, shared=False)  # which would raise
         time.sleep(0.02)
-    assert [process.returncode for process in processes] == [0] * 200
+    assert [process.returncode for process in processes] == [0] * 4 * many
     servers = {server.address: server.weight for server in ketama.Continuum(path).servers}
-    assert servers.pop("first:1") in range(1000, 1050)
-    assert servers == {f"new{i}:1": 2 for i in range(100)}
+    assert servers.pop("first:1") in range(1000, 1000 + many)
+    assert servers == {f"new{i}:1": 2 for i in range(2 * many)}
     assert os.listdir(path.parent) == [path.name]
 
 
@@ -231,13 +230,13 @@ continuum = ketama.Continuum(sys.argv[1], auto_roll=float(sys.argv[2]))
 print(len(continuum.servers), flush=True)
 while len(continuum.servers) < 4:
     time.sleep(0.001)
-print(time.time(), continuum.shared, flush=True)
+print(continuum.shared, flush=True)
 """
 
 
 @pytest.mark.parametrize("seconds", ["0.5", "3600"])
 def test_running_workers_see_an_edit(seconds: str, path: Path) -> None:
-    """Workers that follow the file have the new continuum within a second, shared.
+    """Workers that follow the file have the new continuum, shared.
 
     Also those that look at it once an hour: the image that they have says so itself.
     """
@@ -251,13 +250,9 @@ def test_running_workers_see_an_edit(seconds: str, path: Path) -> None:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "3\n"
     text("add", path, "d:1", "100")
-    written = time.time()
     for worker in workers:
-        out, _ = worker.communicate(timeout=20)
-        seen, shared = out.split()
-        assert float(seen) < written + 1
-        assert shared == "True"
-        assert worker.returncode == 0
+        out, _ = worker.communicate(timeout=PATIENCE)
+        assert (out, worker.returncode) == ("True\n", 0)
 
 
 @contextlib.contextmanager
@@ -278,7 +273,7 @@ def watching(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 130
+            assert process.wait(PATIENCE) == 130
         assert process.stderr.read() == ""  # nothing that the test has not read
 
 
@@ -316,7 +311,8 @@ def test_watch(path: Path) -> None:
         missing = f"ketama: {path}: No such file or directory; keeping the last valid version"
         assert complaint_of(process) == missing
         time.sleep(0.5)  # in which it could be said once more
-        path.write_text(good)
+        path.with_name("good").write_text(good)
+        path.with_name("good").rename(path)
         assert line_of(process).endswith("   +a:1   -e:1")
 
 

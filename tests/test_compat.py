@@ -10,6 +10,7 @@ from hashlib import md5
 from pathlib import Path
 
 import pytest
+from library import make
 from needs import need
 from test_golden import VECTORS, WITH_POINTS, rows
 
@@ -17,18 +18,9 @@ import ketama
 
 ROOT = Path(__file__).resolve().parents[1]
 OLD = ROOT / "tests" / "programs" / "old.c"
-# As a build by hand would have it, whatever calls the tests.
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
 
-
-def make(folder: Path, *arguments: str) -> None:
-    ran = subprocess.run(
-        [need("make"), "-s", "-C", str(folder), *arguments],
-        capture_output=True,
-        text=True,
-        env=CLEAN,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+# One process of the tests builds and installs the library, and uses it.
+pytestmark = pytest.mark.xdist_group("compat")
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,7 @@ def test_hashes_at_points(servers: list[tuple[str, int]], h: int, random: object
         assert ring.find(tried) == by_hash(continuum, tried)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 1000), st.integers(1, 2**40))
 @example(61, 600)
 @example(122, 600)

@@ -97,7 +97,7 @@ def test_the_first_server(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["raises", "dry run", "no change", "back and forth"])
 def test_nothing_is_written(how: str, path: Path) -> None:
     """An exception, a dry run and an edit that changes nothing leave the file untouched."""
-    before = path.stat()
+    before = path.stat().st_ino, path.stat().st_ctime_ns
     if how == "raises":
         with pytest.raises(ZeroDivisionError), ketama.edit(path) as servers:
             servers.set_weight("10.0.1.1:11211", 1 // 0)
@@ -111,7 +111,7 @@ def test_nothing_is_written(how: str, path: Path) -> None:
             servers.set_weight("10.0.1.1:11211", 600)
     assert not servers.published
     assert edited(path) == TEXT
-    assert before == path.stat()
+    assert before == (path.stat().st_ino, path.stat().st_ctime_ns)
     assert not images.image(path).exists()
 
 

@@ -35,12 +35,14 @@ def packed(keys: list[str], offsets: str) -> ketama.Packed:
     return ketama.Packed(b"".join(data), array(offsets, ends))
 
 
-def ungrouped(groups: dict[str, list[str]]) -> dict[str, str]:
-    return {key: address for address, keys in groups.items() for key in keys}
+def ungrouped(groups: dict[str, list[str]], keys: list[str]) -> list[str]:
+    address_of = {key: address for address, group in groups.items() for key in group}
+    return [address_of[key] for key in keys]
 
 
 def named(c: ketama.Continuum, indexes: Iterable[int]) -> list[str]:
-    return [c.servers[i].address for i in indexes]
+    servers = c.servers
+    return [servers[i].address for i in indexes]
 
 
 Batch = Callable[[ketama.Continuum, list[str]], list[str]]
@@ -54,7 +56,7 @@ BATCHES: dict[str, Batch] = {
     ),
     "lookup_many, one by one": lambda c, keys: [c.lookup_many((key,))[0] for key in keys],
     "lookup_many, packed": lambda c, keys: c.lookup_many(packed(keys, "I")),
-    "group_by_server": lambda c, keys: [ungrouped(c.group_by_server(keys))[k] for k in keys],
+    "group_by_server": lambda c, keys: ungrouped(c.group_by_server(keys), keys),
     "indexes": lambda c, keys: named(c, c.indexes(keys)),
     "indexes, 4-byte offsets": lambda c, keys: named(c, c.indexes(packed(keys, "I"))),
     "indexes, 8-byte offsets": lambda c, keys: named(c, c.indexes(packed(keys, "Q"))),

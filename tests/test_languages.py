@@ -11,6 +11,7 @@ from pathlib import Path
 
 import images
 import pytest
+from library import build_in_place
 from needs import lacking, need
 from test_golden import FOLDERS, VECTORS, rows
 from test_wrong_input import GOOD_FILES, WRONG_FILES
@@ -21,14 +22,16 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES, LIBRARY = ROOT / "examples", ROOT / "libketama"
 MOST = 2**63 - 1
 
+# One process of the tests compiles the programs, and uses them.
+pytestmark = pytest.mark.xdist_group("languages")
+
 Folder = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
 def shared_library() -> Path:
     """Build libketama.so.1, as a user does."""
-    subprocess.run([need("make"), "-s", "-C", str(LIBRARY)], check=True)
-    return LIBRARY / "build" / "libketama.so.1"
+    return build_in_place() / "libketama.so.1"
 
 
 def in_c(library: Path, folder: Path) -> list[str]:

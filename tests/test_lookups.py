@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from needs import need_module
+from waiting import PATIENCE, wait_for
 
 import ketama
 from ketama.lookups import Lookups, fastest
@@ -198,7 +199,7 @@ def test_all_sizes(continuum: ketama.Continuum, many: Many, count: int) -> None:
     if isinstance(answer, dict):
         assert {
             address: [k for k, a in zip(keys, alone, strict=True) if a == address]
-            for address in alone
+            for address in set(alone)
         } == answer
     elif isinstance(answer, array):
         assert alone == [SERVERS[index][0] for index in answer]
@@ -319,7 +320,7 @@ def test_large_batches_let_others_run(continuum: ketama.Continuum) -> None:
     patience = sys.getswitchinterval()
     sys.setswitchinterval(1000)  # so that nobody gets a turn that is not given
     try:
-        assert any(had_a_turn() for _ in range(50))
+        wait_for(had_a_turn)
     finally:
         sys.setswitchinterval(patience)
 
@@ -353,9 +354,9 @@ def test_a_batch_sees_one_version(tmp_path: Path) -> None:
     stop = threading.Event()
 
     def edit() -> None:
-        for turn in range(1, 10_000):
-            if stop.is_set():
-                return
+        turn = 0
+        while not stop.is_set():
+            turn += 1
             other = tmp_path / "other"
             other.write_text("".join(f"{names[turn % 2]}{n}:1 1\n" for n in range(10)))
             other.replace(path)
@@ -365,7 +366,7 @@ def test_a_batch_sees_one_version(tmp_path: Path) -> None:
     editor.start()
     seen: set[str] = set()
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while seen != {"old", "new"} and time.monotonic() < deadline:
             for _ in range(20):
                 batch = {address[:3] for address in continuum.lookup_many(keys)}
@@ -397,10 +398,12 @@ def test_all_lookups_follow(tmp_path: Path, many: Many) -> None:
     continuum = ketama.Continuum(path, auto_roll=1e-9)
     many(continuum, ["key"])
     path.write_text("b:1 1\nc:1 1\n")
-    deadline = time.monotonic() + 10
-    while continuum.generation == 1 and time.monotonic() < deadline:
+
+    def has_rolled() -> bool:
         many(continuum, ["key"])
-    assert continuum.generation == 2
+        return continuum.generation == 2
+
+    wait_for(has_rolled)
     assert [server.address for server in continuum.servers] == ["b:1", "c:1"]
 
 
@@ -586,17 +589,19 @@ def test_an_out_that_is_resized_meanwhile(continuum: ketama.Continuum) -> None:
     assert set(out) == {7}
 
 
-@pytest.mark.parametrize("keys", [["key"], ketama.Packed(b"key", array("I", [0, 3]))])
-def test_more_servers_than_two_bytes_count(keys: Any) -> None:
+def test_more_servers_than_two_bytes_count() -> None:
     """65,536 servers have indexes of 16 bits, 65,537 do not."""
     names = [f"s{number}" for number in range(65_537)]
     fits, exceeds = ketama.Continuum(names[:-1]), ketama.Continuum(names)
-    out = array("H", [7])
-    assert list(fits.indexes(keys)) == list(fits.indexes(keys, out))
-    out[0] = 7
-    with pytest.raises(ValueError, match="16 bits for an index, and there are 65537 servers"):
-        exceeds.indexes(keys, out)
-    assert out[0] == 7
+    for keys in (["key"], PACKED_KEY):
+        out = array("H", [7])
+        assert list(fits.indexes(keys)) == list(fits.indexes(keys, out))
+        out[0] = 7
+        with pytest.raises(
+            ValueError, match="16 bits for an index, and there are 65537 servers"
+        ):
+            exceeds.indexes(keys, out)
+        assert out[0] == 7
 
 
 def test_numpy(continuum: ketama.Continuum) -> None:

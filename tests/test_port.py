@@ -7,20 +7,23 @@ import os
 import select
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 import pytest
 from library import LIBRARY, sources
-from needs import need
+from needs import need, need_strace
 from test_golden import rows
+from waiting import PATIENCE, wait_until_reliable
 
 import ketama
 
 VECTORS = Path(__file__).with_name("vectors")
 END = b"\xff"
+
+# One process of the tests builds the driver, and uses it.
+pytestmark = pytest.mark.xdist_group("port")
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -73,7 +76,7 @@ def read(stream: IO[bytes] | None, size: int) -> bytes:
     assert stream is not None
     data = b""
     while len(data) < size:
-        assert select.select([stream], [], [], 30)[0], f"only {data!r} within 30 seconds"
+        assert select.select([stream], [], [], PATIENCE)[0], f"no more than {data!r}"
         more = stream.read(size - len(data))
         assert more, f"the end after {data!r}"
         data += more
@@ -88,7 +91,7 @@ def ask(process: subprocess.Popen[bytes], key: bytes) -> bytes:
 
 def ended(process: subprocess.Popen[bytes], given: bytes = b"") -> tuple[bytes, bytes, int]:
     """Give it its last input, and see what it leaves."""
-    out, err = process.communicate(given, timeout=30)
+    out, err = process.communicate(given, timeout=PATIENCE)
     return out, err, process.returncode
 
 
@@ -195,7 +198,7 @@ def test_a_length_of_255(behind: bytes, two: Path, start: Start) -> None:
     process = start(two)
     assert process.stdin
     process.stdin.write(request(b"test") + END + behind)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     assert (b"\x0f127.0.0.1:11211", b"", 0) == ended(process)
 
 
@@ -206,7 +209,7 @@ def test_a_closed_stdout(two: Path, start: Start) -> None:
     assert process.stdout
     process.stdout.close()
     process.stdin.write(request(b"test"))
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     assert process.stderr
     assert b"" == process.stderr.read()
 
@@ -237,7 +240,7 @@ def test_pipes_that_do_not_block(two: Path, driver: Path) -> None:
         got = b""
         while more := output.read(999):
             got += more
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     continuum = ketama.Continuum(two)
     assert [continuum.lookup(key).encode() for key in keys] == answers(got)
 
@@ -311,14 +314,12 @@ def test_wrong_usage(arguments: tuple[str, ...], start: Start) -> None:
 
 def test_a_lookup_costs_one_stat(two: Path, driver: Path) -> None:
     """An answer takes a read, a look at the file, and a write; no more system calls."""
-    past = time.time() - 60
-    os.utime(two, (past, past))
+    wait_until_reliable(two)
     keys = 50
     traced = two.with_suffix(".trace")
-    trace = [need("strace"), "-qq", "-o", str(traced)]
+    trace = [need_strace(), "-qq", "-o", str(traced)]
     # The search for leaks can't be traced.
     environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
-    time.sleep(2.1)  # the library reads a file anew within two seconds after a change
     process = subprocess.Popen(
         [*trace, driver, two],
         stdin=subprocess.PIPE,

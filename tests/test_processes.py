@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import PATIENCE
 
 import ketama
 
@@ -134,7 +135,6 @@ done = True; thread.join(); print("good")
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
     )
     assert output.stdout == "good\n"
 
@@ -158,7 +158,7 @@ def test_the_lock_is_new_in_a_child(tmp_path: Path) -> None:
     replace(path, TEXTS[1])
     child = os.fork()
     if child == 0:
-        signal.alarm(10)
+        signal.alarm(PATIENCE)
         os._exit(0 if continuum.roll() else 1)
     status = os.waitpid(child, 0)[1]
     release.set()
@@ -203,7 +203,7 @@ def test_a_roll_within_the_turn_of_a_roll(tmp_path: Path) -> None:
     module: Any = sys.modules["ketama.continuum"]
     child = os.fork()
     if child == 0:
-        signal.alarm(10)
+        signal.alarm(PATIENCE)
         with module._turn:
             os._exit(0 if continuum.roll() else 1)
     assert os.waitpid(child, 0)[1] == 0
@@ -251,7 +251,7 @@ def test_a_signal_handler_that_rolls(tmp_path: Path) -> None:
     old = signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.0005)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while handled < 300 and time.monotonic() < deadline:
             continuum.roll()
     finally:

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 import pytest
-from needs import need, need_root
+from needs import need, need_root, need_strace
+from others import open_to_all
 from pool import TEXT, edited, left_over, remove_first
 
 import ketama
@@ -57,8 +58,7 @@ def as_nobody(path: Path) -> subprocess.CompletedProcess[str]:
 def test_without_permission(path: Path) -> None:
     """Who may not write the file, or its folder, or keep its owner, changes nothing."""
     need_root()
-    for folder in (path.parent, *path.parent.parents[:2]):
-        folder.chmod(0o755)
+    open_to_all(path.parent)
     path.chmod(0o644)
     assert f"Permission denied: '{path}'" in as_nobody(path).stderr
     path.parent.chmod(0o777)  # where another file of that name could be made
@@ -148,7 +148,7 @@ def test_it_is_synced(path: Path, tmp_path_factory: pytest.TempPathFactory) -> N
     log = tmp_path_factory.mktemp("strace") / "log"
     code = f"import ketama\nwith ketama.edit({str(path)!r}) as s: s.remove('10.0.1.1:11211')"
     calls = "trace=fsync,rename,renameat,renameat2"
-    command = [need("strace"), "-y", "-o", str(log), "-e", calls, sys.executable, "-c", code]
+    command = [need_strace(), "-y", "-o", str(log), "-e", calls, sys.executable, "-c", code]
     subprocess.run(command, check=True, env={**os.environ, "KETAMA_SHM_DIR": "/proc"})
     first, second, third = [
         line for line in log.read_text().splitlines() if str(path.parent) in line
@@ -201,23 +201,27 @@ def test_a_file_that_was_replaced_before_the_lock(
     assert path.read_text() == "b:1 1\n"
 
 
-def test_waiting_for_many(path: Path) -> None:
+def test_waiting_for_many(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time to wait is for one other edit: while they go on, one waits on."""
-    waiting = threading.Thread(target=remove_first, args=(path,), kwargs={"timeout": 0.5})
-    held = path.open()
-    fcntl.flock(held, fcntl.LOCK_EX)
-    waiting.start()
-    for _ in range(8):
-        time.sleep(0.15)
-        path.with_name("next").write_text(TEXT)
-        following = path.with_name("next").open()
-        fcntl.flock(following, fcntl.LOCK_EX)
-        path.with_name("next").rename(path)
-        held.close()
-        held = following
-    assert waiting.is_alive()
-    held.close()
-    waiting.join()
+    now, pauses = 0.0, 0
+    others = [path.open()]
+    fcntl.flock(others[0], fcntl.LOCK_EX)
+
+    def another_edits(_seconds: float) -> None:
+        """Pass 0.3 seconds, in which the lock goes from one editor to the next."""
+        nonlocal now, pauses
+        now, pauses = now + 0.3, pauses + 1
+        if pauses < 8:
+            path.with_name("next").write_text(TEXT)
+            others.append(path.with_name("next").open())
+            fcntl.flock(others[-1], fcntl.LOCK_EX)
+            path.with_name("next").rename(path)
+        others.pop(0).close()
+
+    monkeypatch.setattr("ketama.admin.replace.time.monotonic", lambda: now)
+    monkeypatch.setattr("ketama.admin.replace.time.sleep", another_edits)
+    remove_first(path, timeout=0.5)
+    assert pauses == 8
     assert "10.0.1.1:" not in edited(path)
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from needs import need
+from needs import need_strace
+from waiting import wait_until_reliable
 
 import ketama
 
@@ -88,9 +89,7 @@ def test_changes(change: Callable[[Path, str], None], path: Path) -> None:
 def test_a_settled_file(path: Path) -> None:
     """A change is seen also where the file was left alone until its stamp is relied on."""
     continuum = ketama.Continuum(path)
-    settled = path.stat().st_ctime_ns + 2 * 10**9
-    while time.time_ns() <= settled + 10**8:
-        time.sleep(0.1)
+    wait_until_reliable(path)
     assert not continuum.roll()  # reads the file once more, and can rely on the stamp now
     for text in (B, A):
         assert not continuum.roll()
@@ -268,7 +267,16 @@ def system_calls(program: str, *args: object) -> list[str]:
     """The system calls that a Python program makes between two marks that it sets."""
     source = f"import os, sys, ketama\nmark = lambda: os.access('/mark', os.F_OK)\n{program}"
     trace = subprocess.run(
-        ["strace", "-qq", "-o", "/dev/stdout", sys.executable, "-c", source, *map(str, args)],
+        [
+            need_strace(),
+            "-qq",
+            "-o",
+            "/dev/stdout",
+            sys.executable,
+            "-c",
+            source,
+            *map(str, args),
+        ],
         check=True,
         capture_output=True,
         text=True,
@@ -280,13 +288,8 @@ def system_calls(program: str, *args: object) -> list[str]:
 
 def test_a_roll_is_one_stat(path: Path) -> None:
     """When nothing changed, a roll is one stat(2) and nothing else."""
-    need("strace")
-    program = (
-        "import time; c = ketama.Continuum(sys.argv[1])\n"
-        "while time.time_ns() < os.stat(sys.argv[1]).st_ctime_ns + 2.1e9: time.sleep(0.1)\n"
-        "c.roll()\n"
-        "mark(); c.roll(); c.lookup('x'); mark()\n"
-    )
+    wait_until_reliable(path)
+    program = "c = ketama.Continuum(sys.argv[1])\nmark(); c.roll(); c.lookup('x'); mark()\n"
     (call,) = system_calls(program, path)
     assert "stat" in call
     assert str(path) in call

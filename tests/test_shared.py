@@ -10,6 +10,7 @@ import gc
 import os
 import pickle
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,13 +18,15 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import images
 import pytest
 from library import LIBRARY, sources
-from needs import need, need_root
+from needs import need, need_root, need_strace
+from others import open_to_all
+from waiting import PATIENCE, wait_for
 
 import ketama
 from ketama.admin.images import images as all_images
@@ -39,11 +42,11 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def in_child(act: Callable[[], bool], timeout: int = 30) -> None:
-    """Run in a forked child that must find it true, in that many seconds."""
+def in_child(act: Callable[[], bool]) -> None:
+    """Run in a forked child that must find it true."""
     child = os.fork()
     if child == 0:
-        signal.alarm(timeout)
+        signal.alarm(PATIENCE)
         good = False
         try:
             good = act()
@@ -84,19 +87,15 @@ def test_the_first_publishes_and_others_attach(path: Path) -> None:
 
 def test_the_image_is_closed_to_others(path: Path) -> None:
     """Folder and image are this user's alone, whatever the umask."""
-    base = path.parent / "shm"
-    base.mkdir()
     for umask in (0, 0o022, 0o777):
-        os.environ["KETAMA_SHM_DIR"], kept = str(base), os.environ["KETAMA_SHM_DIR"]
         old = os.umask(umask)
         try:
             assert ketama.Continuum(path).shared
         finally:
             os.umask(old)
-            os.environ["KETAMA_SHM_DIR"] = kept
-        assert images.folder(base).stat().st_mode & 0o7777 == 0o700
-        assert images.image(path, base).stat().st_mode & 0o7777 == 0o600
-        subprocess.run(["rm", "-r", images.folder(base)], check=True)
+        assert images.folder().stat().st_mode & 0o7777 == 0o700
+        assert images.image(path).stat().st_mode & 0o7777 == 0o600
+        subprocess.run(["rm", "-r", images.folder()], check=True)
 
 
 def test_private(path: Path) -> None:
@@ -173,13 +172,6 @@ def test_a_file_that_is_removed_and_put_back(path: Path) -> None:
 
 
 # ---- following the file
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def answers_from(continuum: ketama.Continuum, addresses: set[str]) -> bool:
@@ -344,30 +336,41 @@ def test_a_lock_that_is_never_freed(path: Path) -> None:
 
 def test_who_waits_does_not_build(path: Path) -> None:
     """While somebody builds, others sleep and look, instead of building the same."""
-    path.write_text("".join(f"a{i}:1 1\n" for i in range(60_000)))
+    builder = ketama.Continuum(path)
+    image = images.image(path)
+    away = image.with_suffix(".away")
+    image.rename(away)
+    inode = away.stat().st_ino
     program = (
         f"import sys; sys.path[:0] = {sys.path!r}; import ketama; "
-        "print('ready', flush=True); print(ketama.Continuum(sys.argv[1]).shared)"
+        "print(ketama.Continuum(sys.argv[1]).shared)"
     )
-    images.folder().mkdir(0o700, exist_ok=True)
-    lock = images.image(path).with_name(images.image(path).name + ".lock")
-    with lock.open("w") as building:
-        fcntl.flock(building, fcntl.LOCK_EX)
+    # It stops in its first sleep, and goes on when there is an image.
+    stop = "inject=clock_nanosleep,nanosleep:signal=STOP:when=1"
+    command = [need_strace(), "-f", "-qq", "-o", str(path.with_suffix(".trace")), "-e", stop]
+    with image.with_name(image.name + ".lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         process = subprocess.Popen(
-            [sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True
+            [*command, sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True
         )
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        before = cpu_seconds(process.pid)
-        time.sleep(0.4)
-        waiting = cpu_seconds(process.pid) - before
-    assert process.communicate()[0] == "True\n"
-    assert waiting < 0.2  # building takes longer than it was watched
+        (waiting,) = wait_for(lambda: stopped(process.pid))
+        assert not image.exists()
+        away.rename(image)
+        os.kill(waiting, signal.SIGCONT)
+        assert process.communicate()[0] == "True\n"
+    assert (image.stat().st_ino, images.generation(path)) == (inode, 1)
+    assert builder.shared
 
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def stopped(parent: int) -> list[int]:
+    """The stopped children of a process."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            state, ppid, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            if (state, ppid) in (("T", str(parent)), ("t", str(parent))):
+                found.append(int(pid))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -383,7 +386,7 @@ def test_a_publisher_that_is_killed(at: str, path: Path) -> None:
     )
     name, _, when = at.partition(":")
     inject = f"inject={name}:signal=KILL:{when or 'when=1'}"
-    command = [need("strace"), "-qq", "-o", "/dev/null", "-e", inject, sys.executable]
+    command = [need_strace(), "-qq", "-o", "/dev/null", "-e", inject, sys.executable]
     killed = subprocess.run([*command, "-c", program, path], check=False)
     assert killed.returncode in (-9, 137)
     path.write_text(A + "f:1 1\n")
@@ -471,21 +474,16 @@ def test_planted_at_the_images_place(what: str, path: Path) -> None:
 
 
 VICTIM, ATTACKER = 61001, 61002
+# What this user has in /dev/shm itself no other run of the tests has.
+LONER = 100_000 + os.getpid()
 
 
 @pytest.fixture
-def open_base(tmp_path_factory: pytest.TempPathFactory, shm_dir: Path) -> Iterator[Path]:
+def open_base(shm_dir: Path) -> Path:
     """A folder in which everybody may make files, as /dev/shm is one."""
-    base = shm_dir / "open"
-    base.mkdir()
-    shm_dir.chmod(0o755)
-    base.chmod(0o1777)
-    kept = os.environ["KETAMA_SHM_DIR"]
-    os.environ["KETAMA_SHM_DIR"] = str(base)
-    (base / "ketama.servers").write_text(A)
-    yield base
-    os.environ["KETAMA_SHM_DIR"] = kept
-    subprocess.run(["rm", "-rf", base], check=True)
+    shm_dir.chmod(0o1777)
+    (shm_dir / "ketama.servers").write_text(A)
+    return shm_dir
 
 
 ATTACKS: dict[str, Callable[[Path, Path], object]] = {
@@ -633,29 +631,22 @@ def test_the_usual_places(path: Path) -> None:
     temporary = path.parent / "tmp"
     temporary.mkdir()
     temporary.chmod(0o777)
-    path.parent.chmod(0o755)
+    open_to_all(path.parent)
 
-    def use(taken: bool) -> bool:
+    def use(base: Path) -> bool:
         del os.environ["KETAMA_SHM_DIR"]
         os.environ["TMPDIR"] = str(temporary)
-        (base,) = [temporary] if taken else [Path("/dev/shm")]
-        shared = ketama.Continuum(path).shared
-        image = images.image(path, base)
-        found = image.exists()
-        for name in [image, image.with_name(image.name + ".lock")]:
-            name.unlink()
-        return shared and found
+        return ketama.Continuum(path).shared and images.image(path, base).exists()
 
-    in_child(lambda: use(False))
-    planted = Path("/dev/shm/libketama-61003")
-    planted.write_text("taken")
+    in_shm = Path("/dev/shm")
+    own = in_shm / f"libketama-{LONER}"
     try:
-        for folder in (path.parent, *path.parent.parents):
-            if folder.stat().st_uid == 0 and folder != Path("/") and folder != Path("/tmp"):
-                folder.chmod(folder.stat().st_mode | 0o055)
-        as_user(61003, lambda: use(True))
+        as_user(LONER, lambda: use(in_shm))
+        shutil.rmtree(own)
+        own.write_text("taken")
+        as_user(LONER, lambda: use(temporary))
     finally:
-        planted.unlink()
+        subprocess.run(["rm", "-rf", own], check=True)
 
 
 # ---- no room
@@ -672,17 +663,26 @@ def test_no_folder(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not ketama.Continuum(path).shared
 
 
-def test_a_relative_folder_is_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_folder_is_none(path: Path) -> None:
     """A KETAMA_SHM_DIR that is not absolute is passed over, for the usual places."""
-    monkeypatch.chdir(path.parent)
-    for base in ("relative", ""):
-        monkeypatch.setenv("KETAMA_SHM_DIR", base)
-        (path.parent / "relative").mkdir(exist_ok=True)
-        assert ketama.Continuum(path).shared
-        assert os.listdir(path.parent / "relative") == []
-        image = images.image(path, Path("/dev/shm"))
-        image.unlink()
-        image.with_name(image.name + ".lock").unlink()
+    (path.parent / "relative").mkdir()
+    open_to_all(path.parent / "relative")
+
+    def use() -> bool:
+        os.chdir(path.parent)
+        for base in ("relative", ""):
+            os.environ["KETAMA_SHM_DIR"] = base
+            continuum = ketama.Continuum(path)
+            if not continuum.shared or not images.image(path, Path("/dev/shm")).exists():
+                return False
+            images.image(path, Path("/dev/shm")).unlink()
+        return True
+
+    try:
+        as_user(LONER, use)
+    finally:
+        subprocess.run(["rm", "-rf", f"/dev/shm/libketama-{LONER}"], check=True)
+    assert os.listdir(path.parent / "relative") == []
 
 
 def test_a_read_only_folder(path: Path, open_base: Path) -> None:

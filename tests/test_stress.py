@@ -20,11 +20,13 @@ from typing import Any
 
 import images
 import pytest
+from library import build_in_place
 from needs import need, need_python
+from waiting import PATIENCE, wait_for
 
 import ketama
 
-pytestmark = [pytest.mark.stress, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.stress
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -282,14 +284,21 @@ def gunicorn(folder: Path, path: Path, *options: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/?"
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def ask(url: str) -> tuple[str, str]:
     """The worker's process and the first letter of the server."""
-    with urllib.request.urlopen(url + "user:42", timeout=10) as response:
+    with urllib.request.urlopen(url + "user:42", timeout=PATIENCE) as response:
         worker, letter = response.read().decode().split()
     return worker, letter
+
+
+def answers_at_all(url: str) -> bool:
+    with suppress(OSError):
+        ask(url)
+        return True
+    return False
 
 
 @pytest.mark.parametrize("options", [(), ("--preload",)])
@@ -302,13 +311,7 @@ def test_a_web_server(options: tuple[str, ...], tmp_path: Path) -> None:
     done = threading.Event()
 
     with gunicorn(tmp_path, path, *options) as url:
-        deadline = time.monotonic() + 30
-        while True:
-            with suppress(OSError):
-                ask(url)
-                break
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for(lambda: answers_at_all(url))
 
         def load() -> None:
             nonlocal answers
@@ -327,7 +330,7 @@ def test_a_web_server(options: tuple[str, ...], tmp_path: Path) -> None:
             by_rename(path, servers(letter, 50))
             time.sleep(1)
             seen: dict[str, str] = {}
-            until = time.monotonic() + 20
+            until = time.monotonic() + PATIENCE
             while len(seen) < 4 and time.monotonic() < until:
                 worker, answered = ask(url)
                 seen.setdefault(worker, answered)
@@ -350,6 +353,7 @@ import gc, sys, ketama
 def uss():
     with open("/proc/self/smaps_rollup") as file:
         return sum(int(line.split()[1]) for line in file if line.startswith("Private_"))
+print("ready", flush=True)
 sys.stdin.readline()
 gc.collect(); before = uss()
 c = ketama.Continuum(sys.argv[1]); c.lookup("key")
@@ -363,7 +367,9 @@ def test_sixty_four_start_at_once(tmp_path: Path) -> None:
     path = tmp_path / "ketama.servers"
     path.write_text(servers("a", 10_000))
     processes = [python(STARTER, path, stdin=subprocess.PIPE) for _ in range(64)]
-    time.sleep(5)  # all are waiting for their word
+    for process in processes:  # all are waiting for their word
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")
@@ -428,10 +434,10 @@ def test_two_pythons_and_a_c_program(tmp_path: Path) -> None:
     path = tmp_path / "ketama.servers"
     path.write_text(servers("a", 20))
     (tmp_path / "other.c").write_text(C_PROGRAM)
-    subprocess.run(["make", "-s", "-C", ROOT / "libketama", "build/libketama.a"], check=True)
+    build = build_in_place()
     subprocess.run(
         [need("cc"), "-I", ROOT / "libketama", "-o", tmp_path / "other", tmp_path / "other.c",
-         ROOT / "libketama" / "build" / "libketama.a"],
+         build / "libketama.a"],
         check=True,
     )  # fmt: skip
     venv = tmp_path / "venv"
