@@ -6,6 +6,11 @@ COMPILED := $(wildcard libketama/*.[ch] libketama/*/*.[ch] ketama/*.[ch]) ketama
 C_FILES  := $(wildcard libketama/*.[ch] libketama/*/*.[ch] ketama/_[gs]*.[ch] benchmarks/*.c \
                        tests/programs/*.c examples/*.c)
 VERSIONS ?= 3.10 3.11 3.12 3.13
+JOBS     ?= $(shell nproc 2>/dev/null || echo 2)
+# Warnings are errors in our own builds alone.
+LIBKETAMA = $(MAKE) -C libketama WERROR=-Werror
+# In as many processes as there are processors; tests that share what is slow to make stay together.
+PYTEST    = $(BIN)/pytest --numprocesses=$(JOBS) --dist=loadgroup
 # The tests in which it matters whether lookups are the accelerator's.
 LOOKUPS  := lookups golden differential
 
@@ -16,20 +21,26 @@ run: $(VENV)/run ## build in a private environment, and show what it does with a
 	$(BIN)/python examples/tour.py examples/ketama.servers
 
 test: test-c $(VENV)/test ## all tests: C under sanitizers, Python with and without the accelerator
-	$(BIN)/pytest --cov
-	KETAMA_SPEEDUPS=0 $(BIN)/pytest $(LOOKUPS:%=tests/test_%.py)
+	$(PYTEST) --cov
+	KETAMA_SPEEDUPS=0 $(PYTEST) $(LOOKUPS:%=tests/test_%.py)
 
 test-c: ## the C library's tests, under sanitizers
-	$(MAKE) -C libketama test
+	$(LIBKETAMA) -j$(JOBS) test
 
-test-emulated: ## the C library's tests on aarch64, on older x86-64, and on s390x, big-endian
-	$(MAKE) -C libketama test-aarch64 test-x86_64 test-s390x
+test-clang: ## the same, compiled with clang
+	$(LIBKETAMA) -j$(JOBS) CC=clang CXX=clang++ BUILD=build/clang test
+
+test-emulated: ## the C library's tests on 32-bit x86, aarch64, older x86-64, and s390x, big-endian
+	$(LIBKETAMA) -j$(JOBS) test-m32 test-aarch64 test-x86_64 test-s390x
+
+test-erlang: ## the tests of the Erlang client
+	$(LIBKETAMA) test-erlang
 
 test-cross: $(VENV)/cross ## the C library for musl, aarch64, s390x and macOS; run where it can be
 	sh tests/cross.sh $(BIN)/python -m ziglang cc
 
 fuzz: ## fuzz parser, image check and lookup, each for SECONDS=60
-	$(MAKE) -C libketama fuzz
+	$(LIBKETAMA) fuzz
 
 stress: $(VENV)/test ## the long tests: processes that are killed, raced, starved (2 minutes)
 	$(BIN)/pytest -m stress --capture=no
@@ -37,7 +48,7 @@ stress: $(VENV)/test ## the long tests: processes that are killed, raced, starve
 test-versions: dist ## the Python tests on each CPython, with the wheel
 	sh tests/versions.sh $(VERSIONS)
 
-lint: $(VENV)/dev ## ruff, and clang-format for C
+lint: typecheck ## what .pre-commit-config.yaml checks: ruff, clang-format for C, and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
@@ -99,4 +110,5 @@ $(VENV)/bench: $(VENV)/run
 	    ketama==0.1.1 uhashring==2.5 pymemcache==4.0.0 libmc==1.4.17
 	@touch $@
 
-.PHONY: help run test test-c test-emulated test-cross fuzz stress test-versions lint typecheck dist docs bench clean
+.PHONY: help run test test-c test-clang test-emulated test-erlang test-cross fuzz stress \
+        test-versions lint typecheck dist docs bench clean
