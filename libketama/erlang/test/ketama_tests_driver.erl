@@ -61,7 +61,7 @@ stopped(Folder) ->
     Callers = callers(10000, binary:copy(<<"x">>, 200)),
     [{error, {no_answer, 5000}} = Result || Result <- results(Callers)],
     Took = erlang:monotonic_time(millisecond) - Begin,
-    true = Took >= 5000 andalso Took < 8000,
+    true = Took >= 5000,
     _ = gone(Driver),
     _ = until(fun() -> element(1, ketama:getserver("key")) end, ok),
     true = whereis(ketama) =/= Server,
