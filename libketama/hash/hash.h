@@ -1,7 +1,7 @@
 /*
  * hash.h - the hash functions, one file each
  *
- * Of one key: ketama_md5() and ketama_hash() in ketama.h.
+ * ketama.h declares those for one key: ketama_md5() and ketama_hash().
  */
 #ifndef KETAMA_HASH_H
 #define KETAMA_HASH_H
@@ -13,11 +13,10 @@ typedef void ketama_md5_function(const ketama_key *keys, size_t count, unsigned 
                                  uint32_t *digests);
 ketama_md5_function ketama_md5_many;
 
-/* The implementations compiled in, the fastest for many keys first; the last is plain C.
- */
+/* The implementations compiled in: the fastest for many keys first, plain C last. */
 struct ketama_md5_width {
     const char *name;
-    size_t pays_from; /* the number of keys */
+    size_t pays_from; /* the number of keys from which on it is faster than the next */
     bool (*usable)(void);
     ketama_md5_function *digests;
 };

@@ -1,8 +1,8 @@
 /*
  * md5.c - MD5 of one message, in plain C
  *
- * A key's hash takes as long as 61 steps that each need the one before; all else is
- * written so as not to make that chain longer.
+ * Hashing a short key takes as long as a chain of 61 steps, each of which needs the
+ * result of the step before. All other work is kept off that chain.
  */
 #include "md5.h"
 
@@ -10,8 +10,8 @@ struct state {
     uint32_t a, b, c, d;
 };
 
-/* What a step adds before it needs b is kept together: left alone, a compiler may sum
- * up in an order that puts one more addition between b and the result. */
+/* Completes the sum of the terms that do not depend on b. Otherwise, a compiler may
+ * order the additions so that b reaches the result one addition later. */
 #if defined(__GNUC__)
 #define TOGETHER(x) __asm__("" : "+r"(x))
 #else
@@ -26,8 +26,8 @@ struct state {
         (a) = (b) + MD5_ROTATE(mixed, bits);                                            \
     } while (0)
 
-/* Inline and by value: where only one word of the result is used, the compiler drops
- * the steps that make the others. */
+/* Inline and by value: if only one word of the result is used, the compiler drops the
+ * steps that compute the others. */
 MD5_INLINE struct state mix_last_block(struct state s, const unsigned char *block)
 {
     uint32_t w[16], a = s.a, b = s.b, c = s.c, d = s.d;

@@ -1,10 +1,9 @@
 /*
- * md5.h - what MD5 of one message and of many have in common (RFC 1321)
+ * md5.h - shared by MD5 of one message and MD5 of many (RFC 1321)
  *
- * A message is cut into blocks of 64 bytes, the last one or two of which carry the
- * padding: a byte 0x80, zeros, and the message's length in bits. The steps are macros,
- * because they are the same for a word of one message and for a vector of words of as
- * many messages as it has lanes.
+ * A message is split into blocks of 64 bytes. The last one or two contain the padding:
+ * a byte 0x80, zeros, and the message's length in bits. The steps are macros, because
+ * they work on one word of one message and on a vector of words of many messages alike.
  */
 #ifndef KETAMA_MD5_H
 #define KETAMA_MD5_H
@@ -36,7 +35,7 @@ struct md5_message {
     const unsigned char *at;
     size_t left;
     uint64_t bits;
-    bool marked; /* the byte 0x80 has been given */
+    bool marked; /* the byte 0x80 has been written */
 };
 
 static inline struct md5_message md5_message(const void *bytes, size_t len)
@@ -44,7 +43,8 @@ static inline struct md5_message md5_message(const void *bytes, size_t len)
     return (struct md5_message){bytes, len, (uint64_t)len * 8, false};
 }
 
-/* Eight bytes as a little-endian word. Compilers don't see through eight shifts. */
+/* Eight bytes as a little-endian word. Compilers do not turn eight shifts into a load.
+ */
 static inline uint64_t md5_load64(const unsigned char *bytes)
 {
 #ifdef MD5_LITTLE_ENDIAN
@@ -66,18 +66,18 @@ static inline void md5_store64(unsigned char *to, uint64_t value)
 #endif
 }
 
-/* What is left behind a message's last whole piece: 0 to 15 bytes, as two words. Loads
- * that overlap see to it that nothing outside the message is ever touched. */
+/* The 0 to 15 bytes after a message's last whole piece, as two words. Loads overlap, so
+ * that none reaches outside the message. */
 MD5_INLINE void md5_tail(const unsigned char *end, unsigned len, bool is_all,
                          uint64_t *low, uint64_t *high)
 {
-    if (!is_all) { /* so there are 16 bytes and more, some of which have been given */
+    if (!is_all) { /* the message has 16 bytes or more */
         uint64_t first = md5_load64(end - 16), second = md5_load64(end - 8);
         unsigned drop = 8 * (16 - len); /* bits, 8 to 128 */
         if (drop < 64) {
             *low = first >> drop | second << (64 - drop);
             *high = second >> drop;
-        } else { /* in halves: a word can't be shifted by 64 */
+        } else { /* in halves: shifting a word by 64 is undefined */
             *low = second >> (drop - 64) / 2 >> (drop - 64) / 2;
             *high = 0;
         }
@@ -96,8 +96,8 @@ MD5_INLINE void md5_tail(const unsigned char *end, unsigned len, bool is_all,
     }
 }
 
-/* Writes the message's next block as four pieces of 16 bytes, each `stride` bytes after
- * the one before. True: it was the last one. */
+/* Writes the message's next block as four pieces of 16 bytes, `stride` bytes apart.
+ * Returns true if it was the last block. */
 MD5_INLINE bool md5_next_block(struct md5_message *m, unsigned char *to, size_t stride)
 {
     unsigned whole = (unsigned)m->left / MD5_PIECE, len = (unsigned)m->left % MD5_PIECE;
@@ -145,24 +145,23 @@ MD5_INLINE bool md5_next_block(struct md5_message *m, unsigned char *to, size_t 
 #define MD5_ROTATE(x, bits) ((x) << (bits) | (x) >> (32 - (bits)))
 
 /*
- * The four mixers. b is the word that the step before has just made, so what counts
- * is how many operations stand between b and the result. G's two halves never have
- * a bit in common, so they may be added one after the other, the half without b
- * first, instead of being or-ed.
+ * The four mixers. b is the result of the step before, so the number of operations from
+ * b to the result determines the speed. G's two halves never share a bit, so they can be
+ * added one after the other instead of or-ed, the half without b first.
  */
 #define MD5_F(x, b, c, d) ((x) + ((d) ^ ((b) & ((c) ^ (d)))))
 #define MD5_G(x, b, c, d) (((x) + (~(d) & (c))) + ((d) & (b)))
 #define MD5_H(x, b, c, d) ((x) + ((b) ^ ((c) ^ (d))))
 #define MD5_I(x, b, c, d) ((x) + ((c) ^ ((b) | ~(d))))
 
-/* Four steps, after which each of the four words is where it was. */
+/* Four steps, after which a, b, c and d have their original order. */
 #define MD5_ROUND(STEP, mix, w0, w1, w2, w3, s0, s1, s2, s3, k0, k1, k2, k3)            \
     STEP(mix, a, b, c, d, w0, s0, k0##u);                                               \
     STEP(mix, d, a, b, c, w1, s1, k1##u);                                               \
     STEP(mix, c, d, a, b, w2, s2, k2##u);                                               \
     STEP(mix, b, c, d, a, w3, s3, k3##u)
 
-/* All 64: STEP(mixer, a, b, c, d, word, bits, constant) makes the a of the next ones.
+/* All 64 steps. STEP(mixer, a, b, c, d, word, bits, constant) computes a new a.
  * The constants are floor(2^32 * |sin(i + 1)|). */
 /* clang-format off */
 #define MD5_STEPS(S, F, G, H, I)                                                                      \

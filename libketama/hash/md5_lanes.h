@@ -1,16 +1,18 @@
 /*
- * md5_lanes.h - MD5 of many messages side by side, for one width of vectors
+ * md5_lanes.h - MD5 of many messages in parallel, for one vector width
  *
- * md5_many.c includes this once for each width, having defined
+ * md5_many.c includes this file once per width, after defining
  *     LANES       words in a vector
- *     TARGET      __attribute__((target(...))) of the instructions, or nothing
+ *     TARGET      __attribute__((target(...))) for the instructions, or nothing
  *     REGISTER    the asm constraint of a vector register
- *     G_MIXER     MD5_G, or the form of it that is best here
- *     NAME(x)     x with a suffix of its own
+ *     G_MIXER     MD5_G, or the fastest form of it for this width
+ *     NAME(x)     x with a suffix for this width
  *     LOW_WORDS, HIGH_WORDS, LOW_PAIRS, HIGH_PAIRS
- *                 of two vectors, the low (high) half of each 16 bytes, in turns
- * A step waits for the one before, so two vectors are worked on in turns: `x` and `y`.
- * A lane takes the next message as soon as its own is finished, whatever their lengths.
+ *                 shuffles that interleave the low (high) halves of each 16 bytes of two
+ *                 vectors
+ * A step needs the result of the one before, so the code alternates between two
+ * independent vectors, `x` and `y`. A lane that has finished its message takes the next
+ * one, so messages of different lengths do not wait for each other.
  */
 
 #define WORDS    NAME(words)
@@ -21,8 +23,8 @@
 typedef uint32_t WORDS __attribute__((vector_size(4 * LANES)));
 typedef uint64_t PAIRS __attribute__((vector_size(4 * LANES)));
 
-/* The blocks of LANES messages, cut up: piece p of lane l is at [p][l % 4][l / 4]. So a
- * vector has the same piece of every fourth lane. */
+/* One block of each of LANES messages, in pieces: piece p of lane l is at
+ * [p][l % 4][l / 4], so a vector holds the same piece of every fourth lane. */
 struct BLOCKS {
     unsigned char piece[4][4][LANES / 4][MD5_PIECE];
 };
@@ -33,15 +35,15 @@ struct STATE {
 
 struct LANE_SET {
     struct BLOCKS blocks;
-    uint32_t fresh[LANES]; /* all ones: the lane begins a message with this block */
+    uint32_t fresh[LANES]; /* all ones if this block is the lane's first of a message */
     struct md5_message message[LANES];
     size_t number[LANES]; /* of the message */
-    bool busy[LANES];     /* there is more of its message */
-    bool last[LANES];     /* this block ends its message */
+    bool busy[LANES];     /* its message has more blocks */
+    bool last[LANES];     /* this block is its message's last */
 };
 
-/* Gives each lane its next block, and takes new messages for those that have none.
- * False: there was nothing left to do. */
+/* Fills each lane with its next block, and idle lanes with the next message. Returns
+ * false if there was nothing left to do. */
 TARGET static bool NAME(fill)(struct LANE_SET *lanes, struct md5_queue *queue)
 {
     bool any = false;
@@ -69,8 +71,8 @@ TARGET static bool NAME(fill)(struct LANE_SET *lanes, struct md5_queue *queue)
     return any;
 }
 
-/* Turns the pieces into words: of four rows with a lane's four words each, four vectors
- * of one word from each lane. */
+/* Transposes the pieces: four rows with four words per lane become four vectors with one
+ * word of each lane. */
 TARGET static inline void NAME(load)(const struct BLOCKS *blocks, WORDS w[16])
 {
     for (unsigned p = 0; p < 4; p++) {
@@ -123,9 +125,9 @@ TARGET static void NAME(mix)(const struct BLOCKS *x, struct STATE *sx,
     *sy = (struct STATE){sy->a + ay, sy->b + by, sy->c + cy, sy->d + dy};
 }
 
-/* Writes the digests that are done, `words` words of each. */
-static void NAME(hand_out)(struct LANE_SET *lanes, const struct STATE *s, unsigned words,
-                           uint32_t *digests)
+/* Writes the first `words` words of each finished digest. */
+static void NAME(store)(struct LANE_SET *lanes, const struct STATE *s, unsigned words,
+                        uint32_t *digests)
 {
     uint32_t state[4][LANES];
     memcpy(state, s, sizeof state);
@@ -146,7 +148,7 @@ TARGET static void NAME(digests)(const ketama_key *keys, size_t count, unsigned 
 
     memset(x.busy, 0, sizeof x.busy);
     memset(y.busy, 0, sizeof y.busy);
-    if (count < 2 * LANES) { /* what no lane fills is mixed all the same */
+    if (count < 2 * LANES) { /* lanes without a message are mixed as well */
         memset(&x.blocks, 0, sizeof x.blocks);
         memset(&y.blocks, 0, sizeof y.blocks);
         memset(x.fresh, 0, sizeof x.fresh);
@@ -159,8 +161,8 @@ TARGET static void NAME(digests)(const ketama_key *keys, size_t count, unsigned 
         NAME(begin)(x.fresh, &sx);
         NAME(begin)(y.fresh, &sy);
         NAME(mix)(&x.blocks, &sx, &y.blocks, &sy);
-        NAME(hand_out)(&x, &sx, words, digests);
-        NAME(hand_out)(&y, &sy, words, digests);
+        NAME(store)(&x, &sx, words, digests);
+        NAME(store)(&y, &sy, words, digests);
     }
 }
 

@@ -1,9 +1,9 @@
 /*
- * md5_many.c - MD5 of many messages at a time, in the widest vectors there are
+ * md5_many.c - MD5 of many messages at a time, in the widest vectors available
  *
- * The steps of one message wait for each other; those of several messages don't. So a
- * vector holds the same word of 4, 8 or 16 messages. Each width is md5_lanes.h once
- * more; which one this processor has is found out when it is used.
+ * The steps of one message depend on each other; those of different messages do not. So
+ * a vector holds the same word of 4, 8 or 16 messages. md5_lanes.h is included once per
+ * width; the width is selected at run time, by what the processor supports.
  */
 #include "md5.h"
 
@@ -27,7 +27,7 @@ static bool always(void)
     return true;
 }
 
-/* Words of vectors are in the machine's order, and MD5's are little-endian. */
+/* Vectors have words in native byte order, which for MD5 must be little-endian. */
 #if defined(__GNUC__) && defined(MD5_LITTLE_ENDIAN) &&                                  \
     (defined(__x86_64__) || defined(__aarch64__))
 #define HAVE_LANES 1
@@ -42,7 +42,7 @@ struct md5_queue {
 #else
 #define SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
 #endif
-/* Words i and i + 1 of one vector of n, in turns with those of the other. */
+/* Interleaves words i and i + 1 of two vectors of n words. */
 #define LOW2(n, i)  (i), (i) + (n), (i) + 1, (i) + 1 + (n)
 #define HIGH2(n, i) LOW2(n, (i) + 2)
 
@@ -83,7 +83,7 @@ static bool has_avx512(void)
 #define G_MIXER    MD5_G
 #include "md5_lanes.h"
 
-/* One instruction mixes any three words bit by bit, so G is written as that. */
+/* AVX-512 has one instruction for any bitwise function of three words. */
 #define G_BITWISE(x, b, c, d) ((x) + ((c) ^ ((d) & ((b) ^ (c)))))
 #define LANES                 16
 #define TARGET                __attribute__((target("avx512f")))
