@@ -1,4 +1,4 @@
-"""Builds the extension module; everything else stands in pyproject.toml."""
+"""Build the extension modules; pyproject.toml has everything else."""
 
 import re
 import sysconfig
@@ -11,7 +11,7 @@ version = re.search(r'^#define KETAMA_VERSION "(.+)"$', header.read_text(), re.M
 if version is None:
     raise SystemExit(f"{header}: KETAMA_VERSION is missing")
 
-# Where it can't be compiled, or CPython has no GIL to guard it, cffi does all the work.
+# Optional: without it, cffi does all the work. It relies on the GIL.
 speedups = Extension(
     "ketama._speedups",
     sources=["ketama/_speedups.c"],

@@ -1,4 +1,4 @@
-"""Consistent hashing for cache fleets, with the answers of libketama, bit for bit.
+"""Consistent hashing for cache fleets, bit for bit compatible with the 2007 libketama.
 
 >>> import ketama
 >>> continuum = ketama.Continuum({"10.0.1.1:11211": 600, "10.0.1.2:11211": 300})
@@ -10,10 +10,10 @@ from ketama._ketama import ffi as _ffi
 from ketama._ketama import lib as _lib
 from ketama.buffers import Packed
 from ketama.compat import Ketama
-from ketama.continuum import Continuum, get_server, roll
+from ketama.continuum import Continuum, Path, get_server, roll
 from ketama.errors import KetamaError, KetamaOSError, ServersError
-from ketama.keys import hashi, md5_digest
-from ketama.servers import Server
+from ketama.keys import Key, hashi, md5_digest
+from ketama.servers import Server, Servers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +29,11 @@ __all__ = [
     "Ketama",
     "KetamaError",
     "KetamaOSError",
+    "Key",
     "Packed",
+    "Path",
     "Server",
+    "Servers",
     "ServersError",
     "check",
     "edit",
@@ -42,8 +45,8 @@ __all__ = [
 
 __version__: str = _ffi.string(_lib.ketama_version()).decode()
 
-# What operators need, and no web worker should pay for.
-_LATER = {
+# Imported on first use: for operators, at no cost to web workers.
+_LAZY = {
     "Diff": "admin.diff",
     "Edit": "admin.edit",
     "edit": "admin.edit",
@@ -53,12 +56,12 @@ _LATER = {
 
 
 def __getattr__(name: str) -> object:
-    """Import what was not needed until now."""
-    if name not in _LATER:
+    """Return a name of `ketama.admin`, imported on first use."""
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""Compiles libketama and its Python face into one extension module, ketama._ketama."""
+"""Compile libketama and its Python binding into one extension module, ketama._ketama."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ BEGIN, END = "/* cffi: begin */", "/* cffi: end */"
 
 
 def declarations(path: str) -> str:
-    """Give the marked part of a C file, which cffi can read as it stands."""
+    """Return the part of a C file between the two marks, which cffi reads verbatim."""
     text = (ROOT / path).read_text(encoding="utf-8")
     return text[text.index(BEGIN) + len(BEGIN) : text.index(END)]
 
 
 def files(suffix: str) -> list[str]:
-    """Give the library's files, relative to the project's root."""
+    """Return the library's files with a suffix, relative to the project's root."""
     return sorted(
         str(path.relative_to(ROOT))
         for folder in ("", "hash", "profile", "admin")
@@ -31,8 +31,9 @@ ffibuilder.cdef(declarations("ketama/_glue.c"))
 ffibuilder.set_source(
     "ketama._ketama",
     '#include "_glue.c"',
-    # Relative, as setuptools wants them: the build runs in the project's root.
-    sources=[path for path in files("c") if path != "libketama/compat.c"],  # which is for C
+    # setuptools requires relative paths; the build runs in the project's root.
+    # compat.c is the 2007 interface, for C programs only.
+    sources=[path for path in files("c") if path != "libketama/compat.c"],
     depends=["ketama/_glue.c", "ketama/_speedups.h", *files("h")],
     include_dirs=["libketama", "ketama"],
     define_macros=[("KETAMA_HIDDEN", "1"), ("KETAMA_NO_OLD_NAMES", "1")],

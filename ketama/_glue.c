@@ -1,8 +1,8 @@
 /*
- * _glue.c - what would take Python two calls, or a result that cffi has to allocate
+ * _glue.c - C functions that save Python a second call, or cffi an allocation
  *
- * _build.py compiles this, with libketama, into ketama._ketama, and reads the marked
- * part as it is.
+ * _build.py compiles this file and libketama into ketama._ketama. It reads the text
+ * between the two cffi marks verbatim.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,8 +16,8 @@
 
 /* cffi: begin */
 
-/* These copy the failure in the same call: before the next one, a signal handler could
- * cause another. */
+/* Functions with a `failure` parameter copy the failure in the same call: before a
+ * second one, a signal handler could cause another failure. */
 
 /* ketama_open, ketama_open_servers, ketama_refresh. flags and profile: as in
  * ketama_options; the profile may be NULL. */
@@ -28,24 +28,24 @@ int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count
 int refresh(ketama_continuum c, ketama_continuum *newer, ketama_failure *failure);
 
 /* ketama_find, with the server's index in the high half and the point in the low one.
- * Where there is no server to give there is an index that no server has, so that
- * Python's own check of the index is the only one on the way. */
+ * Without a result, the index is out of range, so that Python's own bounds check is the
+ * only check. */
 #define DUE        18446744073709551615u /* ketama_due: roll first */
 #define NUL_IN_KEY 18446744073709551614u
 uint64_t find_now(ketama_continuum c, const void *key, size_t len);
 uint64_t find(ketama_continuum c, const void *key, size_t len);
-uint64_t find_text(ketama_continuum c, const void *key, size_t len); /* ends at a NUL */
+uint64_t find_text(ketama_continuum c, const void *key, size_t len); /* rejects NULs */
 uint32_t find_index(ketama_continuum c, const void *key, size_t len);
 
-/* ketama_find_many of keys in one buffer: key i is from offsets[i] to offsets[i + 1],
- * which are 4 or 8 bytes wide, and signed where the width is negative; `out` gets
- * indexes of 2 or 4 bytes. Returns `count`, or which key is out of bounds; then nothing
- * was written. */
+/* ketama_find_many for keys in one buffer: key i is from offsets[i] to offsets[i + 1].
+ * Offsets are 4 or 8 bytes wide, signed if the width is negative; the indexes in `out`
+ * are 2 or 4 bytes wide. Returns `count`, or the number of the first key that is out of
+ * bounds; then nothing was written. */
 size_t find_packed(ketama_continuum c, const void *data, size_t size,
                    const void *offsets, int offset_width, size_t count, void *out,
                    int out_width);
 
-/* Writes indexes of 4 bytes as indexes of 2 or 4. */
+/* Copies 4-byte indexes as indexes of 2 or 4 bytes. */
 void copy_indexes(const void *indexes, size_t count, void *out, int out_width);
 
 /* ketama_diff, ketama_list_published, ketama_find_published with default options,
@@ -83,7 +83,7 @@ int scan_servers(const char *text, size_t size, struct scan_position *position,
 /* Checks one server's address, name and weight. */
 int check_server(const ketama_server *server, ketama_failure *failure);
 
-/* What the accelerator calls: the address of a struct speedups_functions. */
+/* Returns the address of a struct speedups_functions, for the accelerator. */
 uintptr_t speedups_functions(void);
 
 /* cffi: end */
@@ -208,7 +208,7 @@ uint32_t find_index(ketama_continuum c, const void *key, size_t len)
     return ketama_due(c) ? UINT32_MAX : ketama_find(c, key, len, NULL);
 }
 
-/* What is negative becomes more than any buffer has. No buffer need be aligned. */
+/* Negative offsets become larger than any buffer. Buffers need not be aligned. */
 static uint64_t offset_at(const void *offsets, int width, size_t i)
 {
     const char *from = (const char *)offsets + i * (size_t)(width < 0 ? -width : width);
@@ -247,10 +247,10 @@ size_t find_packed(ketama_continuum c, const void *data, size_t size,
         for (size_t i = 0; i < some; i++) {
             from = offset_at(offsets, offset_width, done + i);
             to = offset_at(offsets, offset_width, done + i + 1);
-            /* Once more: another thread may write to them meanwhile. */
-            bool good = from <= to && to <= size;
-            keys[i].bytes = good ? (const char *)data + from : NULL;
-            keys[i].len = good ? (size_t)(to - from) : 0;
+            /* Checked again: another thread may have changed the offsets. */
+            bool valid = from <= to && to <= size;
+            keys[i].bytes = valid ? (const char *)data + from : NULL;
+            keys[i].len = valid ? (size_t)(to - from) : 0;
         }
         ketama_find_many(c, keys, some, servers, NULL);
         copy_indexes(servers, some, (char *)out + done * (size_t)out_width, out_width);

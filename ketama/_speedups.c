@@ -1,13 +1,11 @@
 /*
- * _speedups.c - ketama.lookups.Lookups for CPython, without cffi's share of the time
+ * _speedups.c - ketama.lookups.Lookups for CPython, without the overhead of cffi
  *
- * A class with the same methods, for keys that are str or bytes in lists and tuples.
- * Whatever else comes, it hands to the methods of the class in lookups.py, which know
- * every case and every error. Written for the limited API, so one binary serves all
- * versions from 3.10 on.
+ * A class with the same methods, for keys that are str or bytes. All other arguments go
+ * to the methods of the class in lookups.py, which handle every case and every error.
+ * Uses the limited API only, so one binary serves all versions from 3.10 on.
  *
- * Nothing here is guarded against a second thread, but by the GIL; builds of CPython
- * without one do without this module.
+ * The GIL is the only lock; builds of CPython without it do not get this module.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -16,19 +14,19 @@
 
 #include "_speedups.h"
 
-/* The process's own: set once, when the module makes its class. */
+/* One set per process, stored when the module makes its class. */
 static const struct speedups_functions *functions;
-static PyObject *slow;   /* the class in lookups.py */
-static PyObject *packed; /* the class of packed keys, which only that one knows */
+static PyObject *fallback; /* the class in lookups.py */
+static PyObject *packed;   /* the class of packed keys, which the fallback handles */
 
 typedef struct {
     PyObject head;
-    PyObject *now; /* what Python calls _now: (handle, addresses, pointer), or NULL */
-    PyObject *addresses; /* borrowed from it */
-    ketama_continuum c;  /* as long as the handle lives */
+    PyObject *now;       /* Python's _now: (handle, addresses, pointer), or NULL */
+    PyObject *addresses; /* borrowed from `now` */
+    ketama_continuum c;  /* valid while `now` holds the handle */
 } Lookups;
 
-/* ---- The version in use */
+/* ---- The current version */
 
 static PyObject *get_now(PyObject *object, void *closure)
 {
@@ -59,11 +57,11 @@ static int set_now(PyObject *object, PyObject *value, void *closure)
     self->now = value;
     self->addresses = addresses;
     self->c = (ketama_continuum)(uintptr_t)pointer;
-    Py_XDECREF(old); /* last, for it may run whatever code */
+    Py_XDECREF(old); /* last, because it may run arbitrary code */
     return 0;
 }
 
-/* Refreshes where that is due. False: an exception is set. */
+/* Refreshes if that is due. Returns 0 with an exception set on failure. */
 static int is_ready(Lookups *self)
 {
     if (self->now == NULL) {
@@ -81,7 +79,8 @@ static int is_ready(Lookups *self)
 
 /* ---- One key */
 
-/* False: the key is neither str nor bytes, or cannot be encoded. No exception is set. */
+/* Returns 0, without an exception, if the key is neither str nor bytes, or cannot be
+ * encoded. */
 static int read_key(PyObject *object, ketama_key *key)
 {
     Py_ssize_t len;
@@ -102,11 +101,11 @@ static int read_key(PyObject *object, ketama_key *key)
 }
 
 /* Calls a method of the class in lookups.py. */
-static PyObject *slowly(const char *name, PyObject *self, PyObject *const *args,
-                        Py_ssize_t count, PyObject *names)
+static PyObject *call_fallback(const char *name, PyObject *self, PyObject *const *args,
+                               Py_ssize_t count, PyObject *names)
 {
     Py_ssize_t named = names != NULL ? PyTuple_Size(names) : 0;
-    PyObject *method = PyObject_GetAttrString(slow, name), *result = NULL;
+    PyObject *method = PyObject_GetAttrString(fallback, name), *result = NULL;
     PyObject *tuple = PyTuple_New(count + 1), *dict = named > 0 ? PyDict_New() : NULL;
 
     if (method == NULL || tuple == NULL || (named > 0 && dict == NULL))
@@ -144,7 +143,7 @@ static PyObject *lookup(PyObject *object, PyObject *const *args, Py_ssize_t coun
     ketama_key key;
 
     if (count != 1 || names != NULL || !read_key(args[0], &key))
-        return slowly("lookup", object, args, count, names);
+        return call_fallback("lookup", object, args, count, names);
     if (!is_ready(self))
         return NULL;
     return address_of(self, functions->find(self->c, key.bytes, key.len, NULL));
@@ -162,8 +161,8 @@ static PyObject *point_and_address(Lookups *self, const ketama_key *key)
 
     if (!is_ready(self))
         return NULL;
-    /* Made first: this may run the garbage collector, and so somebody's code, which
-     * could roll between the finding of an index and the reading of its address. */
+    /* First, because it may run the garbage collector, and with it arbitrary code, which
+     * must not roll between finding an index and reading its address. */
     pair = PyTuple_New(2);
     server = functions->find(self->c, key->bytes, key->len, &point);
     number = PyLong_FromUnsignedLong(point);
@@ -185,31 +184,31 @@ static PyObject *get_server(PyObject *self, PyObject *const *args, Py_ssize_t co
     ketama_key key;
     if (count != 1 || names != NULL || !read_key(args[0], &key) ||
         memchr(key.bytes, '\0', key.len) != NULL)
-        return slowly("get_server", self, args, count, names);
+        return call_fallback("get_server", self, args, count, names);
     return point_and_address((Lookups *)self, &key);
 }
 
-static PyObject *meet(PyObject *self, PyObject *const *args, Py_ssize_t count,
-                      PyObject *names)
+static PyObject *find_point(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                            PyObject *names)
 {
     ketama_key key;
     if (count != 1 || names != NULL || !read_key(args[0], &key))
-        return slowly("_meet", self, args, count, names);
+        return call_fallback("_find_point", self, args, count, names);
     return point_and_address((Lookups *)self, &key);
 }
 
 /* ---- Many keys */
 
 enum {
-    FEW = 128,   /* so many are found without allocating */
-    LONG = 4096, /* so many take long enough to let other threads run meanwhile */
+    FEW = 128,   /* up to this many keys, nothing is allocated */
+    LONG = 4096, /* from this many keys on, other threads may run meanwhile */
 };
 
 struct batch {
-    PyObject *items; /* a tuple, so that nobody else's change of a list matters */
+    PyObject *items; /* a tuple: a list might change meanwhile */
     Py_ssize_t count;
-    PyObject *now, *addresses; /* one version for all of them */
-    uint32_t *servers;         /* the answers */
+    PyObject *now, *addresses; /* one version for all keys */
+    uint32_t *servers;         /* the result: an index per key */
     ketama_key *keys;
     uint32_t few_servers[FEW];
     ketama_key few_keys[FEW];
@@ -225,10 +224,10 @@ static void batch_free(struct batch *batch)
     Py_XDECREF(batch->now);
 }
 
-enum found { FOUND, NOT_FOR_US, FAILED };
+enum found { FOUND, FALL_BACK, FAILED };
 
-/* Finds all; NOT_FOR_US: there is a key among them that lookups.py has to look at, and
- * batch->items is what to give it. */
+/* Finds all keys. FALL_BACK: lookups.py must handle at least one of them; pass it
+ * batch->items. */
 static enum found find_batch(Lookups *self, PyObject *keys, struct batch *batch)
 {
     ketama_continuum c;
@@ -240,7 +239,7 @@ static enum found find_batch(Lookups *self, PyObject *keys, struct batch *batch)
         PyType_IsSubtype(Py_TYPE(keys), (PyTypeObject *)packed)) {
         Py_INCREF(keys);
         batch->items = keys;
-        return NOT_FOR_US;
+        return FALL_BACK;
     }
     batch->items = PySequence_Tuple(keys);
     if (batch->items == NULL)
@@ -258,7 +257,7 @@ static enum found find_batch(Lookups *self, PyObject *keys, struct batch *batch)
     }
     for (Py_ssize_t i = 0; i < batch->count; i++)
         if (!read_key(PyTuple_GetItem(batch->items, i), &batch->keys[i]))
-            return NOT_FOR_US;
+            return FALL_BACK;
     if (!is_ready(self))
         return FAILED;
     Py_INCREF(self->now);
@@ -275,18 +274,19 @@ static enum found find_batch(Lookups *self, PyObject *keys, struct batch *batch)
     return FOUND;
 }
 
-/* Finds the keys and makes the result of the batch, or has lookups.py do both. */
-static PyObject *answer(const char *name, PyObject *self, PyObject *const *args,
-                        Py_ssize_t count, PyObject *names,
-                        PyObject *(*make)(const struct batch *))
+/* Finds the keys and makes the result from the batch, or falls back to lookups.py. */
+static PyObject *find_and_make(const char *name, PyObject *self, PyObject *const *args,
+                               Py_ssize_t count, PyObject *names,
+                               PyObject *(*make)(const struct batch *))
 {
     struct batch batch;
     if (count != 1 || names != NULL)
-        return slowly(name, self, args, count, names);
+        return call_fallback(name, self, args, count, names);
     enum found found = find_batch((Lookups *)self, args[0], &batch);
-    PyObject *result = found == FOUND        ? make(&batch)
-                       : found == NOT_FOR_US ? slowly(name, self, &batch.items, 1, NULL)
-                                             : NULL;
+    PyObject *result = found == FOUND ? make(&batch)
+                       : found == FALL_BACK
+                           ? call_fallback(name, self, &batch.items, 1, NULL)
+                           : NULL;
     batch_free(&batch);
     return result;
 }
@@ -318,7 +318,7 @@ static PyObject *make_groups(const struct batch *batch)
         if (address != NULL && group == NULL && !PyErr_Occurred()) {
             group = PyList_New(0);
             good = group != NULL && PyDict_SetItem(groups, address, group) == 0;
-            Py_XDECREF(group); /* the dict has it */
+            Py_XDECREF(group); /* the dict owns it */
         }
         if (!good || PyList_Append(group, PyTuple_GetItem(batch->items, i)) != 0)
             Py_CLEAR(groups);
@@ -336,19 +336,19 @@ static PyObject *make_indexes(const struct batch *batch)
 static PyObject *lookup_many(PyObject *self, PyObject *const *args, Py_ssize_t count,
                              PyObject *names)
 {
-    return answer("lookup_many", self, args, count, names, make_addresses);
+    return find_and_make("lookup_many", self, args, count, names, make_addresses);
 }
 
 static PyObject *group_by_server(PyObject *self, PyObject *const *args, Py_ssize_t count,
                                  PyObject *names)
 {
-    return answer("group_by_server", self, args, count, names, make_groups);
+    return find_and_make("group_by_server", self, args, count, names, make_groups);
 }
 
 static PyObject *index_each(PyObject *self, PyObject *const *args, Py_ssize_t count,
                             PyObject *names)
 {
-    return answer("_index_each", self, args, count, names, make_indexes);
+    return find_and_make("_index_each", self, args, count, names, make_indexes);
 }
 
 /* ---- The class */
@@ -382,11 +382,11 @@ static PyGetSetDef getset[] = {{"_now", get_now, set_now, NULL, NULL}, {0}};
     {name, (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS,      \
      parameters}
 
-/* ml_doc is the signature, until take_docs() puts the text behind it. */
+/* ml_doc is the signature, to which copy_docs() appends the text. */
 static PyMethodDef methods[] = {
     FAST("lookup", lookup, "($self, key, exclude=None)"),
     FAST("get_server", get_server, "($self, key)"),
-    FAST("_meet", meet, "($self, key)"),
+    FAST("_find_point", find_point, "($self, key)"),
     FAST("lookup_many", lookup_many, "($self, keys)"),
     FAST("group_by_server", group_by_server, "($self, keys)"),
     FAST("_index_each", index_each, "($self, keys)"),
@@ -394,7 +394,7 @@ static PyMethodDef methods[] = {
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_doc, "What ketama.lookups.Lookups is, in C."},
+    {Py_tp_doc, "ketama.lookups.Lookups in C."},
     {Py_tp_traverse, traverse},
     {Py_tp_clear, clear},
     {Py_tp_dealloc, dealloc},
@@ -411,15 +411,15 @@ static PyType_Spec spec = {
     .slots = slots,
 };
 
-/* Each method is documented once, in lookups.py; its text is kept for good. */
-static int take_docs(void)
+/* Copies each method's documentation from lookups.py; the text is never freed. */
+static int copy_docs(void)
 {
     for (PyMethodDef *method = methods; method->ml_name != NULL; method++) {
-        PyObject *slow_method = PyObject_GetAttrString(slow, method->ml_name), *text;
-        if (slow_method == NULL)
+        PyObject *documented = PyObject_GetAttrString(fallback, method->ml_name), *text;
+        if (documented == NULL)
             return -1;
-        text = PyObject_GetAttrString(slow_method, "__doc__");
-        Py_DECREF(slow_method);
+        text = PyObject_GetAttrString(documented, "__doc__");
+        Py_DECREF(documented);
         if (text == NULL)
             return -1;
         PyObject *whole = PyUnicode_FromFormat("%s%s\n--\n\n%S", method->ml_name,
@@ -428,7 +428,7 @@ static int take_docs(void)
         if (whole == NULL)
             return -1;
         method->ml_doc =
-            PyUnicode_AsUTF8AndSize(whole, NULL); /* lives on with `whole` */
+            PyUnicode_AsUTF8AndSize(whole, NULL); /* valid as long as `whole` */
         if (method->ml_doc == NULL)
             return -1;
     }
@@ -439,27 +439,30 @@ static PyObject *make_class(PyObject *module, PyObject *args)
 {
     static PyObject *made;
     unsigned long long address;
-    PyObject *slow_class, *packed_class;
+    PyObject *fallback_class, *packed_class;
     (void)module;
 
-    if (!PyArg_ParseTuple(args, "KOO:make_class", &address, &slow_class, &packed_class))
+    if (!PyArg_ParseTuple(args, "KOO:make_class", &address, &fallback_class,
+                          &packed_class))
         return NULL;
-    if (slow != NULL && slow != slow_class) {
-        PyErr_SetString(PyExc_ImportError,
-                        "_speedups serves another interpreter, or another import");
+    if (fallback != NULL && fallback != fallback_class) {
+        PyErr_SetString(PyExc_ImportError, "ketama._speedups is in use by another "
+                                           "interpreter or another import of ketama");
         return NULL;
     }
     functions = (const struct speedups_functions *)(uintptr_t)address;
     if (functions->size != sizeof *functions) {
-        PyErr_SetString(PyExc_ImportError, "_speedups and _ketama are of two builds");
+        PyErr_SetString(PyExc_ImportError,
+                        "ketama._speedups and ketama._ketama are from "
+                        "different builds");
         return NULL;
     }
-    if (slow == NULL) {
-        Py_INCREF(slow_class);
+    if (fallback == NULL) {
+        Py_INCREF(fallback_class);
         Py_INCREF(packed_class);
-        slow = slow_class;
+        fallback = fallback_class;
         packed = packed_class;
-        if (take_docs() != 0)
+        if (copy_docs() != 0)
             return NULL;
     }
     if (made == NULL)
@@ -470,15 +473,15 @@ static PyObject *make_class(PyObject *module, PyObject *args)
 
 static PyMethodDef functions_of_module[] = {
     {"make_class", make_class, METH_VARARGS,
-     "make_class(functions, slow, packed, /)\n--\n\n"
-     "Make the class, which calls these C functions, and `slow` for what it has not."},
+     "make_class(functions, fallback, packed, /)\n--\n\n"
+     "Return the class, which calls these C functions and otherwise `fallback`."},
     {0},
 };
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "ketama._speedups",
-    .m_doc = "Lookups without cffi's share of the time.",
+    .m_doc = "Lookups without the overhead of cffi.",
     .m_size = -1,
     .m_methods = functions_of_module,
 };

@@ -1,7 +1,7 @@
 /*
- * _speedups.h - the functions that ketama._ketama lends to ketama._speedups
+ * _speedups.h - the C functions that ketama._ketama passes to ketama._speedups
  *
- * So there is one libketama in a process, whichever of the two modules calls it.
+ * Both modules call the same libketama, so there is only one per process.
  */
 #ifndef KETAMA_SPEEDUPS_H
 #define KETAMA_SPEEDUPS_H
@@ -9,7 +9,7 @@
 #include "ketama.h"
 
 struct speedups_functions {
-    size_t size; /* of this struct: both were compiled with the same */
+    size_t size; /* of this struct: must be the same in both modules */
     uint32_t (*find)(ketama_continuum c, const void *key, size_t len, uint32_t *point);
     void (*find_many)(ketama_continuum c, const ketama_key *keys, size_t count,
                       uint32_t *servers, uint32_t *points);

@@ -1,33 +1,36 @@
-"""Buffers: many keys in one, and what indexes are written to."""
+"""Buffers: many keys in one object, and arrays that indexes are written to."""
 
 from __future__ import annotations
 
+import collections.abc
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any, TypeAlias
 
-    Buffer: TypeAlias = Any  # collections.abc.Buffer, from CPython 3.12 on
+    Buffer: TypeAlias = Any
+else:
+    Buffer = getattr(collections.abc, "Buffer", object)  # new in Python 3.12
 
 
 class Packed:
-    """Many keys in one buffer, as Arrow's string and binary arrays have them.
+    """Many keys in one buffer, in the layout of Arrow's string and binary arrays.
 
-    data: the keys' bytes, one behind the other: bytes, a memoryview, a NumPy array of bytes,
-        whatever has a contiguous buffer.
-    offsets: where in the data each key begins, and where the last one ends: one more than
-        there are keys, ascending, integers of 4 or 8 bytes in the machine's order. Buffers
-        without a type, such as Arrow's own, need one: memoryview(buffer).cast("i").
+    data: the concatenated bytes of the keys, in any contiguous buffer: bytes, a memoryview,
+        a NumPy array.
+    offsets: where each key begins in `data`, in bytes, and where the last one ends: one item
+        more than there are keys, ascending, 4-byte or 8-byte integers in native byte order.
+        Cast untyped buffers, such as Arrow's own: memoryview(buffer).cast("i").
 
-    Nothing is copied. It has a length, and iterating gives each key as bytes. A slice of an
-    Arrow array has its parent's buffers: take the offsets from [slice.offset] on.
+    Copies nothing. Supports len(); iteration yields each key as bytes. A slice of an Arrow
+    array shares its parent's buffers: pass the offsets from [slice.offset] on.
 
-    Raises TypeError where one of the two is no such buffer, ValueError where there are no
-    offsets at all. Offsets that lead out of the data, or descend, are found when the keys are
-    looked up: a ValueError that names the first such key.
+    Raises TypeError for any other object, ValueError if there are no offsets. Offsets that
+    descend or exceed the data are detected when the keys are looked up: a ValueError that
+    names the first such key.
 
     >>> from array import array
     >>> list(Packed(b"onetwothree", array("I", [0, 3, 6, 11])))
@@ -36,32 +39,32 @@ class Packed:
 
     __slots__ = ("_buffers",)
 
-    # Both in one, so that nobody ever sees the data of one and the offsets of another.
+    # One attribute, so that a concurrent __init__ never pairs old data with new offsets.
     _buffers: tuple[memoryview, memoryview]
 
     def __init__(self, data: Buffer, offsets: Buffer) -> None:
-        text, places = _contiguous("data", data), _contiguous("offsets", offsets)
+        text, bounds = _contiguous("data", data), _contiguous("offsets", offsets)
         if (
-            kind(places) not in {"i", "I", "l", "L", "q", "Q"}
-            or places.itemsize not in (4, 8)
-            or places.ndim != 1
+            kind(bounds) not in {"i", "I", "l", "L", "q", "Q"}
+            or bounds.itemsize not in (4, 8)
+            or bounds.ndim != 1
         ):
             raise TypeError(
-                "offsets must be integers of 4 or 8 bytes, in one dimension, not items of "
-                f"format {places.format!r} in {places.ndim}"
+                "offsets must be 4-byte or 8-byte integers in one dimension, not of format "
+                f"{bounds.format!r} in {bounds.ndim}"
             )
-        if len(places) == 0:
-            raise ValueError("offsets are one more than the keys, so at least one")
-        self._buffers = text, places
+        if len(bounds) == 0:
+            raise ValueError("invalid offsets: must have one item more than there are keys")
+        self._buffers = text, bounds
 
     @property
     def data(self) -> memoryview:
-        """The keys' bytes."""
+        """The concatenated bytes of the keys."""
         return self._buffers[0]
 
     @property
     def offsets(self) -> memoryview:
-        """Where the keys are in the data."""
+        """Where each key begins in the data, and where the last one ends."""
         return self._buffers[1]
 
     def __len__(self) -> int:
@@ -82,7 +85,7 @@ def _contiguous(name: str, buffer: Any) -> memoryview:
         view = memoryview(buffer)
     except TypeError:
         raise TypeError(
-            f"{name} must have a buffer, and {type(buffer).__name__} has none"
+            f"{name} must be an object with a buffer, not {type(buffer).__name__}"
         ) from None
     if not view.c_contiguous:
         raise TypeError(f"{name} must be contiguous")
@@ -90,12 +93,12 @@ def _contiguous(name: str, buffer: Any) -> memoryview:
 
 
 def kind(view: memoryview) -> str:
-    """Give an item's format without its byte order, where that is the machine's."""
+    """Return the format of a view's items, without the byte order if that is native."""
     return view.format.lstrip("@=" + ("<" if sys.byteorder == "little" else ">"))
 
 
 def output(out: Any, keys: int, servers: int) -> memoryview:
-    """Give the buffer that indexes of so many keys and servers are to be written to."""
+    """Return a view of `out`, checked to hold the indexes of that many keys and servers."""
     try:
         view = memoryview(out)
     except TypeError:
@@ -105,9 +108,9 @@ def output(out: Any, keys: int, servers: int) -> memoryview:
             f"out must be a writable array of uint32 or uint16, not {type(out).__name__}"
         )
     if view.ndim != 1 or not view.c_contiguous:
-        raise TypeError("out must be contiguous, in one dimension")
+        raise TypeError("out must be contiguous and one-dimensional")
     if len(view) != keys:
-        raise ValueError(f"out has {len(view)} items, and there are {keys} keys")
+        raise ValueError(f"invalid out of {len(view)} items: must have one per key, {keys}")
     if view.itemsize == 2 and servers > 2**16:
-        raise ValueError(f"out has 16 bits for an index, and there are {servers} servers")
+        raise ValueError(f"invalid out of uint16: must be uint32 for {servers} servers")
     return view

@@ -1,4 +1,4 @@
-"""What the package "ketama" on PyPI offers, under its names."""
+"""The interface of ketama 0.1.1 on PyPI."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from ketama.continuum import Continuum
 
 
 class Ketama(Continuum):
-    """A Continuum as in PyPI's ketama 0.1.1.
+    """A Continuum with the interface of ketama 0.1.1 on PyPI.
 
     filename: the path of a server file, str or bytes.
 
-    Raises ValueError where the filename is empty, missing, or neither str nor bytes, and a
-    KetamaError, which is a RuntimeError, where the file can't be loaded.
+    Raises ValueError if the filename is missing, empty, or neither str nor bytes, and
+    KetamaError, a RuntimeError, if the file cannot be loaded.
     """
 
     __slots__ = ()
@@ -21,5 +21,5 @@ class Ketama(Continuum):
             raise ValueError(f"filename must be a non-empty str or bytes, not {filename!r:.80}")
         super().__init__(filename)
 
-    # NUL bytes are part of the key.
-    get_server = Continuum._meet
+    # Unlike Continuum.get_server, it accepts NUL bytes in a key.
+    get_server = Continuum._find_point

@@ -1,103 +1,110 @@
-"""The continuum: which server a key belongs to."""
+"""The continuum: maps keys to servers."""
 
 from __future__ import annotations
 
 import os
 from _thread import RLock
 from collections import namedtuple
+from collections.abc import Iterable
 from itertools import islice
 from operator import index
 
+import ketama
 from ketama._ketama import ffi, lib
-from ketama.buffers import Packed, output
+from ketama.buffers import Buffer, Packed, output
 from ketama.errors import KetamaError, KetamaOSError, failure
-from ketama.keys import key_bytes
-from ketama.lookups import Lookups, fastest, find_buffers, packed_buffers, successors
-from ketama.servers import Server, from_c, name_of, to_c
+from ketama.keys import Key, key_bytes
+from ketama.lookups import (
+    Lookups,
+    Version,
+    fastest,
+    find_buffers,
+    packed_buffers,
+    successors,
+)
+from ketama.servers import Server, Servers, from_c, name_of, to_c
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any, NamedTuple, TypeAlias, TypeVar
-
-    from ketama.admin.diff import Diff
-    from ketama.keys import Key
-    from ketama.lookups import Version
-    from ketama.servers import Servers
+    from typing import Any, NamedTuple, TypeVar
 
     class Explanation(NamedTuple):
-        """What it is at run time, where typing is not worth its import."""
+        """For type checkers; at run time a namedtuple, which needs no import of typing."""
 
         hash: int
         point: int
         server: str
 
-    Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Self = TypeVar("Self", bound="Continuum")
     _Lookups = Lookups
 else:
+    Self = "Continuum"  # for typing.get_type_hints
     _Lookups = fastest()
     Explanation = namedtuple("Explanation", "hash point server")
+    Explanation.__annotations__ = {"hash": int, "point": int, "server": str}
     Explanation.__doc__ = """How a key is found; see `Continuum.explain`."""
 
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
 KEY_SPACE = 2**32
-LONGEST = 10**9  # seconds of auto_roll
-# Taken only to put a newer version in an older one's place, so nobody waits for a build.
-# Reentrant, for a signal handler that rolls; renewed in a forked child, for the thread that
-# held it does not exist there.
-_turn = RLock()
+AUTO_ROLL_MAX = 10**9  # seconds
+# Held only while a newer version replaces an older one, so no thread waits for a build.
+# Reentrant, because a signal handler may roll. Renewed in a forked child, because the thread
+# that held it does not exist there.
+_swap_lock = RLock()
 
 
-def _renew_turn() -> None:
-    global _turn
-    _turn = RLock()
+def _renew_swap_lock() -> None:
+    global _swap_lock
+    _swap_lock = RLock()
 
 
-os.register_at_fork(after_in_child=_renew_turn)
+os.register_at_fork(after_in_child=_renew_swap_lock)
 
 
 def _version(handle: Any) -> Version:
-    """Take over a C handle: it with its addresses, which are made into str here and once."""
+    """Return a version that owns a C handle, with its addresses decoded once."""
     owned = ffi.gc(handle, lib.ketama_close)
     addresses = tuple(ffi.string(row.address).decode() for row in from_c(owned))
     return owned, addresses, int(ffi.cast("uintptr_t", owned))
 
 
 def absolute(filename: str | bytes) -> bytes:
-    """Make a path independent of the working folder, and no more than that.
+    """Return a path that does not depend on the working directory.
 
-    Symbolic links and ".." stay as they are: where they lead may change.
+    Symbolic links and ".." are kept, as their targets may change.
     """
     path = os.fsencode(filename)
     if b"\0" in path:
-        raise ValueError("path has a NUL byte in it")
+        raise ValueError(f"invalid path {filename!r:.80}: has a NUL byte")
     if not path or os.path.isabs(path):
         return path
     try:
         return os.path.join(os.getcwdb(), path)
-    except OSError as error:  # the working folder is gone
+    except OSError as error:  # the working directory was removed
         raise KetamaOSError(error.errno, error.strerror, filename) from None
 
 
 class Continuum(_Lookups):
-    """The servers on their circle, as of now, until `roll` is called.
+    """A consistent-hash ring loaded from a file or a list; `roll()` reloads it.
 
     source: the path of a server file (str, bytes or os.PathLike), or the servers themselves:
-        an iterable of "address" or ("address", weight), or a mapping of address to weight.
-        The weight is 100 where none is given.
-    shared: whether to attach to the image of the file that another process has published
-        for all of this user's processes, or to publish one. False: build one's own.
-    auto_roll: None, or seconds: lookups then follow the file by themselves. They take up a
-        version that another process has published at once, and look at the file at most
-        once in that time. An error leaves the last good version and is kept in `last_error`.
+        an iterable of "address", ("address", weight) or ("address", weight, name), or a
+        mapping of address to weight. The default weight is 100.
+    shared: attach to the image of the file that another process of this user has published,
+        or publish one. False: build a private one.
+    auto_roll: None, or an interval in seconds, above 0, at most 10**9: lookups then reload
+        the file themselves. They switch to a version that another process has published at
+        once, and check the file at most once per interval. After an error, they keep the
+        last valid version, and `last_error` holds the error.
 
-    Raises ServersError where the file or the list is wrong, KetamaOSError where the file
-    can't be read, TypeError for a source, an address or a weight of a wrong type, ValueError
-    for an auto_roll that is not above 0, or has no file to follow.
+    Raises ServersError if the file or the list is invalid; KetamaOSError if the file cannot
+    be read; TypeError for a source, an address or a weight of the wrong type; ValueError if
+    auto_roll is out of range, or the source is not a file.
 
-    One Continuum may be used by any number of threads, also while one of them rolls it, and
-    in children that are forked off. Each call is answered from one version, never a mix.
-    It takes the place of python_ketama's class of the same name, and of pyketama's.
+    Any number of threads may use one Continuum, even while one of them rolls it; so may
+    forked children. Each call is answered from one version, never from a mix.
+    A drop-in replacement for the class of the same name in python_ketama and in pyketama.
 
     >>> c = Continuum([("127.0.0.1:11211", 600), ("127.0.0.1:11212", 400)])
     >>> c.get_server("test")
@@ -116,9 +123,10 @@ class Continuum(_Lookups):
     def __init__(
         self, source: Path | Servers, *, shared: bool = True, auto_roll: float | None = None
     ) -> None:
-        if auto_roll is not None and not 0 < auto_roll <= LONGEST:
+        if auto_roll is not None and not 0 < auto_roll <= AUTO_ROLL_MAX:
             raise ValueError(
-                f"auto_roll must be from above 0 to {LONGEST} seconds, not {auto_roll!r}"
+                f"invalid auto_roll {auto_roll!r}: must be seconds, above 0, "
+                f"at most {AUTO_ROLL_MAX}"
             )
         filename = path = None
         out, failed = ffi.new("ketama_continuum *"), ffi.new("ketama_failure *")
@@ -134,7 +142,9 @@ class Continuum(_Lookups):
                     f"weight, not {type(source).__name__}"
                 )
             if auto_roll is not None:
-                raise ValueError("auto_roll needs a server file to follow, not servers")
+                raise ValueError(
+                    "invalid auto_roll: a list of servers cannot change; pass a server file"
+                )
             array, count, _kept_alive = to_c(source)
             status = lib.open_servers(out, array, count, ffi.NULL, ffi.NULL, failed)
         if status < 0:
@@ -147,21 +157,21 @@ class Continuum(_Lookups):
         self._last_error = None
         self._now = _version(out[0])
 
-    def indexes(self, keys: Iterable[Key] | Packed, out: Any = None) -> Any:
-        """Give the index of each key's server in `servers`, for NumPy and for millions of keys.
+    def indexes(self, keys: Iterable[Key] | Packed, out: Buffer | None = None) -> Buffer:
+        """Return the index of each key's server in `servers`: for NumPy, or millions of keys.
 
-        keys: as for `lookup_many`; `Packed` keys are found without a Python object for each,
-            and without holding up other threads.
-        out: where to write to, and what is then returned: a contiguous buffer, such as a NumPy
-            array, of exactly as many uint32 or uint16 as there are keys. None: a new
-            array.array("I"), uint32.
-        Raises what `lookup_many` raises, TypeError where `out` is no such buffer, ValueError
-        where it has another length, or the indexes do not fit in 16 bits; it is then untouched.
+        keys: as for `lookup_many`. `Packed` keys need no Python object per key, and do not
+            block other threads.
+        out: a contiguous, one-dimensional buffer, such as a NumPy array, of uint32 or uint16,
+            one item per key, to write to and return. None: a new array.array("I"), uint32.
+        Raises what `lookup_many` raises; TypeError if `out` is any other object; ValueError
+        if it has the wrong length, or is too narrow for that many servers. After an error,
+        `out` is unchanged.
         """
         if out is not None and isinstance(keys, Packed):
             buffers = packed_buffers(keys)
             version = self._follow()
-            # Taken last, when no more of anybody's code will run.
+            # Last, because the calls above may run Python code that changes `out`.
             view = output(out, buffers[-1], len(version[1]))
             find_buffers(version, buffers, view, view.itemsize)
             return out
@@ -176,10 +186,10 @@ class Continuum(_Lookups):
         return out
 
     def successors(self, key: Key, count: int | None = None) -> list[str]:
-        """Give distinct servers in the order of the circle from a key on.
+        """Return distinct servers in ring order, starting at a key.
 
-        The first is the one that `lookup` gives; the others are where the key's replicas go,
-        and where the key itself goes when the ones before are away.
+        The first is the one that `lookup` returns; the others are for the key's replicas, and
+        for the key itself while the servers before them are down.
 
         count: how many at most. None: all that have points.
         Raises TypeError for a key that is neither text nor bytes, ValueError for a negative
@@ -191,12 +201,12 @@ class Continuum(_Lookups):
             return list(successors(version, data, len(version[1])))
         count = index(count)
         if count < 0:
-            raise ValueError(f"count must not be negative, and is {count}")
+            raise ValueError(f"invalid count {count}: must not be negative")
         count = min(count, len(version[1]))
         return list(islice(successors(version, data, max(1, count)), count))
 
     def _follow(self) -> Version:
-        """Roll where it is due, and give the version that is then the newest."""
+        """Roll if that is due, and return the current version."""
         if lib.ketama_due(self._now[0]):
             self._roll_quietly()
         return self._now
@@ -205,7 +215,7 @@ class Continuum(_Lookups):
         try:
             self.roll()
         except (KetamaError, MemoryError):
-            return  # it is in last_error, and the last good version goes on
+            return  # last_error holds it; the last valid version stays in use
 
     def explain(self, key: Key) -> Explanation:
         """Return how a key is found: its hash, the point that owns it, and the server.
@@ -224,20 +234,20 @@ class Continuum(_Lookups):
         return Explanation(int(hashed), int(point[0]), addresses[server])
 
     def get_points(self) -> list[tuple[int, str]]:
-        """Give all points, ascending, each with its server's address."""
+        """Return all points in ascending order, each with its server's address."""
         handle, addresses, _ = self._follow()
         count = lib.ketama_count_points(handle)
         pairs = bytearray(count * ffi.sizeof("ketama_point"))
         lib.ketama_points(handle, 0, count, ffi.from_buffer("ketama_point[]", pairs))
         numbers = iter(memoryview(pairs).cast("I"))
-        # zip takes from the one iterator in turn: a point, its server, a point ...
+        # zip alternates on one iterator: a point, its server, the next point ...
         return [
             (point, addresses[server]) for point, server in zip(numbers, numbers, strict=True)
         ]
 
     @property
     def servers(self) -> tuple[Server, ...]:
-        """The servers in the order of the file, with weight, number of points, exact share."""
+        """The servers in file order, with weight, number of points and exact share."""
         handle, addresses, _ = self._follow()
         return tuple(
             Server(address, row.weight, row.points, row.share / KEY_SPACE, name_of(row))
@@ -245,42 +255,42 @@ class Continuum(_Lookups):
         )
 
     def roll(self) -> bool:
-        """Take up the server file again if it has changed, and say whether it had.
+        """Reload the server file if it has changed, and return whether it had.
 
-        It costs one stat(2) when nothing changed (and, within two seconds of a change, the
-        reading of the file). False for a continuum that was made of servers.
+        Costs one stat(2) if nothing changed; within two seconds of a change, the file is also
+        read. Always False for a continuum made from a list of servers.
 
-        Raises ServersError or KetamaOSError where the file is wrong or gone. That is also
-        kept in `last_error`; lookups go on with the last good version, and the next roll
-        looks again.
+        Raises ServersError if the file is invalid, KetamaOSError if it cannot be read.
+        `last_error` holds the error; lookups keep the last valid version, and the next roll
+        checks the file again.
         """
         for changed in (False, True):
             now = self._now
             out, failed = ffi.new("ketama_continuum *"), ffi.new("ketama_failure *")
             status = lib.refresh(now[0], out, failed)
             if status < 0:
-                # Another than the one that is raised, whose traceback would keep frames alive.
+                # Not the object that is raised: its traceback would keep frames alive.
                 self._last_error = failure(failed, self._filename)
                 raise failure(failed, self._filename)
             if status == lib.KETAMA_OK:
                 self._last_error = None
                 return changed
             newer = _version(out[0])
-            with _turn:
+            with _swap_lock:
                 if self._now is now:
                     self._now = newer
                     self._last_error = None
                     return True
-            # Another thread was faster. What it saw may be older than this call: look again.
-        # Twice another was faster. The second one set out from the first one's version, so
-        # it looked at the file after this call had begun.
+            # Another thread was faster, but may have read the file before this call began.
+        # Other threads were faster twice. The second one started from the version of the
+        # first, so it read the file after this call began.
         return True
 
-    def diff(self, other: Continuum) -> Diff:
-        """Tell which keys would move if `other` took this one's place, exactly.
+    def diff(self, other: Continuum) -> ketama.Diff:
+        """Return which keys would move if `other` replaced this continuum, exactly.
 
-        The two circles are compared arc by arc; nothing is sampled. Each of the two is taken
-        as it is now. Raises TypeError where `other` is no Continuum.
+        Compares the current versions of both rings arc by arc; nothing is sampled.
+        Raises TypeError if `other` is not a Continuum.
         """
         from ketama.admin.diff import difference
 
@@ -290,22 +300,22 @@ class Continuum(_Lookups):
 
     @property
     def shared(self) -> bool:
-        """Whether the version in use is mapped from memory that processes share."""
+        """Whether the current version is mapped from shared memory."""
         return bool(lib.ketama_is_shared(self._now[0]))
 
     @property
     def filename(self) -> str | bytes | None:
-        """The server file's path as it was given; None where servers were given."""
+        """The server file's path as it was passed in; None for a list of servers."""
         return self._filename
 
     @property
     def generation(self) -> int:
-        """Which version this is: 1 at first, and 1 more with each newer one."""
+        """The number of the current version: 1 at first, 1 more after each reload."""
         return int(lib.ketama_generation(self._now[0]))
 
     @property
     def last_error(self) -> Exception | None:
-        """What the latest `roll` raised; None where it was good."""
+        """The exception of the latest `roll`; None if it succeeded."""
         return self._last_error
 
     def __repr__(self) -> str:
@@ -315,7 +325,7 @@ class Continuum(_Lookups):
         return f"<{name} from {os.fsdecode(self._filename)!r}>"
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        """Pickle as the file's absolute path, to be read there and then, or as the servers."""
+        """Pickle the file's absolute path, to be loaded when unpickled, or the servers."""
         if self._path is not None:
             return _reopen, (type(self), os.fsdecode(self._path), *self._options)
         return type(self), (
@@ -328,7 +338,7 @@ class Continuum(_Lookups):
         )
 
     def __copy__(self: Self) -> Self:
-        """Give another Continuum of the same version, which rolls by itself."""
+        """Return another Continuum of the same version, which is rolled separately."""
         other = type(self).__new__(type(self))
         if hasattr(self, "__dict__"):  # a subclass's
             other.__dict__.update(self.__dict__)
@@ -340,12 +350,12 @@ class Continuum(_Lookups):
         return other
 
     def __deepcopy__(self: Self, memo: dict[int, object]) -> Self:
-        """Versions are immutable, so there is nothing deeper to copy."""
+        """Return a copy; versions are immutable, so a shallow one suffices."""
         return self.__copy__()
 
 
 def _reopen(kind: type[Self], path: str, shared: bool, auto_roll: float | None) -> Self:
-    """Unpickle."""
+    """Return an unpickled Continuum; a subclass with its own __init__ gets only the path."""
     if kind.__init__ is not Continuum.__init__:
         return kind(path)
     return kind(path, shared=shared, auto_roll=auto_roll)
@@ -355,11 +365,11 @@ _rolled: dict[bytes, Continuum] = {}
 
 
 def roll(path: Path) -> Continuum:
-    """Give the process's one Continuum for a path, rolled now.
+    """Return the process's one Continuum for a path, reloaded if the file has changed.
 
-    Raises what `Continuum` raises when the path is new, and what `Continuum.roll` raises
-    when it is known. To go on with the last good version of a file that has become wrong,
-    keep the Continuum and call its `roll`.
+    Raises what `Continuum` raises for a new path, and what `Continuum.roll` raises for a
+    known one. To keep the last valid version of a file that has become invalid, keep the
+    Continuum and call its `roll`.
     """
     filename = os.fspath(path)
     continuum = _rolled.get(absolute(filename))
@@ -373,5 +383,5 @@ def roll(path: Path) -> Continuum:
 
 
 def get_server(key: Key, continuum: Continuum) -> tuple[int, str]:
-    """Give a key's point and server, as `Continuum.get_server`: libketama's order of words."""
+    """Return a key's point and server: `Continuum.get_server` as the 2007 libketama has it."""
     return continuum.get_server(key)

@@ -1,4 +1,4 @@
-"""What can go wrong, and the one place where a status of the C library becomes an exception."""
+"""The exceptions, and how a failure of the C library becomes one."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class KetamaError(RuntimeError):
-    """The base of all errors that are ketama's own."""
+    """The base class of ketama's own errors."""
 
 
 class ServersError(KetamaError, ValueError):
-    """A server file, or a list of servers, is wrong.
+    """A server file or a list of servers is invalid.
 
     Attributes:
-        filename: the file's path as it was given; None for a list.
-        lineno: the line, or the place in the list, counted from 1; None where the fault is
-            not in one place (there are no servers at all).
+        filename: the file's path as it was passed in; None for a list.
+        lineno: the line of the file, or the position in the list, counted from 1; None if
+            the error is not on one line, such as a file without servers.
         reason: what is wrong, without file and line.
 
     """
@@ -37,27 +37,27 @@ class ServersError(KetamaError, ValueError):
 
     def __str__(self) -> str:
         if self.filename is None:
-            place = f"server {self.lineno}: " if self.lineno else ""
+            location = f"server {self.lineno}: " if self.lineno else ""
         else:
             line = f":{self.lineno}" if self.lineno else ""
-            place = f"{os.fsdecode(self.filename)}{line}: "
-        return place + self.reason
+            location = f"{os.fsdecode(self.filename)}{line}: "
+        return location + self.reason
 
 
 class KetamaOSError(OSError, KetamaError):
-    """The system refused: no such file, a directory, no permission ...
+    """A system call failed: no such file, is a directory, permission denied ...
 
-    It has OSError's errno, strerror and filename.
+    Has the attributes of OSError: errno, strerror and filename.
     """
 
 
-def failure(failed: Any, filename: str | bytes | None) -> Exception:
-    """Make the exception for what a C function has just filled in."""
-    if failed.status == lib.KETAMA_ENOMEM:
+def failure(record: Any, filename: str | bytes | None) -> Exception:
+    """Return the exception for a ketama_failure that a C function has filled in."""
+    if record.status == lib.KETAMA_ENOMEM:
         return MemoryError()
-    reason = ffi.string(failed.reason).decode(errors="backslashreplace")
-    if failed.status == lib.KETAMA_ESYSTEM:
-        return KetamaOSError(failed.system_errno, reason, filename)
-    if failed.status == lib.KETAMA_EUNSTABLE:
+    reason = ffi.string(record.reason).decode(errors="backslashreplace")
+    if record.status == lib.KETAMA_ESYSTEM:
+        return KetamaOSError(record.system_errno, reason, filename)
+    if record.status == lib.KETAMA_EUNSTABLE:
         return KetamaOSError(errno.EAGAIN, reason, filename)
-    return ServersError(filename, failed.line or None, reason)
+    return ServersError(filename, record.line or None, reason)

@@ -1,26 +1,26 @@
-"""Keys, and where they are on the circle."""
+"""Keys and their hashes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ketama._ketama import ffi, lib
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeAlias
+Key = str | bytes | bytearray | memoryview
 
-    Key: TypeAlias = str | bytes | bytearray | memoryview
-
-NUL_MESSAGE = "key has a NUL byte, where libketama would end it; lookup() takes any bytes"
-
+NUL_MESSAGE = (
+    "invalid key: has a NUL byte, at which the 2007 libketama would end it; "
+    "use lookup() for any bytes"
+)
 
 _hash: Callable[[bytes, int], int] = lib.ketama_hash
 
 
 def key_bytes(key: object, at: int | None = None) -> bytes:
-    """Give a key's bytes: str is UTF-8, bytes-like passes through, the rest is a TypeError.
+    """Return a key as bytes; str is encoded as UTF-8.
 
-    at: its position among several keys, for the error.
+    at: the key's position among several, from 0, for the error message.
+    Raises TypeError for any other type, UnicodeEncodeError for lone surrogates.
     """
     if isinstance(key, str):
         try:
@@ -29,7 +29,7 @@ def key_bytes(key: object, at: int | None = None) -> bytes:
             if at is not None:
                 error.reason += f", in keys[{at}]"
             raise
-    # What it holds, whatever a subclass says of it.
+    # The contents, even if a subclass overrides __bytes__ or __getitem__.
     if isinstance(key, bytes):
         return bytes.__getitem__(key, slice(None))
     if isinstance(key, bytearray):
@@ -43,12 +43,11 @@ def key_bytes(key: object, at: int | None = None) -> bytes:
 
 
 def hashi(key: Key) -> int:
-    """Give a key's place on the circle, 0 to 2**32 - 1, as libketama's ketama_hashi.
+    """Return a key's hash, 0 to 2**32 - 1: the first four bytes of its MD5, little-endian.
 
-    It is the first four bytes of the key's MD5, little-endian.
+    Named after ketama_hashi of the 2007 libketama, which ends a key at a NUL byte.
 
-    Raises TypeError for a key that is neither text nor bytes, or has a NUL byte in it:
-    libketama would end the key there.
+    Raises TypeError for a key that is neither text nor bytes, or has a NUL byte.
 
     >>> hashi("test")
     3446378249
@@ -60,7 +59,10 @@ def hashi(key: Key) -> int:
 
 
 def md5_digest(key: Key) -> bytes:
-    """Give the MD5 of a key of any bytes: 16 bytes.
+    """Return the MD5 of a key, 16 bytes.
+
+    key: as for `Continuum.lookup`; NUL bytes are part of it.
+    Raises TypeError for a key that is neither text nor bytes.
 
     >>> md5_digest("test").hex()
     '098f6bcd4621d373cade4e832627b4f6'

@@ -1,39 +1,42 @@
-"""Lookups: of one key and of many. The class here asks libketama through cffi.
+"""Lookups of one key and of many.
 
-Where the accelerator, ketama._speedups, was compiled, `fastest` gives its class, which does
-the same for the common kinds of keys, and calls this one for all others.
+The class in this module calls libketama through cffi. If the accelerator, ketama._speedups,
+was compiled, `fastest` returns its class, which handles str and bytes keys itself and falls
+back to this one for all others.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import accumulate
 
 from ketama._ketama import ffi, lib
 from ketama.buffers import Packed, kind
-from ketama.keys import NUL_MESSAGE, key_bytes
+from ketama.keys import NUL_MESSAGE, Key, key_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator
-    from typing import Any, ClassVar, TypeAlias, TypeVar, overload
-
-    from ketama.keys import Key
+    from typing import Any, TypeVar, overload
 
     AnyKey = TypeVar("AnyKey", bound=Key)
-    # data, its bytes, offsets, the bytes of one (negative: signed), number of keys
-    Buffers: TypeAlias = tuple[Any, int, Any, int, int]
-    # The handle, its servers' addresses, and where in memory the handle is.
-    Version: TypeAlias = tuple[Any, tuple[str, ...], int]
+else:
+    # For typing.get_type_hints, without the import of typing.
+    Any, AnyKey = object, Key
 
-# Looked up once, as each dot on the way to an answer costs as much as finding the point.
+# data, its size in bytes, offsets, bytes per offset (negative if signed), number of keys
+Buffers = tuple[Any, int, Any, int, int]
+# The handle, its servers' addresses, and the handle's address in memory.
+Version = tuple[Any, tuple[str, ...], int]
+
+# Bound once: each attribute lookup costs as much as finding the point.
 _find: Callable[[Any, bytes, int], int] = lib.find
 _find_index: Callable[[Any, bytes, int], int] = lib.find_index
 _find_text: Callable[[Any, bytes, int], int] = lib.find_text
 
 
 class Lookups:
-    """What a Continuum answers from its version, `_now`."""
+    """The lookups of a Continuum, answered from its current version, `_now`."""
 
     __slots__ = ("_now",)
 
@@ -54,32 +57,34 @@ class Lookups:
         def lookup(self, key: Key, exclude: Container[str]) -> str | None: ...
 
     def lookup(self, key: Key, exclude: Container[str] | None = None) -> str | None:
-        """Give the address of the server that a key belongs to.
+        """Return the address of the server that a key belongs to.
 
-        key: str (its UTF-8 is hashed), bytes, bytearray or memoryview; any bytes, any length.
-        exclude: a set of addresses, such as those of servers that are down. The key then
-            goes to the first of its `successors` that is not among them; None where all are.
-        Raises TypeError for any other type.
+        key: str (hashed as UTF-8), bytes, bytearray or memoryview; any bytes, any length.
+        exclude: a set of addresses, such as those of servers that are down. Returns the
+            first of the key's `successors` that is not excluded, or None if all are.
+        Raises TypeError for a key of any other type.
         """
         if exclude is not None:
-            return _lookup_outside(self, key, exclude)
+            return _lookup_excluding(self, key, exclude)
         handle, addresses, _ = self._now
         data = key.encode() if type(key) is str else key_bytes(key)
         try:
             return addresses[_find_index(handle, data, len(data))]
         except IndexError:
-            return _follow_and_find(self, data)[1]
+            return _roll_and_find(self, data)[1]
 
     __getitem__ = lookup
-    # Without these two, Python would take what has __getitem__ for a sequence.
-    __iter__: ClassVar[None] = None
-    __contains__: ClassVar[None] = None
+    # Without these two, Python would treat an object with __getitem__ as a sequence.
+    __iter__: None = None
+    __contains__: None = None
 
     def get_server(self, key: Key) -> tuple[int, str]:
-        """Give the point that a key meets, 0 to 2**32 - 1, and its server's address.
+        """Return the point that owns a key, 0 to 2**32 - 1, and its server's address.
 
-        As in python_ketama, a key with a NUL byte is a TypeError: libketama would end it
-        there and, maybe, give another server. `lookup` takes any bytes.
+        key: as for `lookup`, but without NUL bytes.
+        Raises TypeError for a key of any other type, and, as python_ketama does, for a key
+        with a NUL byte: the 2007 libketama would end the key there, and may find another
+        server. `lookup` accepts any bytes.
         """
         handle, addresses, _ = self._now
         data = key.encode() if type(key) is str else key_bytes(key)
@@ -89,58 +94,58 @@ class Lookups:
         except IndexError:
             if found == lib.NUL_IN_KEY:
                 raise TypeError(NUL_MESSAGE) from None
-            return _follow_and_find(self, data)
+            return _roll_and_find(self, data)
 
-    def _meet(self, key: Key) -> tuple[int, str]:
-        """Give a key's point and its server's address; NUL bytes are part of the key."""
+    def _find_point(self, key: Key) -> tuple[int, str]:
+        """Return a key's point and server; NUL bytes are part of the key."""
         handle, addresses, _ = self._now
         data = key.encode() if type(key) is str else key_bytes(key)
         found = _find(handle, data, len(data))
         try:
             return found & 0xFFFFFFFF, addresses[found >> 32]
         except IndexError:
-            return _follow_and_find(self, data)
+            return _roll_and_find(self, data)
 
     def lookup_many(self, keys: Iterable[Key] | Packed) -> list[str]:
-        """Give the address for each of many keys, in the order of the keys.
+        """Return the server's address for each of many keys, in the order of the keys.
 
-        keys: any iterable of what `lookup` takes, mixed as you like, or `Packed` keys. They
-            are hashed side by side: from a handful on, and the more so the more there are,
-            a key takes a fraction of the time that it takes alone.
-        Raises TypeError where a key is of another type, and names its position, from 0. All
-        keys are looked up in one version of the continuum, also while another thread rolls.
+        keys: any iterable of keys as for `lookup`, types mixed at will, or `Packed` keys.
+            Several keys are hashed in parallel: from a handful on, each takes a fraction of
+            the time of a single lookup.
+        Raises TypeError for a key of any other type, and names its position, from 0. All
+        keys are looked up in the same version, even if another thread rolls meanwhile.
         """
         return _addresses(self, keys)
 
     def group_by_server(self, keys: Iterable[AnyKey]) -> dict[str, list[AnyKey]]:
-        """Give for each server that is met the keys that belong to it: what a get_multi needs.
+        """Return the keys of each server, by its address, as a get_multi needs them.
 
-        keys: as for `lookup_many`. The lists have the key objects that were given, in the
-            order in which they were given, and `Packed` keys as bytes.
+        keys: as for `lookup_many`. The lists hold the key objects that were passed in, in
+            the same order; `Packed` keys as bytes. Servers without a key are left out.
         Raises what `lookup_many` raises.
         """
-        items = keys if isinstance(keys, Packed) else _several(keys)
+        items = keys if isinstance(keys, Packed) else _key_tuple(keys)
         groups: dict[str, list[AnyKey]] = {}
         for key, address in zip(items, _addresses(self, items), strict=True):
             groups.setdefault(address, []).append(key)
         return groups
 
     def _index_each(self, keys: Iterable[Key] | Packed) -> tuple[Any, int]:
-        """Give each key's server's index in four bytes, and how many servers there are."""
+        """Return the index of each key's server, as uint32, and the number of servers."""
         buffers = packed_buffers(keys)
         version = self._follow()
         return _indexes(version, buffers), len(version[1])
 
 
-def _follow_and_find(self: Lookups, data: bytes) -> tuple[int, str]:
-    """Answer a lookup that was told to roll first."""
+def _roll_and_find(self: Lookups, data: bytes) -> tuple[int, str]:
+    """Return a key's point and server after the roll that was due."""
     self._roll_quietly()
     handle, addresses, _ = self._now
     found = lib.find_now(handle, data, len(data))
     return found & 0xFFFFFFFF, addresses[found >> 32]
 
 
-def _lookup_outside(self: Lookups, key: Key, exclude: Container[str]) -> str | None:
+def _lookup_excluding(self: Lookups, key: Key, exclude: Container[str]) -> str | None:
     if isinstance(exclude, (str, bytes, bytearray)) or not hasattr(exclude, "__contains__"):
         raise TypeError(f"exclude must be a set of addresses, not {type(exclude).__name__}")
     data = key_bytes(key)
@@ -150,17 +155,18 @@ def _lookup_outside(self: Lookups, key: Key, exclude: Container[str]) -> str | N
     return None
 
 
-def _several(keys: Iterable[Any]) -> tuple[Any, ...]:
-    """Take keys out of an iterable, once."""
+def _key_tuple(keys: Iterable[Any]) -> tuple[Any, ...]:
+    """Return keys as a tuple, iterating only once."""
     if isinstance(keys, (str, bytes, bytearray, memoryview)):
         raise TypeError(
-            f"keys must be an iterable of keys, and this is one key: {type(keys).__name__}"
+            f"keys must be an iterable of keys, not {type(keys).__name__}: "
+            "pass a single key in a list"
         )
     return tuple(keys)
 
 
 def packed_buffers(keys: Iterable[Any] | Packed) -> Buffers:
-    """Give keys as one buffer: data, offsets, their number, and what to tell C of them."""
+    """Return keys as the arguments of the C function find_packed that describe them."""
     if isinstance(keys, Packed):
         data, offsets = keys._buffers
         return (
@@ -172,7 +178,7 @@ def packed_buffers(keys: Iterable[Any] | Packed) -> Buffers:
         )
     parts = [
         key.encode() if type(key) is str and key.isascii() else key_bytes(key, at)
-        for at, key in enumerate(_several(keys))
+        for at, key in enumerate(_key_tuple(keys))
     ]
     text = b"".join(parts)
     ends = ffi.new("uint64_t[]", [0, *accumulate(map(len, parts))])
@@ -180,13 +186,13 @@ def packed_buffers(keys: Iterable[Any] | Packed) -> Buffers:
 
 
 def find_buffers(version: Version, buffers: Buffers, out: Any, width: int) -> None:
-    """Write the index of each key's server to `out`, whose items have so many bytes."""
+    """Write the index of each key's server to `out`, which has items of `width` bytes."""
     count = buffers[-1]
-    wrong = lib.find_packed(version[0], *buffers, ffi.from_buffer(out), width)
-    if wrong < count:
+    valid = lib.find_packed(version[0], *buffers, ffi.from_buffer(out), width)
+    if valid < count:
         raise ValueError(
-            f"keys[{wrong}] is not in the data, which has {buffers[1]} bytes: its offsets lead "
-            "out of it, or backwards"
+            f"invalid offsets of keys[{valid}]: must ascend and end within the data, "
+            f"{buffers[1]} bytes"
         )
 
 
@@ -204,13 +210,13 @@ def _addresses(self: Lookups, keys: Iterable[Any] | Packed) -> list[str]:
 
 
 def successors(version: Version, data: bytes, at_once: int) -> Iterator[str]:
-    """Give the servers' addresses in the circle's order from a key on, each once.
+    """Yield the servers' addresses in ring order, starting at a key, each once.
 
-    at_once: how many to ask for at first, at least 1; it doubles as often as more are needed.
+    at_once: how many to request first, at least 1; doubled each time more are needed.
     """
     handle, addresses, _ = version
     servers = len(addresses)
-    given: set[str] = set()
+    seen: set[str] = set()
     before = 0
     while True:
         at_once = min(at_once, servers)
@@ -220,8 +226,8 @@ def successors(version: Version, data: bytes, at_once: int) -> Iterator[str]:
             raise MemoryError
         for index in out[before:count]:
             address = addresses[index]
-            if address not in given:  # it may stand in the file twice
-                given.add(address)
+            if address not in seen:  # the file may list it twice
+                seen.add(address)
                 yield address
         if count < at_once or at_once == servers:
             return
@@ -229,7 +235,7 @@ def successors(version: Version, data: bytes, at_once: int) -> Iterator[str]:
 
 
 def fastest() -> type[Lookups]:
-    """Give the accelerator's class where there is one and KETAMA_SPEEDUPS is not 0."""
+    """Return the accelerator's class, or `Lookups` if it is missing or KETAMA_SPEEDUPS=0."""
     if os.environ.get("KETAMA_SPEEDUPS") == "0":
         return Lookups
     try:

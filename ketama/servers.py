@@ -1,4 +1,4 @@
-"""Servers: what a continuum tells of them, and what it can be made of."""
+"""Servers, as a continuum lists them and as a caller passes them in."""
 
 from __future__ import annotations
 
@@ -11,15 +11,10 @@ from ketama.errors import ServersError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NamedTuple, SupportsIndex, TypeAlias
-
-    Entry: TypeAlias = (
-        str | tuple[str, SupportsIndex] | tuple[str, SupportsIndex, str | None] | "Server"
-    )
-    Servers: TypeAlias = Iterable[Entry] | Mapping[str, SupportsIndex]
+    from typing import Any, NamedTuple, SupportsIndex
 
     class Server(NamedTuple):
-        """What it is at run time, where typing is not worth its import."""
+        """For type checkers; at run time a namedtuple, which needs no import of typing."""
 
         address: str
         weight: int
@@ -28,22 +23,33 @@ if TYPE_CHECKING:
         name: str | None = None
 
 else:
+    SupportsIndex = int
     Server = namedtuple("Server", "address weight points share name", defaults=[None])
+    Server.__annotations__ = {
+        "address": str,
+        "weight": int,
+        "points": int,
+        "share": float,
+        "name": str | None,
+    }
     Server.__doc__ = """A server of a continuum.
 
-    address: as in the file, such as "10.0.1.1:11211".
-    weight: as in the file, 1 to 2**63 - 1.
-    points: how many points of the circle are its own, a multiple of 4; may be 0.
-    share: the exact part of all possible keys that it is given, 0.0 to 1.0; a continuum's
-        shares are multiples of 2**-32 and sum to 1.0 without any rounding.
-    name: the text that is hashed in place of the address; None: the address is.
+    address: as in the server file, such as "10.0.1.1:11211".
+    weight: as in the server file, 1 to 2**63 - 1.
+    points: how many points it has on the ring, a multiple of 4; may be 0.
+    share: the exact fraction of all hashes that it owns, 0.0 to 1.0. Shares are multiples of
+        2**-32, so those of a continuum sum to exactly 1.0.
+    name: the text that is hashed in place of the address; None to hash the address.
     """
+
+Entry = str | tuple[str, SupportsIndex] | tuple[str, SupportsIndex, str | None] | Server
+Servers = Iterable[Entry] | Mapping[str, SupportsIndex]
 
 DEFAULT_WEIGHT = 100
 
 
 def _rows(servers: Servers) -> Iterator[tuple[object, object, object]]:
-    """Yield address, weight and name of each entry, yet to be checked."""
+    """Yield the address, weight and name of each entry, unchecked."""
     if isinstance(servers, Mapping):
         for address, weight in servers.items():
             yield address, weight, None
@@ -92,7 +98,7 @@ def _weight(position: int, weight: Any) -> int:
 
 
 def to_c(servers: Servers) -> tuple[Any, int, list[Any]]:
-    """Make a C array of servers: the array, its length, and what it must not outlive."""
+    """Return servers as a C array, its length, and the objects that it points to."""
     rows = []
     kept_alive: list[Any] = []
     for position, (address, weight, name) in enumerate(_rows(servers), 1):
@@ -108,7 +114,7 @@ def to_c(servers: Servers) -> tuple[Any, int, list[Any]]:
 
 
 def from_c(handle: Any) -> Iterator[Any]:
-    """Give each server of a handle as a C struct, the same one over and over."""
+    """Yield each server of a handle in one C struct, which is reused."""
     row = ffi.new("ketama_server *")
     for number in range(lib.ketama_count_servers(handle)):
         lib.ketama_server_at(handle, number, row)
@@ -116,5 +122,5 @@ def from_c(handle: Any) -> Iterator[Any]:
 
 
 def name_of(row: Any) -> str | None:
-    """Return a C server's name."""
+    """Return the name in a C struct of a server."""
     return None if row.name == ffi.NULL else str(ffi.string(row.name).decode())

@@ -1,4 +1,4 @@
-"""What a Continuum offers besides lookups, and the package's face."""
+"""The interface of the package, and of Continuum except lookups."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import pickle
 import subprocess
 import sys
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from ketama.lookups import Lookups
 
 
 def test_servers(two: Path) -> None:
-    """Servers come in the order of the file with address, weight, points and exact share."""
+    """Servers are in file order, each with its address, weight, points and exact share."""
     first, second = ketama.Continuum(two).servers
     assert first == ("127.0.0.1:11211", 600, 192, first.share, None)
     assert second == ("127.0.0.1:11212", 400, 128, second.share, None)
@@ -27,14 +29,14 @@ def test_servers(two: Path) -> None:
     assert 0.5 < first.share < 0.7
 
 
-def test_a_starved_server() -> None:
-    """A server whose weight is too small gets no point, and no share."""
+def test_a_server_without_points() -> None:
+    """A server whose weight is too small has no points and no share."""
     tiny, _, _ = ketama.Continuum({"a:1": 1, "b:1": 100000, "c:1": 50000}).servers
     assert (tiny.points, tiny.share) == (0, 0.0)
 
 
 def test_sources(two: Path) -> None:
-    """A path of any kind, pairs, a mapping, a generator and servers make the same continuum."""
+    """Paths, pairs, mappings, generators and Server tuples make the same continuum."""
     pairs = [("127.0.0.1:11211", 600), ("127.0.0.1:11212", 400)]
     expected = ketama.Continuum(two).get_points()
     for source in (
@@ -50,8 +52,8 @@ def test_sources(two: Path) -> None:
         assert expected == ketama.Continuum(source).get_points()  # type: ignore[arg-type]
 
 
-def test_weights_that_are_integers_by_another_name() -> None:
-    """What has __index__, such as NumPy's integers, is a weight."""
+def test_weights_with_index_method() -> None:
+    """Any object with __index__ is a valid weight, such as NumPy's integers."""
 
     class Index:
         def __index__(self) -> int:
@@ -61,7 +63,7 @@ def test_weights_that_are_integers_by_another_name() -> None:
 
 
 def test_subclasses_of_str_and_bytes() -> None:
-    """A key of a subclass of str or bytes is the text or bytes that it is."""
+    """A key of a subclass of str or bytes is hashed by its contents."""
 
     class Text(str):
         def encode(self, *_: object) -> bytes:
@@ -83,8 +85,8 @@ def test_subclasses_of_str_and_bytes() -> None:
     assert continuum.lookup(b"ky") == continuum.lookup(memoryview(b"k-y-")[::2])
 
 
-def test_it_is_no_sequence(two: Path) -> None:
-    """It has [key], but no keys to go through."""
+def test_it_is_not_a_sequence(two: Path) -> None:
+    """It supports [key], but neither iteration nor `in`."""
     continuum = ketama.Continuum(two)
     with pytest.raises(TypeError, match="not iterable"):
         iter(continuum)  # type: ignore[call-overload]
@@ -93,7 +95,7 @@ def test_it_is_no_sequence(two: Path) -> None:
 
 
 def test_repr(two: Path) -> None:
-    """The repr names the file, or how many servers there are."""
+    """The repr shows the file, or the number of servers."""
     assert repr(ketama.Continuum(two)) == f"<ketama.Continuum from '{two}'>"
     assert repr(ketama.Continuum(os.fsencode(two))) == f"<ketama.Continuum from '{two}'>"
     assert repr(ketama.Ketama(str(two))) == f"<ketama.Ketama from '{two}'>"
@@ -101,7 +103,7 @@ def test_repr(two: Path) -> None:
 
 
 def test_pickle(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pickled by path it reads the file again, pickled as servers it has them."""
+    """A pickle holds the path, and reloads the file, or the servers of a list."""
     monkeypatch.chdir(two.parent)
     by_path = pickle.dumps(ketama.Continuum(two.name))
     by_servers = pickle.dumps(ketama.Continuum({"a:1": 5, "b:1": 6}))
@@ -115,7 +117,7 @@ def test_pickle(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy])
 def test_copy(copier: object, two: Path) -> None:
-    """A copy has the same version, works without the file, and rolls by itself."""
+    """A copy has the same version, works without the file, and is rolled separately."""
     continuum = ketama.Continuum(two)
     two.unlink()
     twin = copier(continuum)  # type: ignore[operator]
@@ -129,7 +131,7 @@ def test_copy(copier: object, two: Path) -> None:
 
 
 def test_a_subclass_is_copied_whole(two: Path) -> None:
-    """What a subclass has added is in its copy."""
+    """A copy includes the attributes that a subclass has added."""
 
     class Pool(ketama.Continuum):
         def __init__(self, source: str) -> None:
@@ -142,7 +144,7 @@ def test_a_subclass_is_copied_whole(two: Path) -> None:
 
 
 def test_an_init_that_fails_changes_nothing(two: Path) -> None:
-    """A second __init__ that fails leaves the Continuum what it was."""
+    """A second __init__ that fails leaves the Continuum unchanged."""
     continuum = ketama.Continuum(two)
     with pytest.raises(ketama.KetamaOSError):
         continuum.__init__("/nowhere")  # type: ignore[misc]
@@ -151,15 +153,15 @@ def test_an_init_that_fails_changes_nothing(two: Path) -> None:
 
 
 def test_sixty_five_thousand_servers() -> None:
-    """65,535 servers are no more than some."""
+    """65,535 servers work like a few."""
     continuum = ketama.Continuum(f"10.{i >> 8}.{i & 255}.1:11211" for i in range(65_535))
     assert len(continuum.servers) == 65_535
     assert sum(server.share for server in continuum.servers) == 1.0
     assert len({continuum.lookup(str(i)) for i in range(1000)}) > 900
 
 
-def test_only_the_modules_own_symbol_is_exported() -> None:
-    """The extension module keeps libketama's functions to itself."""
+def test_only_the_module_init_is_exported() -> None:
+    """The extension module does not export libketama's functions."""
     path = sys.modules["ketama._ketama"].__file__
     assert path is not None
     output = subprocess.run(
@@ -170,14 +172,14 @@ def test_only_the_modules_own_symbol_is_exported() -> None:
 
 
 def test_the_public_names() -> None:
-    """The package offers these names, sorted, with these signatures, and no others."""
+    """The package exports exactly these names, sorted, with these signatures."""
     assert ketama.__all__ == sorted(ketama.__all__)
-    face = {
+    signatures = {
         name: str(inspect.signature(getattr(ketama, name)))
         for name in ketama.__all__
         if inspect.isfunction(getattr(ketama, name))
     }
-    assert face == {
+    assert signatures == {
         "check": "(path: 'Path') -> 'list[Finding]'",
         "edit": "(path: 'AnyPath', *, dry_run: 'bool' = False, timeout: 'float' = 30.0)"
         " -> 'Iterator[Edit]'",
@@ -186,7 +188,7 @@ def test_the_public_names() -> None:
         "md5_digest": "(key: 'Key') -> 'bytes'",
         "roll": "(path: 'Path') -> 'Continuum'",
     }
-    assert set(ketama.__all__) - set(face) == {
+    assert set(ketama.__all__) - set(signatures) == {
         "Continuum",
         "Diff",
         "Edit",
@@ -194,8 +196,11 @@ def test_the_public_names() -> None:
         "Ketama",
         "KetamaError",
         "KetamaOSError",
+        "Key",
         "Packed",
+        "Path",
         "Server",
+        "Servers",
         "ServersError",
     }
     methods = {
@@ -206,12 +211,12 @@ def test_the_public_names() -> None:
     }
     many = "keys: 'Iterable[Key] | Packed'"
     assert methods == {
-        "diff": "(self, other: 'Continuum') -> 'Diff'",
+        "diff": "(self, other: 'Continuum') -> 'ketama.Diff'",
         "explain": "(self, key: 'Key') -> 'Explanation'",
         "get_points": "(self) -> 'list[tuple[int, str]]'",
         "get_server": "(self, key: 'Key') -> 'tuple[int, str]'",
         "group_by_server": "(self, keys: 'Iterable[AnyKey]') -> 'dict[str, list[AnyKey]]'",
-        "indexes": f"(self, {many}, out: 'Any' = None) -> 'Any'",
+        "indexes": f"(self, {many}, out: 'Buffer | None' = None) -> 'Buffer'",
         "lookup": "(self, key: 'Key', exclude: 'Container[str] | None' = None) -> 'str | None'",
         "lookup_many": f"(self, {many}) -> 'list[str]'",
         "roll": "(self) -> 'bool'",
@@ -225,8 +230,33 @@ def test_the_public_names() -> None:
     )
 
 
+def public_functions() -> Iterator[tuple[str, object]]:
+    """Yield the functions and methods of the worker path, with their names."""
+    for kind in (ketama.Continuum, ketama.Ketama, ketama.Packed, ketama.ServersError, Lookups):
+        for name, member in vars(kind).items():
+            function = member.fget if isinstance(member, property) else member
+            if inspect.isfunction(function):
+                yield f"{kind.__name__}.{name}", function
+    for function in (ketama.get_server, ketama.hashi, ketama.md5_digest, ketama.roll):
+        yield function.__name__, function
+
+
+@pytest.mark.parametrize(("name", "function"), list(public_functions()))
+def test_annotations_resolve(name: str, function: object) -> None:
+    """typing.get_type_hints works for every function, although ketama imports no typing."""
+    names = set(inspect.signature(function).parameters) - {"self", "memo"}  # type: ignore[arg-type]
+    assert names <= set(typing.get_type_hints(function)), name
+
+
+def test_annotations_of_tuples() -> None:
+    """The named tuples are annotated at run time as for type checkers."""
+    explained = ketama.Continuum(["a:1"]).explain("key")
+    for kind in (ketama.Server, type(explained)):
+        assert tuple(typing.get_type_hints(kind)) == kind._fields
+
+
 def test_what_an_import_costs() -> None:
-    """Beside what is cheap, an import loads cffi's backend and ketama's own modules only."""
+    """An import loads cheap modules, cffi's backend, and those of ketama's worker path."""
     program = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"
         "import __future__, collections, collections.abc, errno, os\n"
@@ -239,18 +269,18 @@ def test_what_an_import_costs() -> None:
     ).stdout.split()
     assert "ketama._ketama" in loaded
     assert {"_cffi_backend"} == {name for name in loaded if name.split(".")[0] != "ketama"}
-    apart = ("ketama.admin", "ketama.clients", "ketama.fleet", "ketama.cli")
-    assert not [name for name in loaded if name.startswith(apart)]
+    lazy = ("ketama.admin", "ketama.clients", "ketama.fleet", "ketama.cli")
+    assert not [name for name in loaded if name.startswith(lazy)]
 
 
 def test_version() -> None:
-    """The version is the C library's, and that of the distribution."""
+    """The version is that of the C library and of the distribution."""
     header = Path(__file__).parents[1] / "libketama" / "ketama.h"
     assert f'#define KETAMA_VERSION "{ketama.__version__}"' in header.read_text()
 
 
 def test_memory_of_a_worker() -> None:
-    """What Python keeps is the servers' names: under 200 bytes a server."""
+    """Python keeps only the servers' addresses: under 200 bytes per server."""
     servers = [f"10.20.{i // 256}.{i % 256}:11211" for i in range(5000)]
     _, addresses, _ = ketama.Continuum(servers)._now
     kept = sys.getsizeof(addresses) + sum(map(sys.getsizeof, addresses))

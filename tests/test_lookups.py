@@ -1,4 +1,4 @@
-"""Lookups of many keys, successors, exclusion, and the two implementations of lookups."""
+"""Lookups of many keys, successors, exclusion, and both implementations of lookups."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def continuum() -> ketama.Continuum:
 
 
 def test_the_accelerator_is_in_use() -> None:
-    """Lookups are the accelerator's, unless the environment says otherwise."""
+    """Lookups use the accelerator unless KETAMA_SPEEDUPS is 0."""
     base = ketama.Continuum.__mro__[1]
     assert ("ketama._speedups" if ACCELERATED else "ketama.lookups") == base.__module__
     assert base is fastest()
 
 
 @pytest.mark.skipif(not ACCELERATED, reason="there is only one implementation in this run")
-def test_the_accelerator_has_the_same_face() -> None:
-    """It has the same methods, with the same parameters and texts, and no others."""
+def test_the_accelerator_has_the_same_interface() -> None:
+    """It has exactly the same methods, with the same parameters and docstrings."""
     theirs = {name for name in vars(Lookups) if not name.startswith("__")}
     base = ketama.Continuum.__mro__[1]
     assert {name for name in vars(base) if not name.startswith("__")} == theirs
@@ -68,7 +68,7 @@ def test_the_accelerator_has_the_same_face() -> None:
 
 @pytest.mark.skipif(not ACCELERATED, reason="there is only one implementation in this run")
 def test_without_the_accelerator() -> None:
-    """Where the accelerator is missing, cffi does all the work."""
+    """Without the accelerator, lookups use cffi."""
     program = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"
         "sys.modules['ketama._speedups'] = None\n"
@@ -80,7 +80,7 @@ def test_without_the_accelerator() -> None:
 
 
 def test_a_second_import() -> None:
-    """One that finds the accelerator taken, as in another interpreter, does without."""
+    """A second import, as in another interpreter, does not use the accelerator."""
     program = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"
         "import ketama\n"
@@ -92,11 +92,11 @@ def test_a_second_import() -> None:
         "except ValueError as error: print(error)\n"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert ran.stdout.startswith("ketama.lookups\nkeys[0] is not in the data"), ran.stderr
+    assert ran.stdout.startswith("ketama.lookups\ninvalid offsets of keys[0]"), ran.stderr
 
 
 def test_before_init() -> None:
-    """A Continuum whose __init__ was not called raises, whatever is asked of it."""
+    """A Continuum whose __init__ was not called raises from every method."""
     unborn = ketama.Continuum.__new__(ketama.Continuum)
     for ask in (
         lambda: unborn.lookup("key"),
@@ -112,8 +112,8 @@ def test_before_init() -> None:
             ask()
 
 
-def test_a_version_must_be_one(continuum: ketama.Continuum) -> None:
-    """What is not even shaped like a version can't be put in the place of one."""
+def test_now_must_be_a_version(continuum: ketama.Continuum) -> None:
+    """Assigning anything but a version to `_now` raises."""
     if not ACCELERATED:
         pytest.skip("Python itself is never in danger")
     wrongs: list[Any] = [None, (), (1, 2, 3), (object(), ("a",), "x"), "abc"]
@@ -126,7 +126,7 @@ def test_a_version_must_be_one(continuum: ketama.Continuum) -> None:
 
 
 def test_nothing_leaks(continuum: ketama.Continuum) -> None:
-    """Keys and addresses have as many references after lookups as before."""
+    """Lookups leave the reference counts of keys and addresses unchanged."""
     keys: list[Any] = ["a" * 30, b"b" * 30, bytearray(b"c"), "d" * 29]
     addresses = continuum._now[1]
 
@@ -173,14 +173,14 @@ def test_continua_are_collected() -> None:
 @every_way
 @pytest.mark.parametrize("kind", [list, tuple, iter, dict.fromkeys, lambda keys: (*keys,)])
 def test_iterables(continuum: ketama.Continuum, many: Many, kind: Callable[..., Any]) -> None:
-    """Keys come from any iterable, each once."""
+    """Keys may come from any iterable, which is consumed once."""
     keys = [f"key{number}" for number in range(300)]
     assert many(continuum, keys) == many(continuum, kind(keys))
 
 
 @every_way
 def test_no_keys(continuum: ketama.Continuum, many: Many) -> None:
-    """An empty batch has an empty answer."""
+    """An empty batch has an empty result."""
     nothings: list[Any] = [[], (), iter([]), {}, ketama.Packed(b"", array("I", [0]))]
     for nothing in nothings:
         assert len(many(continuum, nothing)) == 0
@@ -191,7 +191,7 @@ def test_no_keys(continuum: ketama.Continuum, many: Many) -> None:
     "count", [1, 2, 3, 4, 19, 20, 33, 127, 128, 129, 300, 4095, 4096, 5000]
 )
 def test_all_sizes(continuum: ketama.Continuum, many: Many, count: int) -> None:
-    """However many keys there are, each has the answer that it has alone."""
+    """In a batch of any size, each key has the same server as on its own."""
     keys: list[str | bytes] = [f"{number:0{number % 70}}" for number in range(count)]
     keys[count // 2] = b"some bytes \0\xff"
     alone = [continuum[key] for key in keys]
@@ -207,8 +207,8 @@ def test_all_sizes(continuum: ketama.Continuum, many: Many, count: int) -> None:
         assert alone == answer
 
 
-def test_grouped_keys_are_the_objects_given(continuum: ketama.Continuum) -> None:
-    """A group has the very objects, equal ones as often as they came, in their order."""
+def test_grouped_keys_are_the_same_objects(continuum: ketama.Continuum) -> None:
+    """A group holds the same key objects in the same order, duplicates included."""
     keys = ["b", b"b", "a", "b", bytearray(b"b"), memoryview(b"b")]
     groups = continuum.group_by_server(keys)  # type: ignore[type-var]
     assert [id(key) for key in keys if key != "a"] == [
@@ -235,8 +235,8 @@ def test_a_key_of_a_wrong_type(
 
 
 @every_way
-def test_a_key_that_is_no_text(continuum: ketama.Continuum, many: Many) -> None:
-    """A lone surrogate has no UTF-8; the error names the position."""
+def test_a_lone_surrogate_in_a_batch(continuum: ketama.Continuum, many: Many) -> None:
+    """A lone surrogate cannot be encoded as UTF-8; the error names the position."""
     with pytest.raises(UnicodeEncodeError, match=r"surrogates not allowed, in keys\[2\]"):
         many(continuum, ["a", "b", "\ud800"])
     with pytest.raises(UnicodeEncodeError, match=r"surrogates not allowed$"):
@@ -248,14 +248,16 @@ def test_a_key_that_is_no_text(continuum: ketama.Continuum, many: Many) -> None:
     "key",
     ["key", b"key", bytearray(b"key"), memoryview(b"key"), type("Text", (str,), {})("key")],
 )
-def test_one_key_is_not_many(continuum: ketama.Continuum, many: Many, key: object) -> None:
-    """A key in the place of keys is refused, and not taken for its letters."""
-    with pytest.raises(TypeError, match="this is one key"):
+def test_a_single_key_is_not_an_iterable(
+    continuum: ketama.Continuum, many: Many, key: object
+) -> None:
+    """A single key in place of keys is rejected, not split into characters."""
+    with pytest.raises(TypeError, match=r"not \w+: pass a single key in a list"):
         many(continuum, key)
 
 
 def test_subclasses_of_keys(continuum: ketama.Continuum) -> None:
-    """In a batch, too, a key is what it holds, whatever its class says of it."""
+    """In a batch, too, a key of a subclass is hashed by its contents."""
 
     class Text(str):
         def encode(self, *_: object) -> bytes:
@@ -277,7 +279,7 @@ def test_subclasses_of_keys(continuum: ketama.Continuum) -> None:
 
 
 def test_keywords(continuum: ketama.Continuum) -> None:
-    """Arguments may be given by their names."""
+    """Arguments may be passed by keyword."""
     assert continuum.lookup(key="a", exclude=None) == continuum["a"]
     assert continuum.lookup_many(keys=["a"]) == [continuum["a"]]
     assert continuum.group_by_server(keys=["a"]) == {continuum["a"]: ["a"]}
@@ -285,8 +287,8 @@ def test_keywords(continuum: ketama.Continuum) -> None:
     assert list(continuum.indexes(keys=["a"], out=None)) == list(continuum.indexes(["a"]))
 
 
-def test_an_overridden_method_is_nobody_elses(continuum: ketama.Continuum) -> None:
-    """A subclass's lookup_many may be made of group_by_server, and the other way round."""
+def test_methods_do_not_call_overridden_ones(continuum: ketama.Continuum) -> None:
+    """A subclass may implement lookup_many by group_by_server, and vice versa."""
 
     class Pool(ketama.Continuum):
         def lookup_many(self, keys: Any) -> list[str]:
@@ -298,11 +300,11 @@ def test_an_overridden_method_is_nobody_elses(continuum: ketama.Continuum) -> No
         assert sorted({continuum["a"], continuum["b"]}) == pool.lookup_many(keys)
 
 
-def test_large_batches_let_others_run(continuum: ketama.Continuum) -> None:
-    """While a large batch is looked up, another thread gets its turn."""
+def test_large_batches_release_the_gil(continuum: ketama.Continuum) -> None:
+    """Another thread runs while a large batch is looked up."""
     keys = [f"{number:0250}" for number in range(200_000)]
 
-    def had_a_turn() -> bool:
+    def other_thread_ran() -> bool:
         wake, ran = threading.Semaphore(0), threading.Event()
 
         def wait() -> None:
@@ -318,23 +320,23 @@ def test_large_batches_let_others_run(continuum: ketama.Continuum) -> None:
         return turn
 
     patience = sys.getswitchinterval()
-    sys.setswitchinterval(1000)  # so that nobody gets a turn that is not given
+    sys.setswitchinterval(1000)  # so that only an explicit release lets another thread run
     try:
-        wait_for(had_a_turn)
+        wait_for(other_thread_ran)
     finally:
         sys.setswitchinterval(patience)
 
 
 @every_way
-def test_no_iterable(continuum: ketama.Continuum, many: Many) -> None:
-    """What can't be iterated over is a TypeError."""
+def test_keys_that_are_not_iterable(continuum: ketama.Continuum, many: Many) -> None:
+    """Keys that are not iterable raise TypeError."""
     with pytest.raises(TypeError, match="'int' object is not iterable"):
         many(continuum, 7)
 
 
 @every_way
 def test_an_iterable_that_fails(continuum: ketama.Continuum, many: Many) -> None:
-    """An iterable's own exception comes through."""
+    """An exception of the iterable is propagated."""
 
     def keys() -> Iterator[str]:
         yield "a"
@@ -345,7 +347,7 @@ def test_an_iterable_that_fails(continuum: ketama.Continuum, many: Many) -> None
 
 
 def test_a_batch_sees_one_version(tmp_path: Path) -> None:
-    """While another thread rolls, each batch is answered by one file's servers alone."""
+    """While another thread rolls, each batch has the servers of one file only."""
     path = tmp_path / "ketama.servers"
     names = ["old", "new"]
     path.write_text("".join(f"old{number}:1 1\n" for number in range(10)))
@@ -392,7 +394,7 @@ FOLLOWING: dict[str, Many] = MANY | {
 
 @pytest.mark.parametrize("many", FOLLOWING.values(), ids=FOLLOWING)
 def test_all_lookups_follow(tmp_path: Path, many: Many) -> None:
-    """With auto_roll every kind of lookup takes up a file that has changed."""
+    """With auto_roll, every kind of lookup reloads a file that has changed."""
     path = tmp_path / "ketama.servers"
     path.write_text("a:1 1\n")
     continuum = ketama.Continuum(path, auto_roll=1e-9)
@@ -408,7 +410,7 @@ def test_all_lookups_follow(tmp_path: Path, many: Many) -> None:
 
 
 def test_a_list_that_changes_meanwhile(continuum: ketama.Continuum) -> None:
-    """A thread that empties the list does no harm to a batch under way."""
+    """A thread that empties the list does not affect a batch in progress."""
     keys = [f"key{number}" for number in range(50_000)]
     expected = continuum.lookup_many(keys)
     for _ in range(20):
@@ -438,7 +440,7 @@ PACKED = b"onetwothree", [0, 3, 6, 6, 11]
     ],
 )
 def test_packed(continuum: ketama.Continuum, kind: str, data: Callable[[bytes], Any]) -> None:
-    """Offsets of each width, and data of each kind, give the keys that they stand for."""
+    """Offsets of every width and data of every type yield the right keys."""
     keys = ketama.Packed(data(PACKED[0]), array(kind, PACKED[1]))
     assert len(keys) == 4
     assert [key.encode() for key in KEYS] == list(keys)
@@ -459,34 +461,34 @@ def test_a_slice_of_packed_keys(continuum: ketama.Continuum) -> None:
 )
 @pytest.mark.parametrize("kind", ["i", "q"])
 @pytest.mark.parametrize("packed", [ketama.Packed, type("Kind", (ketama.Packed,), {})])
-def test_offsets_that_lead_astray(
+def test_invalid_offsets(
     continuum: ketama.Continuum,
     offsets: list[int],
     wrong: int,
     kind: str,
     packed: type[ketama.Packed],
 ) -> None:
-    """Wrong offsets are an error that names the key, and `out` is left as it was."""
+    """Invalid offsets raise an error that names the key; `out` is unchanged."""
     keys = packed(b"onetwothree", array(kind, offsets))
     out = array("I", [77] * len(keys))
-    with pytest.raises(ValueError, match=rf"^keys\[{wrong}\] is not in the data, which has 11"):
+    with pytest.raises(ValueError, match=rf"^invalid offsets of keys\[{wrong}\]: .* 11 bytes$"):
         continuum.indexes(keys, out)
     assert out == array("I", [77] * len(keys))
     for many in MANY.values():
-        with pytest.raises(ValueError, match=rf"^keys\[{wrong}\] is not in the data"):
+        with pytest.raises(ValueError, match=rf"^invalid offsets of keys\[{wrong}\]: must"):
             many(continuum, keys)
 
 
 def test_negative_offsets_in_much_data(continuum: ketama.Continuum) -> None:
-    """A negative offset is wrong also where it would, unsigned, be within the data."""
+    """A negative offset is invalid even if, unsigned, it would be within the data."""
     np = need_module("numpy")
     data = np.zeros(2**32 + 1000, np.uint8)  # takes no memory until it is touched
-    with pytest.raises(ValueError, match=r"keys\[0\] is not in the data"):
+    with pytest.raises(ValueError, match=r"^invalid offsets of keys\[0\]: must ascend"):
         continuum.indexes(ketama.Packed(data, array("i", [0, -1])))
 
 
-def test_packed_keys_cannot_be_changed(continuum: ketama.Continuum) -> None:
-    """Buffers that were checked can't be replaced by others."""
+def test_packed_keys_are_immutable(continuum: ketama.Continuum) -> None:
+    """Buffers that were checked cannot be replaced."""
     keys = ketama.Packed(b"abc", array("I", [0, 3]))
     with pytest.raises(AttributeError):
         keys.offsets = memoryview(bytes(8))  # type: ignore[misc]
@@ -499,21 +501,21 @@ def test_packed_keys_cannot_be_changed(continuum: ketama.Continuum) -> None:
 @pytest.mark.parametrize(
     ("data", "offsets", "error", "message"),
     [
-        ("text", array("I", [0]), TypeError, "data must have a buffer, and str has none"),
-        (b"", [0], TypeError, "offsets must have a buffer, and list has none"),
-        (b"", b"\0\0\0\0", TypeError, "offsets must be integers of 4 or 8 bytes"),
-        (b"", array("H", [0]), TypeError, "offsets must be integers of 4 or 8 bytes"),
-        (b"", array("f", [0]), TypeError, "offsets must be integers of 4 or 8 bytes"),
-        (b"", array("I"), ValueError, "at least one"),
+        ("text", array("I", [0]), TypeError, "data must be an object with a buffer, not str"),
+        (b"", [0], TypeError, "offsets must be an object with a buffer, not list"),
+        (b"", b"\0\0\0\0", TypeError, "offsets must be 4-byte or 8-byte integers"),
+        (b"", array("H", [0]), TypeError, "offsets must be 4-byte or 8-byte integers"),
+        (b"", array("f", [0]), TypeError, "offsets must be 4-byte or 8-byte integers"),
+        (b"", array("I"), ValueError, "must have one item more than there are keys"),
         (memoryview(b"abcd")[::2], array("I", [0]), TypeError, "data must be contiguous"),
         (b"", memoryview(array("I", [0, 1, 2]))[::2], TypeError, "must be contiguous"),
         (b"", memoryview(bytes(16)).cast("I", (2, 2)), TypeError, "in one dimension"),
     ],
 )
-def test_what_is_not_packed(
+def test_invalid_packed_keys(
     data: object, offsets: object, error: type[Exception], message: str
 ) -> None:
-    """Buffers of another kind are refused when they are put together."""
+    """Unsuitable buffers are rejected by the constructor."""
     with pytest.raises(error, match=message):
         ketama.Packed(data, offsets)
 
@@ -521,7 +523,7 @@ def test_what_is_not_packed(
 @pytest.mark.parametrize("kind", ["H", "I"])
 @pytest.mark.parametrize("keys", [KEYS, ketama.Packed(PACKED[0], array("I", PACKED[1]))])
 def test_out(continuum: ketama.Continuum, kind: str, keys: Any) -> None:
-    """Indexes are written to `out`, which is what comes back."""
+    """Indexes are written to `out`, which is returned."""
     out = array(kind, [9] * 4)
     assert out is continuum.indexes(keys, out)
     assert list(continuum.indexes(keys)) == list(out)
@@ -534,21 +536,25 @@ def test_out(continuum: ketama.Continuum, kind: str, keys: Any) -> None:
 @pytest.mark.parametrize(
     ("out", "error", "message"),
     [
-        (array("I", [7] * 3), ValueError, "out has 3 items, and there are 4 keys"),
-        (array("H", [7] * 5), ValueError, "out has 5 items, and there are 4 keys"),
+        (array("I", [7] * 3), ValueError, "invalid out of 3 items: must have one per key, 4"),
+        (array("H", [7] * 5), ValueError, "invalid out of 5 items: must have one per key, 4"),
         (array("Q", [7] * 4), TypeError, "writable array of uint32 or uint16, not array"),
         (array("i", [7] * 4), TypeError, "writable array of uint32 or uint16"),
         (bytearray(16), TypeError, "writable array of uint32 or uint16, not bytearray"),
         (memoryview(bytes(16)).cast("I"), TypeError, "writable array of uint32 or uint16"),
         ([0] * 4, TypeError, "writable array of uint32 or uint16, not list"),
         (memoryview(array("I", [7] * 8))[::2], TypeError, "must be contiguous"),
-        (memoryview(bytearray(16)).cast("I", (2, 2)), TypeError, "in one dimension"),
+        (
+            memoryview(bytearray(16)).cast("I", (2, 2)),
+            TypeError,
+            "contiguous and one-dimensional",
+        ),
     ],
 )
-def test_an_out_that_does_not_fit(
+def test_invalid_out(
     continuum: ketama.Continuum, keys: Any, out: Any, error: type[Exception], message: str
 ) -> None:
-    """Another length, type or shape is an error, and nothing is written."""
+    """A wrong length, type or shape is an error, and nothing is written."""
     before = bytes(memoryview(out)) if not isinstance(out, list) else out
     with pytest.raises(error, match=message):
         continuum.indexes(keys, out)
@@ -556,7 +562,7 @@ def test_an_out_that_does_not_fit(
 
 
 def test_many_narrow_indexes(continuum: ketama.Continuum) -> None:
-    """Two bytes are written for each of many keys, and none behind them."""
+    """Two bytes are written per key, and nothing after them."""
     keys = [f"{number:03}" for number in range(1000)]
     packed = ketama.Packed("".join(keys).encode(), array("I", range(0, 3001, 3)))
     for some in (keys, packed):
@@ -566,8 +572,8 @@ def test_many_narrow_indexes(continuum: ketama.Continuum) -> None:
         assert [77] * 10 == list(room[1000:])
 
 
-def test_buffers_at_odd_addresses(continuum: ketama.Continuum) -> None:
-    """Offsets and output need not be aligned."""
+def test_unaligned_buffers(continuum: ketama.Continuum) -> None:
+    """Offsets and `out` need not be aligned."""
     offsets = memoryview(bytearray(b"." + array("I", PACKED[1]).tobytes()))[1:].cast("I")
     out = memoryview(bytearray(9))[1:].cast("H")
     continuum.indexes(ketama.Packed(PACKED[0], offsets), out)
@@ -576,7 +582,7 @@ def test_buffers_at_odd_addresses(continuum: ketama.Continuum) -> None:
 
 
 def test_an_out_that_is_resized_meanwhile(continuum: ketama.Continuum) -> None:
-    """What the keys' iterator does to `out` is seen before anything is written to it."""
+    """If the iterator of the keys resizes `out`, that is detected before writing to it."""
     out = array("I", [7])
 
     def keys() -> Iterator[str]:
@@ -584,13 +590,15 @@ def test_an_out_that_is_resized_meanwhile(continuum: ketama.Continuum) -> None:
         out.extend([7] * 100_000)
         yield "b"
 
-    with pytest.raises(ValueError, match="out has 100001 items, and there are 2 keys"):
+    with pytest.raises(
+        ValueError, match="invalid out of 100001 items: must have one per key, 2"
+    ):
         continuum.indexes(keys(), out)
     assert set(out) == {7}
 
 
-def test_more_servers_than_two_bytes_count() -> None:
-    """65,536 servers have indexes of 16 bits, 65,537 do not."""
+def test_more_servers_than_fit_in_uint16() -> None:
+    """The indexes of 65,536 servers fit in 16 bits, those of 65,537 do not."""
     names = [f"s{number}" for number in range(65_537)]
     fits, exceeds = ketama.Continuum(names[:-1]), ketama.Continuum(names)
     for keys in (["key"], PACKED_KEY):
@@ -598,14 +606,14 @@ def test_more_servers_than_two_bytes_count() -> None:
         assert list(fits.indexes(keys)) == list(fits.indexes(keys, out))
         out[0] = 7
         with pytest.raises(
-            ValueError, match="16 bits for an index, and there are 65537 servers"
+            ValueError, match="invalid out of uint16: must be uint32 for 65537 servers"
         ):
             exceeds.indexes(keys, out)
         assert out[0] == 7
 
 
 def test_numpy(continuum: ketama.Continuum) -> None:
-    """NumPy arrays are offsets, data and output, and what comes back is an array to NumPy."""
+    """NumPy arrays work as offsets, data and `out`, and NumPy reads the result."""
     np = need_module("numpy")
     data = np.frombuffer(PACKED[0], dtype=np.uint8)
     for dtype in (np.int32, np.uint32, np.int64, np.uint64):
@@ -617,7 +625,7 @@ def test_numpy(continuum: ketama.Continuum) -> None:
 
 
 def test_arrow(continuum: ketama.Continuum) -> None:
-    """The buffers of Arrow's string arrays, small and large, are packed keys."""
+    """The buffers of Arrow's string arrays, small and large, work as packed keys."""
     pa = need_module("pyarrow")
     for kind in (pa.string(), pa.binary(), pa.large_string()):
         _, buffer, data = pa.array(KEYS, type=kind).buffers()
@@ -631,7 +639,7 @@ def test_arrow(continuum: ketama.Continuum) -> None:
 
 
 def test_successors(continuum: ketama.Continuum) -> None:
-    """All servers come, each once, beginning with the key's own; a count cuts the list."""
+    """All servers are listed once, the key's own first; `count` truncates the list."""
     for key in ("a", b"b", bytearray(b"c"), memoryview(b"d")):
         order = continuum.successors(key)
         assert len(order) == len(set(order)) == len(SERVERS)
@@ -640,8 +648,8 @@ def test_successors(continuum: ketama.Continuum) -> None:
             assert order[:count] == continuum.successors(key, count)
 
 
-def test_successors_when_the_first_leaves(continuum: ketama.Continuum) -> None:
-    """Where weights are equal, a server that leaves hands its keys to its successors."""
+def test_successors_when_the_first_is_removed(continuum: ketama.Continuum) -> None:
+    """With equal weights, the keys of a removed server go to its successors."""
     names = [f"s{number}" for number in range(10)]
     all_of_them = ketama.Continuum(names)
     for key in map(str, range(200)):
@@ -650,8 +658,8 @@ def test_successors_when_the_first_leaves(continuum: ketama.Continuum) -> None:
         assert second == rest[key]
 
 
-def test_successors_of_a_repeated_address() -> None:
-    """An address that stands in the file twice succeeds itself no more than once."""
+def test_successors_of_a_duplicate_address() -> None:
+    """An address that the file lists twice is listed only once."""
     continuum = ketama.Continuum([("a:1", 1), ("b:1", 2), ("a:1", 5), ("a:1", 9)])
     for key in map(str, range(50)):
         assert sorted(continuum.successors(key)) == ["a:1", "b:1"]
@@ -659,8 +667,8 @@ def test_successors_of_a_repeated_address() -> None:
         assert continuum.lookup(key, exclude={"a:1"}) == "b:1"
 
 
-def test_servers_without_points_succeed_nobody() -> None:
-    """A server of no points is never met."""
+def test_servers_without_points_are_not_successors() -> None:
+    """A server without points is never a successor."""
     continuum = ketama.Continuum({"a:1": 1, "b:1": 100000, "c:1": 50000})
     assert sorted(continuum.successors("key")) == ["b:1", "c:1"]
     assert continuum.lookup("key", exclude={"b:1", "c:1"}) is None
@@ -673,13 +681,13 @@ def test_servers_without_points_succeed_nobody() -> None:
 def test_wrong_successors(
     continuum: ketama.Continuum, key: Any, count: Any, error: type[Exception]
 ) -> None:
-    """Counts and keys of a wrong kind are errors."""
+    """Invalid counts and keys of a wrong type are errors."""
     with pytest.raises(error):
         continuum.successors(key, count)
 
 
 def test_exclude(continuum: ketama.Continuum) -> None:
-    """The first server in the circle's order that is not excluded; None where all are."""
+    """Lookups return the first successor that is not excluded; None if all are."""
     for key in ("a", b"b", bytearray(b"c")):
         order = continuum.successors(key)
         for count in range(len(order)):
@@ -693,14 +701,14 @@ def test_exclude(continuum: ketama.Continuum) -> None:
 
 
 @pytest.mark.parametrize("exclude", ["10.0.0.1:11211", b"x", 7, iter(["a"])])
-def test_an_exclude_that_is_no_set(continuum: ketama.Continuum, exclude: Any) -> None:
-    """A single address is not a set of them, nor is what can be gone through only once."""
+def test_an_exclude_that_is_not_a_set(continuum: ketama.Continuum, exclude: Any) -> None:
+    """A single address or an iterator is rejected as `exclude`."""
     with pytest.raises(TypeError, match="exclude must be a set of addresses, not"):
         continuum.lookup("key", exclude=exclude)
 
 
 def test_wrong_arguments(continuum: ketama.Continuum) -> None:
-    """Calls of a wrong shape are TypeErrors."""
+    """Calls with wrong arguments raise TypeError."""
     for wrong in (
         lambda: continuum.lookup(),  # type: ignore[call-overload]
         lambda: continuum.lookup("a", None, None),  # type: ignore[call-overload]

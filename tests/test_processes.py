@@ -148,7 +148,7 @@ def test_the_lock_is_new_in_a_child(tmp_path: Path) -> None:
     module: Any = sys.modules["ketama.continuum"]
 
     def hold() -> None:
-        with module._turn:
+        with module._swap_lock:
             held.set()
             release.wait()
 
@@ -204,7 +204,7 @@ def test_a_roll_within_the_turn_of_a_roll(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
         signal.alarm(PATIENCE)
-        with module._turn:
+        with module._swap_lock:
             os._exit(0 if continuum.roll() else 1)
     assert os.waitpid(child, 0)[1] == 0
 

@@ -198,9 +198,9 @@ except MemoryError:
 
 def test_a_nul_in_the_path() -> None:
     """A path with a NUL byte is a ValueError, as it is for open()."""
-    with pytest.raises(ValueError, match="path has a NUL byte in it"):
+    with pytest.raises(ValueError, match=r"^invalid path .*: has a NUL byte$"):
         ketama.Continuum("/etc/ketama.servers\0.old")
-    with pytest.raises(ValueError, match="path has a NUL byte in it"):
+    with pytest.raises(ValueError, match=r"^invalid path .*: has a NUL byte$"):
         ketama.roll(b"a\0b")
 
 
