@@ -1,12 +1,12 @@
 /*
- * image.c - fuzzes the check of images that somebody else may have written
+ * image.c - fuzzes the check of untrusted images
  *
- * The input's first byte says how it is used: 0, the rest is the image; else the rest
- * changes an image that was good, three bytes a change (where, where, what), and for 2
- * its checksum is made to fit again, for a checksum keeps no attacker away.
+ * The first byte of the input selects a mode. 0: the rest is the image. Others: the rest
+ * modifies a valid image, with three bytes per change (offset, offset, value). 2: the
+ * checksum is then corrected, as an attacker would.
  */
 
-#include "../image.c" /* for the checksum, which is private to it */
+#include "../image.c" /* for its private checksum() */
 #include "../profile/profile.h"
 
 #include <stdlib.h>
@@ -22,7 +22,7 @@ static void must(bool condition)
 
 static const struct ketama_identity identity = {"/p", "", 1};
 
-static struct ketama_image *good_image(void)
+static struct ketama_image *valid_image(void)
 {
     struct ketama_listed at[] = {
         {.address = "a:1", .address_bytes = 3, .weight = 7, .line = 1},
@@ -48,7 +48,7 @@ static struct ketama_image *good_image(void)
     return image;
 }
 
-/* Whatever passed the check, nothing outside the image is read. */
+/* Nothing outside an image that passed the check is read. */
 static void use(const struct ketama_view *view)
 {
     struct ketama_handle c = {.view = *view, .profile = &ketama_profile_libketama};
@@ -88,7 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         bytes = size - 1;
         image = aligned_alloc(ALIGNMENT, align(bytes + 1));
     } else {
-        image = good_image();
+        image = valid_image();
         bytes = image != NULL ? ketama_image_size(image) : 0;
     }
     if (image == NULL)

@@ -1,9 +1,8 @@
 /*
- * lookup.c - fuzzes lookups: in views that are all lies, and in true ones against the
- * rule
+ * lookup.c - fuzzes lookups in arbitrary views, and in valid ones against the rule
  *
- * The input: how many points, how many buckets (as a power of two), whether to lie, and
- * then points, buckets and hashes.
+ * The input: the number of points, the binary logarithm of the number of buckets,
+ * whether the view is arbitrary, then points, buckets and hashes.
  */
 
 #include "../profile/profile.h"
@@ -53,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
              bits = 1 + (head >> 8 & 0xff) % BITS_MAX;
     bool lies = (head >> 16 & 1) != 0;
     uint32_t buckets = UINT32_C(1) << bits, next = 0, servers[8];
-    /* Of their exact sizes, so that one too far is found. */
+    /* Allocated at their exact sizes, so that the sanitizer finds any overrun. */
     ketama_arc *points = malloc(count * sizeof *points);
     uint32_t *index = malloc((buckets + 1) * sizeof *index);
     struct ketama_handle c = {.profile = &ketama_profile_libketama};

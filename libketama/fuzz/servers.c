@@ -1,5 +1,5 @@
 /*
- * servers.c - fuzzes the parser of server files, and what is made of what it accepts
+ * servers.c - fuzzes the parser of server files, and the rings of accepted files
  */
 #include "../profile/profile.h"
 
@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ketama_server_list list;
     ketama_failure failure = {.status = 0};
-    char *text = malloc(size + 1); /* as source.c gives it: with a NUL behind it */
+    char *text = malloc(size + 1); /* NUL-terminated, like a text from source.c */
 
     if (text == NULL)
         return 0;

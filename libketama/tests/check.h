@@ -1,8 +1,8 @@
 /*
- * check.h - the little that these tests need of a test framework
+ * check.h - a minimal test framework
  *
  * Every test file has one function, run_<file>(), that calls RUN(test) for each of its
- * tests. A failed check prints where it stands and what it saw, and the test goes on.
+ * tests. A failed check prints its location and the values; the test continues.
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -33,7 +33,7 @@ extern bool check_good;
 
 #define CHECK(condition)                                                                \
     ((condition) ? (void)0                                                              \
-                 : (check_good = false, (void)printf("%s:%d: not so: %s\n", __FILE__,   \
+                 : (check_good = false, (void)printf("%s:%d: failed: %s\n", __FILE__,   \
                                                      __LINE__, #condition)))
 
 #define CHECK_INT(expected, actual)                                                     \
@@ -60,7 +60,7 @@ static inline void check_text(const char *file, int line, const char *what,
     printf("%s:%d: %s is\n    %s\nnot\n    %s\n", file, line, what, actual, expected);
 }
 
-/* Initializes a ketama_server of an array. */
+/* Initializes a ketama_server in an array. */
 #define SERVER(text, number) {.address = (text), .weight = (number)}
 
 /* Initializes a struct ketama_listed. */
@@ -70,13 +70,13 @@ static inline void check_text(const char *file, int line, const char *what,
      .weight = (number),                                                                \
      .line = (at)}
 
-/* KETAMA_PRIVATE, and nothing else. */
+/* Options with KETAMA_PRIVATE only. */
 extern const ketama_options private_copy;
 
-/* A copy of the bytes that ends where an unreadable page begins; freed at exit. */
+/* Copies the bytes to the end of a page before an unreadable one; freed at exit. */
 const void *against_the_edge(const void *bytes, size_t size);
 
-/* Writes a file in the tests' own folder, which is removed at exit; returns its path. */
+/* Writes a file in the tests' own directory, removed at exit; returns its path. */
 const char *write_file(const char *name, const void *text, size_t size);
 const char *put(const char *name, const char *text);
 const char *scratch_path(const char *name);
@@ -84,18 +84,18 @@ const char *scratch_path(const char *name);
 /* The address of a continuum's first server. */
 const char *first_address(ketama_continuum c);
 
-/* From now on the n-th allocation fails (1: the next one); 0: none does. */
+/* Makes the n-th allocation from now on fail (1: the next one); 0: none. */
 void fail_allocation(int n);
-/* Whether it came to that. */
+/* Returns true if that allocation was made, and failed. */
 bool allocation_failed(void);
 
-/* What happens right before each read(2); NULL: nothing. */
+/* Called before each read(2), unless NULL. */
 extern void (*before_read)(void);
-/* The next read(2) fails with this errno; 0: it doesn't. */
+/* The errno with which the next read(2) fails; 0: it does not fail. */
 extern int read_fails;
-/* So many reads find another first byte than there is. */
+/* The number of next reads that return a wrong first byte. */
 extern int reads_spoiled;
-/* A file was opened that a program started later would inherit. */
+/* True if a file was opened that child programs would inherit. */
 extern bool opened_without_cloexec;
 
 void run_md5(void);

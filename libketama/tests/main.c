@@ -1,5 +1,5 @@
 /*
- * main.c - runs the tests, and the helpers they share
+ * main.c - runs the tests; defines the helpers they share
  */
 #include "check.h"
 
@@ -152,7 +152,7 @@ ssize_t __wrap_read(int fd, void *to, size_t size)
     return got;
 }
 
-/* The library makes files with openat() alone, so open() has no mode to hand on. */
+/* The library creates files only with openat(), so open() has no mode to pass on. */
 int __wrap_open(const char *path, int flags, ...)
 {
     opened_without_cloexec |= (flags & O_CLOEXEC) == 0;
@@ -173,7 +173,7 @@ static int descriptors(void)
     return count;
 }
 
-/* After all the tests: the library has left no file open, and none to be inherited. */
+/* Runs last: the library left no file open, and opened none without O_CLOEXEC. */
 static int open_before;
 
 static void no_file_is_left_open(void)

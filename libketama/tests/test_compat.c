@@ -1,5 +1,5 @@
 /*
- * test_compat.c - the interface of 2007
+ * test_compat.c - the 2007 interface
  */
 #include "check.h"
 
@@ -24,7 +24,7 @@ _Static_assert(offsetof(struct ketama_handle, numpoints) == 0 &&
 
 static const char two[] = "127.0.0.1:11211 600\n127.0.0.1:11212 400\n";
 
-/* The functions take char *, and write to none of them. */
+/* The functions take char *, but do not write to it. */
 static char *text(const char *constant)
 {
     static char copies[4][300];
@@ -78,7 +78,7 @@ static void the_old_functions(void)
     ketama_smoke(NULL);
 }
 
-/* New functions on a rolled continuum, old ones on an opened one. */
+/* New functions work on a rolled continuum, old ones on an opened one. */
 static void one_handle_for_both(void)
 {
     const char *path = put("compat", two);
@@ -94,21 +94,21 @@ static void one_handle_for_both(void)
     ketama_close(c);
 }
 
-static void each_roll_sees_the_file_as_it_is(void)
+static void each_roll_loads_the_current_file(void)
 {
     const char *path = put("compat", two);
     ketama_continuum first = rolled(path), same = rolled(path), other;
 
-    CHECK(first == same); /* nothing to build, nothing to attach */
+    CHECK(first == same); /* neither built nor attached again */
     put("compat", "a:1 1\n");
     other = rolled(path);
     CHECK_TEXT("a:1", ketama_get_server(text("test"), other)->ip);
     CHECK_INT(160, other->numpoints);
-    /* The ones before keep what they have, until they are smoked. */
+    /* Earlier handles stay valid until they are smoked. */
     ketama_smoke(same);
     CHECK_TEXT("127.0.0.1:11211", ketama_get_server(text("test"), first)->ip);
     ketama_smoke(first);
-    put("compat", "b:1 1\n"); /* of the same size, within the same second */
+    put("compat", "b:1 1\n"); /* same size, same second */
     first = rolled(path);
     CHECK_TEXT("b:1", ketama_get_server(text("test"), first)->ip);
     CHECK_TEXT("a:1", ketama_get_server(text("test"), other)->ip);
@@ -116,12 +116,12 @@ static void each_roll_sees_the_file_as_it_is(void)
     ketama_smoke(other);
 }
 
-/* Another text under the same stamp is another continuum, also where one is kept. */
+/* Another text with the same stamp is another continuum, even if one is cached. */
 static void a_second_change_in_one_tick(void)
 {
     const char *path = put("compat", two);
     ketama_continuum first = rolled(path), second;
-    first->source.md5[0] ^= 1; /* as if it had been of another text */
+    first->source.md5[0] ^= 1; /* as if it had another text */
     second = rolled(path);
     CHECK(first != second);
     CHECK(second == rolled(path));
@@ -150,7 +150,7 @@ static void no_ring_at_all(void)
     ketama_smoke(NULL);
 }
 
-/* A program that logs a failed reload and goes on looks up in the last valid ring. */
+/* A program that only logs a failed reload keeps looking up in the last valid ring. */
 static void a_failed_reload(void)
 {
     static const char *const invalid[] = {"", "a:1\n", "# no server\n"};
@@ -177,7 +177,7 @@ static void a_failed_reload(void)
     ketama_smoke(c);
 }
 
-static void what_cannot_be_rolled(void)
+static void rolls_that_fail(void)
 {
     const char *path = put("never", "# two\n\na:1 1\nb:1 none\n");
     char expected[400];
@@ -197,7 +197,7 @@ static void what_cannot_be_rolled(void)
     CHECK_TEXT("", ketama_error());
     CHECK_INT(KETAMA_OK, ketama_last_failure()->status);
 
-    /* A file that was good fails as well, and is good again when it is. */
+    /* A file that becomes invalid fails; when it is valid again, it loads. */
     put("never", two);
     ketama_smoke(rolled(path));
     put("never", "");
@@ -208,7 +208,7 @@ static void what_cannot_be_rolled(void)
     ketama_smoke(rolled(path));
 }
 
-/* 21 bytes fit, 22 do not: never a cut address. Our own interface takes both. */
+/* 21 bytes fit, 22 are an error, never truncated. The new interface takes both. */
 static void an_address_too_long(void)
 {
     const char *path = put("lengthy", "# one\na234567890123456789.1 7\n\n"
@@ -228,7 +228,7 @@ static void an_address_too_long(void)
 
     CHECK_INT(KETAMA_OK, ketama_open(&c, path, NULL));
     CHECK(ketama_get_server(text("key"), c) == NULL);
-    ketama_print_continuum(c); /* has nothing to print */
+    ketama_print_continuum(c); /* prints nothing */
     CHECK_INT(KETAMA_OK, ketama_server_at(c, 1, &server));
     CHECK_TEXT("a234567890123456789.22", server.address);
     ketama_smoke(c);
@@ -239,7 +239,7 @@ static void an_address_too_long(void)
     ketama_smoke(c);
 }
 
-/* More files than are kept; each goes on to work. */
+/* More files than the cache holds; all handles keep working. */
 static void many_files(void)
 {
     enum { FILES = 40 };
@@ -339,11 +339,11 @@ void run_compat(void)
 {
     RUN(the_old_functions);
     RUN(one_handle_for_both);
-    RUN(each_roll_sees_the_file_as_it_is);
+    RUN(each_roll_loads_the_current_file);
     RUN(a_second_change_in_one_tick);
     RUN(no_ring_at_all);
     RUN(a_failed_reload);
-    RUN(what_cannot_be_rolled);
+    RUN(rolls_that_fail);
     RUN(an_address_too_long);
     RUN(many_files);
     RUN(a_child_smokes_its_own);

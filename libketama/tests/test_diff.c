@@ -1,5 +1,5 @@
 /*
- * test_diff.c - what moves between two continua, exactly
+ * test_diff.c - the exact differences of two continua
  */
 #include "check.h"
 
@@ -7,7 +7,7 @@
 
 enum { SERVERS_MAX = 64 };
 
-/* Server i of `count` has the address names[i] and the weight weights[i]. */
+/* `count` servers, with addresses names[i] and weights weights[i]. */
 static ketama_continuum opened(const char *const names[], const uint64_t weights[],
                                size_t count)
 {
@@ -26,8 +26,8 @@ static const char *address(ketama_continuum c, uint32_t index)
     return server.address;
 }
 
-/* The rule itself: each hash that begins or ends an arc of either is asked for, and what
- * lies between two of them has the answer of the later one. */
+/* The rule: looks up each hash that starts or ends an arc of either ring. All hashes
+ * between two of them have the server of the later one. */
 static uint64_t moved_by_the_rule(ketama_continuum a, ketama_continuum b, uint32_t from,
                                   uint32_t to)
 {
@@ -52,7 +52,7 @@ static uint64_t moved_by_the_rule(ketama_continuum a, ketama_continuum b, uint32
     return moved;
 }
 
-static void each_pair_is_as_the_rule_has_it(void)
+static void each_pair_follows_the_rule(void)
 {
     static const char *const before[] = {"a:1", "b:1", "c:1", "b:1"};
     static const char *const after[] = {"c:1", "a:1", "d:1"};
@@ -93,7 +93,7 @@ static void equal_addresses_move_nothing(void)
     CHECK_INT(0, count);
     CHECK_INT(KETAMA_OK, ketama_diff(one, one, &moves, &count));
     CHECK_INT(0, count);
-    /* Both "a:1" are the same; what b:1 had moves. */
+    /* Both "a:1" count as the same; the keys of b:1 move. */
     CHECK_INT(KETAMA_OK, ketama_diff(a, one, &moves, &count));
     CHECK_INT(1, count);
     if (count == 1) {
@@ -123,8 +123,7 @@ static void everything_may_move(void)
     ketama_close(b);
 }
 
-/* More arcs and more pairs than there is room for at first: what is added up on the way
- * is not lost. */
+/* More arcs and pairs than the initial capacity: growing loses none of the sums. */
 static void many_servers_lose_nothing(void)
 {
     enum { MANY = 600 };
@@ -175,7 +174,7 @@ static void without_memory_nothing_is_left(void)
         int status = ketama_diff(a, b, &moves, &count);
         bool failed = allocation_failed();
         fail_allocation(0);
-        if (status == KETAMA_OK) { /* qsort(3) may do without */
+        if (status == KETAMA_OK) { /* qsort(3) may need no memory */
             CHECK_INT(1, count);
             free(moves);
         } else {
@@ -191,8 +190,8 @@ static void without_memory_nothing_is_left(void)
     ketama_close(b);
 }
 
-/* A damaged image's points, in no order and with servers that there are not. */
-static void damaged_points_lead_nowhere(void)
+/* Points of a damaged image: unsorted, with servers that do not exist. */
+static void damaged_points_are_harmless(void)
 {
     static const char *const names[] = {"a:1", "b:1", "c:1"};
     static const uint64_t weights[] = {1, 1, 1};
@@ -220,8 +219,8 @@ static void damaged_points_lead_nowhere(void)
     ketama_close(b);
 }
 
-/* The last hash of all is an arc of its own where a point lies right before it. */
-static void the_circle_is_closed(void)
+/* If there is a point at 2^32 - 2, the last hash is an arc of its own. */
+static void the_ring_wraps_around(void)
 {
     static const char *const names[] = {"a:1", "b:1"};
     static const uint64_t weights[] = {1, 1};
@@ -246,11 +245,11 @@ static void the_circle_is_closed(void)
 
 void run_diff(void)
 {
-    RUN(each_pair_is_as_the_rule_has_it);
+    RUN(each_pair_follows_the_rule);
     RUN(equal_addresses_move_nothing);
     RUN(everything_may_move);
-    RUN(the_circle_is_closed);
+    RUN(the_ring_wraps_around);
     RUN(many_servers_lose_nothing);
     RUN(without_memory_nothing_is_left);
-    RUN(damaged_points_lead_nowhere);
+    RUN(damaged_points_are_harmless);
 }

@@ -1,5 +1,5 @@
 /*
- * test_image.c - bytes that somebody else wrote, and images that are shared
+ * test_image.c - untrusted images, and shared images
  */
 #include "check.h"
 
@@ -11,7 +11,8 @@
 static const struct ketama_identity identity = {
     .path = "/somewhere/ketama.servers", .settings = "hash=none", .profile = 1};
 
-static uint64_t state = 88172645463325252u; /* xorshift64: the same row every time */
+static uint64_t state =
+    88172645463325252u; /* xorshift64: the same sequence every time */
 
 static uint64_t chance(uint64_t below)
 {
@@ -58,7 +59,7 @@ static bool opens(const void *bytes, size_t size, struct ketama_view *view)
     return opened;
 }
 
-static void a_good_one(void)
+static void a_valid_image(void)
 {
     struct ketama_image *image = made();
     struct ketama_image_info info;
@@ -76,7 +77,7 @@ static void a_good_one(void)
     ketama_image_free(image);
 }
 
-/* An image is of one path, one profile and one set of settings, and says so. */
+/* An image stores the path, profile and settings that it was made for. */
 static void an_identity_is_path_profile_and_settings(void)
 {
     static const struct ketama_identity others[] = {
@@ -103,7 +104,7 @@ static void an_identity_is_path_profile_and_settings(void)
     ketama_image_free(image);
 }
 
-/* No change of any single bit goes unseen, but those of the mark's four bytes. */
+/* Any changed bit is detected, except in the four bytes of the mark. */
 static void every_bit_counts(void)
 {
     struct ketama_image *image = made();
@@ -124,7 +125,7 @@ static void every_bit_counts(void)
     ketama_image_free(image);
 }
 
-/* Asks everything there is to ask, as a caller would; the sanitizer watches. */
+/* Calls every function on the view, under the sanitizer. */
 static void use(const struct ketama_view *view)
 {
     struct ketama_handle handle = {.view = *view, .profile = &ketama_profile_libketama};
@@ -139,8 +140,8 @@ static void use(const struct ketama_view *view)
     (void)ketama_points(&handle, (uint32_t)chance(1000), 16, points);
 }
 
-/* Ten thousand damaged images: those that are refused are no matter; the others, and
- * those that were damaged after they had been opened, lead nowhere outside. */
+/* Ten thousand damaged images: if one is accepted, or damaged only after it was opened,
+ * nothing outside it is read. */
 static void damaged_images(void)
 {
     struct ketama_image *image = made();
@@ -173,7 +174,7 @@ static void damaged_images(void)
     ketama_image_free(image);
 }
 
-/* ---- through files */
+/* ---- Images of files */
 
 static ketama_continuum opened_at(const char *file, unsigned flags)
 {
@@ -183,7 +184,7 @@ static ketama_continuum opened_at(const char *file, unsigned flags)
     return c;
 }
 
-static void others_attach(void)
+static void other_handles_attach(void)
 {
     const char *file = write_file("shared", "a:1 1\nb:1 1\n", 12);
     ketama_continuum first = opened_at(file, 0), second = opened_at(file, 0),
@@ -199,7 +200,7 @@ static void others_attach(void)
     ketama_close(own);
 }
 
-static void the_mark_makes_it_due_once(void)
+static void the_mark_makes_a_handle_due_once(void)
 {
     const char *file = write_file("marked", "a:1 1\n", 6);
     ketama_continuum watcher = opened_at(file, 0), plain = opened_at(file, 0), newer;
@@ -217,14 +218,14 @@ static void the_mark_makes_it_due_once(void)
     write_file("marked", "c:1 1\n", 6);
     ketama_close(publisher);
     publisher = opened_at(file, 0);
-    CHECK_INT(1, ketama_due(newer)); /* it has inherited the following */
+    CHECK_INT(1, ketama_due(newer)); /* it inherited the interval */
     ketama_close(newer);
     ketama_close(publisher);
     ketama_close(plain);
     ketama_close(watcher);
 }
 
-/* Where the stamp does not prove that the text is the same, the text has to. */
+/* If the stamp does not prove that the text is the same, the text is compared. */
 static void another_text_with_the_same_stamp(void)
 {
     const char *file = write_file("racing", "a:1 1\n", 6);
@@ -232,17 +233,17 @@ static void another_text_with_the_same_stamp(void)
 
     ketama_follow(first, INT64_MAX);
     second = opened_at(file, 0);
-    CHECK_INT(0, ketama_due(first)); /* it has attached */
+    CHECK_INT(0, ketama_due(first)); /* it attached */
     ketama_close(second);
     reads_spoiled = 1;
     second = opened_at(file, 0);
-    CHECK_INT(1, ketama_due(first)); /* it has published another */
+    CHECK_INT(1, ketama_due(first)); /* it published another */
     CHECK_INT(0, reads_spoiled);
     ketama_close(second);
     ketama_close(first);
 }
 
-static void the_clock_makes_it_due(void)
+static void the_interval_makes_a_handle_due(void)
 {
     const char *file = write_file("clocked", "a:1 1\n", 6);
     ketama_continuum c = opened_at(file, KETAMA_PRIVATE), newer;
@@ -257,19 +258,19 @@ static void the_clock_makes_it_due(void)
     ketama_follow(c, INT64_C(3600) * 1000000000);
     CHECK_INT(0, ketama_due(c));
     atomic_store(&c->checked_at, INT64_C(-3600) * 1000000000);
-    CHECK_INT(KETAMA_OK, ketama_refresh(c, &newer)); /* which was a look at the file */
+    CHECK_INT(KETAMA_OK, ketama_refresh(c, &newer)); /* this checked the file */
     CHECK_INT(0, ketama_due(c));
     ketama_close(c);
 }
 
 void run_image(void)
 {
-    RUN(a_good_one);
+    RUN(a_valid_image);
     RUN(an_identity_is_path_profile_and_settings);
     RUN(every_bit_counts);
     RUN(damaged_images);
-    RUN(others_attach);
-    RUN(the_mark_makes_it_due_once);
+    RUN(other_handles_attach);
+    RUN(the_mark_makes_a_handle_due_once);
     RUN(another_text_with_the_same_stamp);
-    RUN(the_clock_makes_it_due);
+    RUN(the_interval_makes_a_handle_due);
 }

@@ -12,7 +12,7 @@ static ketama_continuum opened(const ketama_server *servers, size_t count)
     return c;
 }
 
-/* `count` servers "s<i>" with the weights 1, 2 ... `heaviest`, 1 ... */
+/* `count` servers "s<i>" with weights 1, 2 ... `heaviest`, 1 ... */
 static ketama_continuum many(uint32_t count, uint32_t heaviest)
 {
     ketama_server *servers = calloc(count, sizeof *servers);
@@ -27,7 +27,7 @@ static ketama_continuum many(uint32_t count, uint32_t heaviest)
     return c;
 }
 
-static void the_two_servers_of_old(void)
+static void two_servers_of_the_2007_library(void)
 {
     static const ketama_server servers[] = {SERVER("127.0.0.1:11211", 600),
                                             SERVER("127.0.0.1:11212", 400)};
@@ -53,7 +53,7 @@ static void the_two_servers_of_old(void)
     ketama_close(c);
 }
 
-/* The rule itself, point by point. */
+/* The rule, as a linear search over the points. */
 static uint32_t first_at_or_after(const ketama_point *points, uint32_t count,
                                   uint32_t hash)
 {
@@ -63,7 +63,7 @@ static uint32_t first_at_or_after(const ketama_point *points, uint32_t count,
     return 0;
 }
 
-static void check_against_the_rule(ketama_continuum c)
+static void check_against_linear_search(ketama_continuum c)
 {
     uint32_t count = ketama_count_points(c), point;
     ketama_point *points = calloc(count, sizeof *points);
@@ -85,27 +85,26 @@ static void check_against_the_rule(ketama_continuum c)
     free(points);
 }
 
-static void every_point_and_its_neighbours(void)
+static void hashes_at_and_beside_every_point(void)
 {
     static const uint32_t counts[] = {1, 2, 3, 7, 61, 1000};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         ketama_continuum c = many(counts[i], 5);
-        check_against_the_rule(c);
+        check_against_linear_search(c);
         ketama_close(c);
     }
 }
 
-/* Each point stands there a thousand times, so a bucket is no longer short. */
-static void one_address_a_thousand_times(void)
+/* Each point exists a thousand times, so buckets are long. */
+static void a_thousand_equal_addresses(void)
 {
     static ketama_server servers[1000];
     for (int i = 0; i < 1000; i++)
         servers[i] = (ketama_server){.address = i % 2 ? "odd:1" : "even:1", .weight = 1};
     ketama_continuum c = opened(servers, 1000);
-    check_against_the_rule(c);
+    check_against_linear_search(c);
     CHECK(ketama_find(c, "key", 3, NULL) <= 1);
-    for (uint32_t i = 0; i < 1000;
-         i++) { /* of tied points only the first owns any keys */
+    for (uint32_t i = 0; i < 1000; i++) { /* of equal points, only the first owns keys */
         ketama_server server;
         CHECK_INT(KETAMA_OK, ketama_server_at(c, i, &server));
         CHECK_INT(i <= 1, server.share > 0);
@@ -121,7 +120,7 @@ static void shares_are_exact(void)
     uint64_t sum = 0, owned[100] = {0};
 
     ketama_points(c, 0, count, points);
-    for (uint32_t i = 0; i < count; i++) /* wraps around for the first one */
+    for (uint32_t i = 0; i < count; i++) /* wraps around for the first point */
         owned[points[i].server] +=
             (uint32_t)(points[i].point - points[(i + count - 1) % count].point);
     for (uint32_t i = 0; i < 100; i++) {
@@ -135,7 +134,7 @@ static void shares_are_exact(void)
     ketama_close(c);
 }
 
-static void points_in_pieces(void)
+static void points_are_copied_in_pieces(void)
 {
     ketama_continuum c = many(3, 1);
     ketama_point all[480], piece[7];
@@ -164,7 +163,7 @@ static void sixty_five_thousand_servers(void)
     ketama_close(c);
 }
 
-static void the_longest_address(void)
+static void the_longest_address_is_returned_whole(void)
 {
     char longest[256], label[KETAMA_LABEL_MAX];
     memset(longest, 'x', 255);
@@ -185,7 +184,7 @@ static void the_longest_address(void)
     CHECK(strncmp("xx-4294967295", label + 253, 13) == 0);
 }
 
-/* Points in heaps, where the guess of a place in a bucket is always wrong. */
+/* Clustered points, for which the estimated position in a bucket is always wrong. */
 static uint32_t first_arc(const ketama_arc *arcs, uint32_t count, uint32_t hash)
 {
     for (uint32_t i = 0; i < count; i++)
@@ -194,14 +193,14 @@ static uint32_t first_arc(const ketama_arc *arcs, uint32_t count, uint32_t hash)
     return 0;
 }
 
-static void points_in_heaps(void)
+static void clustered_points(void)
 {
     enum { POINTS = 3000, SHIFT = 30 };
     static ketama_arc points[POINTS];
     uint32_t index[5], next = 0;
     struct ketama_handle handle = {.profile = &ketama_profile_libketama};
 
-    for (uint32_t heap = 0; heap < 3; heap++) { /* at a bucket's begin, end and middle */
+    for (uint32_t heap = 0; heap < 3; heap++) { /* start, end and middle of a bucket */
         static const uint32_t begin[] = {5, 0x7fff0000, 0xa0000000};
         for (uint32_t i = 0; i < POINTS / 3; i++) { /* some of them equal */
             uint32_t at = begin[heap] + (heap == 1 ? i : i / 3) * (2 + heap);
@@ -232,11 +231,11 @@ static void points_in_heaps(void)
     }
 }
 
-/* Whatever an image's indexes say, nothing outside it is read. */
+/* Nothing outside an image is read, even if its indexes are arbitrary. */
 static void wild_indexes_are_clamped(void)
 {
     static ketama_arc points[] = {{10, 7}, {20, UINT32_MAX}, {UINT32_MAX - 1, 2}};
-    static ketama_arc lies[500]; /* in no order at all */
+    static ketama_arc lies[500]; /* unsorted */
     static const uint32_t wild[][3] = {{0, 0, 0},
                                        {UINT32_MAX, UINT32_MAX, UINT32_MAX},
                                        {3, 1, 0},
@@ -269,8 +268,8 @@ static void wild_indexes_are_clamped(void)
     free(index);
 }
 
-/* For each number of keys, with points and without; whatever the size of the circle. */
-static void many_keys_are_found_as_one_by_one(void)
+/* For each number of keys, with and without points, on rings of several sizes. */
+static void many_keys_are_found_like_single_keys(void)
 {
     enum { KEYS = 700 };
     static const uint32_t counts[] = {1, 8, 100, 1000};
@@ -302,7 +301,7 @@ static void many_keys_are_found_as_one_by_one(void)
     }
 }
 
-/* Walks the points as the rule says; returns how many servers it met. */
+/* Walks the points along the ring; returns the number of servers found. */
 static uint32_t walk(ketama_continuum c, const char *key, uint32_t *servers)
 {
     uint32_t count = ketama_count_points(c), found = 0;
@@ -320,7 +319,7 @@ static uint32_t walk(ketama_continuum c, const char *key, uint32_t *servers)
     return found;
 }
 
-static void successors_are_the_servers_in_the_circles_order(void)
+static void successors_are_in_ring_order(void)
 {
     static const uint32_t counts[] = {1, 2, 3, 64, 65, 200};
     static uint32_t expected[200], actual[201];
@@ -346,7 +345,7 @@ static void successors_are_the_servers_in_the_circles_order(void)
     }
 }
 
-static void a_server_without_points_succeeds_nobody(void)
+static void a_server_without_points_is_no_successor(void)
 {
     static const ketama_server servers[] = {SERVER("a:1", 1), SERVER("b:1", 100000),
                                             SERVER("c:1", 50000)};
@@ -374,17 +373,17 @@ static void successors_without_memory(void)
 
 void run_lookup(void)
 {
-    RUN(the_two_servers_of_old);
-    RUN(every_point_and_its_neighbours);
-    RUN(one_address_a_thousand_times);
+    RUN(two_servers_of_the_2007_library);
+    RUN(hashes_at_and_beside_every_point);
+    RUN(a_thousand_equal_addresses);
     RUN(shares_are_exact);
-    RUN(points_in_pieces);
+    RUN(points_are_copied_in_pieces);
     RUN(sixty_five_thousand_servers);
-    RUN(the_longest_address);
-    RUN(points_in_heaps);
+    RUN(the_longest_address_is_returned_whole);
+    RUN(clustered_points);
     RUN(wild_indexes_are_clamped);
-    RUN(many_keys_are_found_as_one_by_one);
-    RUN(successors_are_the_servers_in_the_circles_order);
-    RUN(a_server_without_points_succeeds_nobody);
+    RUN(many_keys_are_found_like_single_keys);
+    RUN(successors_are_in_ring_order);
+    RUN(a_server_without_points_is_no_successor);
     RUN(successors_without_memory);
 }

@@ -15,7 +15,7 @@ static const char *hex_md5(const void *message, size_t len)
     return hex;
 }
 
-static void the_answers_of_rfc_1321(void)
+static void the_test_suite_of_rfc_1321(void)
 {
     static const struct {
         const char *message, *md5;
@@ -36,8 +36,8 @@ static void the_answers_of_rfc_1321(void)
                    hex_md5(answers[i].message, strlen(answers[i].message)));
 }
 
-/* A chain over every length to 300: each message is made of the digests so far. The
- * last one was computed with Python's hashlib. */
+/* A chain of all lengths up to 300: each message consists of the digests so far. The
+ * expected last digest was computed with Python's hashlib. */
 static void all_lengths_to_300(void)
 {
     unsigned char message[316] = {0};
@@ -68,7 +68,7 @@ static void the_hash_is_the_first_word(void)
     CHECK(ketama_hash("a\0b", 3) != ketama_hash("a", 1));
 }
 
-/* The length in bits needs more than 32 bits of it from 512 MiB on. */
+/* From 512 MiB on, the length in bits does not fit in 32 bits. */
 static void a_long_message(void)
 {
     const size_t size = (size_t)513 << 20;
@@ -79,7 +79,7 @@ static void a_long_message(void)
     free(zeros);
 }
 
-/* Keys of 0 to 300 bytes, each against a page that can't be read. */
+/* Keys of 0 to 300 bytes, each ending before an unreadable page. */
 enum { MESSAGES = 1204 };
 static ketama_key messages[MESSAGES];
 
@@ -88,7 +88,7 @@ static void make_messages(void)
     uint32_t random = 1;
     for (size_t i = 0; i < MESSAGES; i++) {
         unsigned char bytes[300];
-        size_t len = i < 903 ? i % 301 : (random >> 8) % 56; /* many short ones, too */
+        size_t len = i < 903 ? i % 301 : (random >> 8) % 56; /* then short ones */
         for (size_t b = 0; b < len; b++)
             bytes[b] = (unsigned char)((random = random * 1664525 + 1013904223) >> 24);
         random = random * 1664525 + 1013904223;
@@ -110,18 +110,18 @@ static void check_width(ketama_md5_function *digests, size_t from, size_t count,
     CHECK(memcmp(expected, actual, sizeof actual) == 0);
 }
 
-/* Alone, in all small numbers, all at once; whatever lengths meet in one batch. */
-static void every_width_gives_the_plain_digests(void)
+/* One message, all small counts, and all messages at once, with mixed lengths. */
+static void every_width_gives_the_same_digests(void)
 {
     CHECK_TEXT("plain", ketama_md5_widths[ketama_md5_width_count - 1].name);
     for (unsigned i = 0; i <= ketama_md5_width_count; i++) {
         const struct ketama_md5_width *width = &ketama_md5_widths[i];
-        bool chosen = i == ketama_md5_width_count; /* the one that the library takes */
-        if (!chosen && !width->usable()) {
-            printf("not tested, for this processor has it not: %s\n", width->name);
+        bool selected = i == ketama_md5_width_count; /* by ketama_md5_many() */
+        if (!selected && !width->usable()) {
+            printf("skipped: %s, which this processor does not support\n", width->name);
             continue;
         }
-        ketama_md5_function *digests = chosen ? ketama_md5_many : width->digests;
+        ketama_md5_function *digests = selected ? ketama_md5_many : width->digests;
         for (size_t count = 0; count <= 70; count++)
             for (unsigned words = 1; words <= 4; words++)
                 check_width(digests, 13 * count, count, words);
@@ -132,8 +132,8 @@ static void every_width_gives_the_plain_digests(void)
     }
 }
 
-/* The plain way of many is no more than each one's. */
-static void the_plain_width_is_one_by_one(void)
+/* The plain implementation hashes the messages one by one. */
+static void the_plain_width_equals_single_hashes(void)
 {
     uint32_t words[2 * 301];
     ketama_md5_widths[ketama_md5_width_count - 1].digests(messages, 301, 2, words);
@@ -148,11 +148,11 @@ static void the_plain_width_is_one_by_one(void)
 void run_md5(void)
 {
     make_messages();
-    RUN(the_answers_of_rfc_1321);
+    RUN(the_test_suite_of_rfc_1321);
     RUN(all_lengths_to_300);
     RUN(nothing_is_read_beyond_the_message);
     RUN(the_hash_is_the_first_word);
     RUN(a_long_message);
-    RUN(every_width_gives_the_plain_digests);
-    RUN(the_plain_width_is_one_by_one);
+    RUN(every_width_gives_the_same_digests);
+    RUN(the_plain_width_equals_single_hashes);
 }

@@ -1,5 +1,5 @@
 /*
- * test_points.c - how many points a server gets, and in which order they stand
+ * test_points.c - the number of points per server, and their order
  */
 #include "check.h"
 
@@ -11,7 +11,7 @@ static uint32_t points_each(uint32_t servers)
            ketama_profile_libketama.count_labels(600, 600 * (uint64_t)servers, servers);
 }
 
-static void rounding_is_part_of_the_answer(void)
+static void rounding_decides_the_number_of_points(void)
 {
     static const uint32_t bitten[] = {61, 122, 237, 244, 474, 488, 933};
     for (size_t i = 0; i < sizeof bitten / sizeof *bitten; i++)
@@ -22,8 +22,8 @@ static void rounding_is_part_of_the_answer(void)
     CHECK_INT(0, ketama_profile_libketama.count_labels(1, 150001, 3));
 }
 
-/* Each of these is another number where one of the roundings is left out, or is made
- * twice, as by way of double. */
+/* Each of these numbers changes if one of the roundings is omitted, or done twice, as by
+ * a conversion through double. */
 static void each_rounding_counts(void)
 {
     static const struct {
@@ -74,7 +74,7 @@ static void equal_points_keep_the_order_of_the_file(void)
     ketama_ring_free(&points);
 }
 
-/* Another dialect is another row: the stages take what it says. */
+/* The stages work with any row of the table of profiles. */
 static uint32_t two_labels(uint64_t weight, uint64_t total, uint32_t servers)
 {
     return weight > 0 && total >= weight && servers > 0 ? 2 : 0;
@@ -128,7 +128,7 @@ static void another_profile(void)
     ketama_ring_free(&points);
 }
 
-static void nobody_gets_a_point(void)
+static void no_server_gets_a_point(void)
 {
     struct ketama_profile profile = ketama_profile_libketama;
     struct ketama_listed listed = LISTED("a", 1, 1);
@@ -169,10 +169,10 @@ static void sorted_as_qsort_would(void)
 
 void run_points(void)
 {
-    RUN(rounding_is_part_of_the_answer);
+    RUN(rounding_decides_the_number_of_points);
     RUN(each_rounding_counts);
     RUN(equal_points_keep_the_order_of_the_file);
     RUN(another_profile);
-    RUN(nobody_gets_a_point);
+    RUN(no_server_gets_a_point);
     RUN(sorted_as_qsort_would);
 }

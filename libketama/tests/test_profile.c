@@ -1,11 +1,11 @@
 /*
- * test_profile.c - options, and rings that are searched in other ways
+ * test_profile.c - options, and rings with other searches
  */
 #include "check.h"
 
 #include <stdlib.h>
 
-/* Servers of one point each, given by the weight: the three searches of one row. */
+/* Servers with one point each, which is their weight, for each of the three searches. */
 static uint32_t one_label(uint64_t weight, uint64_t total_weight, uint32_t servers)
 {
     return weight <= total_weight && servers > 0;
@@ -46,7 +46,7 @@ static const struct ketama_profile searches[] = {
      .hash = ketama_hash},
 };
 
-/* The rules, as a loop over points in any order. Of equal points the first one listed is
+/* The rules, as a loop over unsorted points. Of equal points, the first one listed is
  * found. */
 static uint32_t at_or_after(const uint32_t *points, uint32_t count, uint32_t hash)
 {
@@ -116,7 +116,7 @@ static void check_ring(int search, uint32_t *points, uint32_t count)
         all += shares[i] = info.view.servers[i].share;
     CHECK_INT(UINT64_C(1) << 32, all);
 
-    /* The dialect's own points, ascending, also in pieces. */
+    /* The dialect's own points are ascending, also if copied in pieces. */
     CHECK_INT(count, ketama_points(&c, 0, 16, shown));
     uint32_t sorted[16];
     memcpy(sorted, points, count * sizeof *points);
@@ -132,7 +132,7 @@ static void check_ring(int search, uint32_t *points, uint32_t count)
 }
 
 /* Random rings of up to 16 points with ties and with points at both ends. */
-static void every_search_is_as_its_rule_says(void)
+static void every_search_follows_its_rule(void)
 {
     static const uint32_t edges[] = {0, 0, 1, 2, UINT32_MAX, UINT32_MAX, UINT32_MAX - 1};
     uint64_t state = 88172645463325252u;
@@ -174,7 +174,7 @@ static const char *refusal(const ketama_options *options)
     return ketama_error();
 }
 
-static void unknown_options_are_refused(void)
+static void unknown_options_are_rejected(void)
 {
     const struct {
         ketama_options now;
@@ -205,7 +205,7 @@ static void unknown_options_are_refused(void)
     ketama_close(c);
 }
 
-/* A name stands for its server: the address may change, the ring stays. */
+/* If a server's name stays the same, its address may change without moving keys. */
 static void a_name_is_hashed_in_place_of_the_address(void)
 {
     const char *by_name = put("named", "10.0.0.9:1 1 a:1\nb:1 1\n");
@@ -244,7 +244,7 @@ static void a_name_is_hashed_in_place_of_the_address(void)
 
 void run_profile(void)
 {
-    RUN(every_search_is_as_its_rule_says);
-    RUN(unknown_options_are_refused);
+    RUN(every_search_follows_its_rule);
+    RUN(unknown_options_are_rejected);
     RUN(a_name_is_hashed_in_place_of_the_address);
 }

@@ -48,7 +48,7 @@ static void publish(const char *path)
     ketama_close(c);
 }
 
-/* The path of a file in the images' folder. */
+/* The path of a file in the image directory. */
 static const char *beside(const char *path, const char *ending)
 {
     static char file[2 * KETAMA_FOLDER_MAX];
@@ -150,7 +150,7 @@ static void the_file_of_a_killed_publisher_is_an_orphan(void)
     const char *path = put("killed.servers", "a:1 1\n");
     publish(path);
     int fd = create(beside(path, "-12-ab"));
-    CHECK_INT(-1, listed(path, "-12-ab").state); /* too young to be called left over */
+    CHECK_INT(-1, listed(path, "-12-ab").state); /* too recent to be a leftover */
     make_old(beside(path, "-12-ab"));
     CHECK_INT(0, flock(fd, LOCK_EX));
     CHECK_INT(-1, listed(path, "-12-ab").state);
@@ -163,7 +163,7 @@ static void the_file_of_a_killed_publisher_is_an_orphan(void)
     CHECK_TEXT("", left.path);
     CHECK_INT(KETAMA_OK, ketama_remove_published(left.file));
     CHECK_INT(-1, listed(path, "-12-ab").state);
-    /* and the published one is as it was, lock and all */
+    /* the published image and its lock are unchanged */
     CHECK_INT(KETAMA_IMAGE_CURRENT, listed(path, "").state);
     CHECK_INT(0, access(beside(path, ".lock"), F_OK));
 }
@@ -183,7 +183,7 @@ static void a_damaged_image_is_an_orphan(void)
     publish(path);
     CHECK_INT(KETAMA_IMAGE_CURRENT, listed(path, "").state);
 
-    /* Another path's image under this path's name is nobody's. */
+    /* Another path's image under this path's file name is an orphan. */
     const char *other = put("other.servers", "b:1 1\n");
     char from[2 * KETAMA_FOLDER_MAX];
     publish(other);
@@ -198,7 +198,7 @@ static void other_files_are_left_alone(void)
     const char *path = put("ours.servers", "a:1 1\n");
     char file[2 * KETAMA_FOLDER_MAX];
     strcpy(file, beside(path, ""));
-    file[strlen(file) - 1] = '9'; /* another format */
+    file[strlen(file) - 1] = '9'; /* a later format */
     CHECK_INT(0, close(create(file)));
     ketama_published **images;
     char *folder;
@@ -238,7 +238,8 @@ static void other_files_are_left_alone(void)
     CHECK_INT(KETAMA_CHANGED, ketama_remove_published("/etc/passwd"));
     CHECK_INT(KETAMA_CHANGED, ketama_remove_published(""));
 
-    /* Another folder whose name is as long; a live image's lock; what is not there. */
+    /* A directory with a name of the same length; a live image's lock; a missing file.
+     */
     CHECK_INT(0, unlink(path));
     strcpy(file, beside(path, ""));
     publish(put("ours.servers", "a:1 1\n"));
@@ -269,7 +270,7 @@ static void an_image_is_an_orphan_where_its_folder_is_now_a_file(void)
 }
 
 /* If descriptors run out, an image cannot be read; that does not make it an orphan. */
-static void without_descriptors_nothing_is_called_an_orphan(void)
+static void without_descriptors_nothing_is_an_orphan(void)
 {
     const char *path = put("few.servers", "a:1 1\n");
     struct rlimit limit, few;
@@ -302,7 +303,7 @@ static void without_descriptors_nothing_is_called_an_orphan(void)
     CHECK_INT(KETAMA_IMAGE_CURRENT, listed(path, "").state);
 }
 
-/* How many images this process has mapped. */
+/* The number of images that this process has mapped. */
 static int mapped(void)
 {
     char line[512];
@@ -455,7 +456,7 @@ static void without_memory_nothing_is_found(void)
     }
 }
 
-static void without_a_folder_there_is_nothing(void)
+static void without_a_directory_the_list_is_empty(void)
 {
     char *kept = strdup(getenv("KETAMA_SHM_DIR")), *folder;
     ketama_published **images;
@@ -474,7 +475,7 @@ static void without_a_folder_there_is_nothing(void)
     CHECK_INT(KETAMA_OK, ketama_published_paths(&folder, &count));
     CHECK(folder == NULL && count == 0);
     CHECK_INT(KETAMA_CHANGED, ketama_remove_published("/x/0123"));
-    CHECK_INT(0, rmdir(empty)); /* nothing was made in it */
+    CHECK_INT(0, rmdir(empty)); /* listing created nothing in it */
     CHECK_INT(0, setenv("KETAMA_SHM_DIR", kept, 1));
     free(kept);
 }
@@ -488,11 +489,11 @@ void run_published(void)
     RUN(a_damaged_image_is_an_orphan);
     RUN(other_files_are_left_alone);
     RUN(an_image_is_an_orphan_where_its_folder_is_now_a_file);
-    RUN(without_descriptors_nothing_is_called_an_orphan);
+    RUN(without_descriptors_nothing_is_an_orphan);
     RUN(listing_does_not_change_errno_or_the_last_failure);
     RUN(without_memory_nothing_is_returned);
     RUN(an_image_is_found_by_its_path);
     RUN(published_paths_are_listed);
     RUN(without_memory_nothing_is_found);
-    RUN(without_a_folder_there_is_nothing);
+    RUN(without_a_directory_the_list_is_empty);
 }

@@ -1,5 +1,5 @@
 /*
- * test_roll.c - server files that are there, change, are wrong, or are no files
+ * test_roll.c - server files that change, are invalid, or are not files
  */
 #include "check.h"
 
@@ -23,7 +23,7 @@ static ketama_continuum opened(const char *path)
     return c;
 }
 
-/* Refreshes, and expects a newer continuum whose first server that is. */
+/* Refreshes, and expects a newer continuum with this first server. */
 static void expect_change(ketama_continuum *c, const char *first)
 {
     ketama_continuum newer = NULL;
@@ -43,7 +43,7 @@ static void expect_none(ketama_continuum c)
     CHECK(newer == NULL);
 }
 
-/* Refreshes, and expects the status and the message; c goes on answering. */
+/* Refreshes, and expects the status and the message; c keeps answering. */
 static void expect_failure(ketama_continuum c, int status, const char *path,
                            const char *reason)
 {
@@ -63,7 +63,7 @@ static void a_file_that_changes(void)
     ketama_continuum c = opened(path);
 
     expect_none(c);
-    put("changes", "b:1 1\n"); /* in place, the same size, within the same second */
+    put("changes", "b:1 1\n"); /* in place, same size, same second */
     expect_change(&c, "b:1");
     expect_none(c);
     put("changes", "c:1 1\nd:1 1\n");
@@ -92,7 +92,7 @@ static void a_file_that_changes(void)
     ketama_close(c);
 }
 
-static void a_symbolic_link_that_is_swapped(void)
+static void a_symbolic_link_that_is_replaced(void)
 {
     char one[256], two[256];
     const char *link = scratch_path("link"), *swap = scratch_path("swap");
@@ -108,15 +108,15 @@ static void a_symbolic_link_that_is_swapped(void)
     ketama_close(c);
 }
 
-/* While a stamp is too fresh to be relied on the text is compared; after that the
- * stamp is enough. The handle is made to look as if it had been read that long ago. */
+/* While the time stamp is too recent to be reliable, the text is compared; later, the
+ * stamp suffices. The test moves the time at which the handle read the file. */
 static void the_racy_rule(void)
 {
     const char *path = put("racy", "a:1 1\n");
     ketama_continuum c = opened(path);
 
     CHECK(!atomic_load(&c->stamp_reliable));
-    c->source.md5[0] ^= 1; /* as if another text had had the same stamp */
+    c->source.md5[0] ^= 1; /* as if another text had the same stamp */
     expect_change(&c, "a:1");
     atomic_store(&c->stamp_reliable, true);
     c->source.md5[0] ^= 1;
@@ -131,7 +131,7 @@ static void the_racy_rule(void)
     made.read_at_ns++;
     CHECK(ketama_stamp_reliable(&made));
     made.read_at_ns =
-        made.stamp.ctime_ns - INT64_C(5000000000); /* the clock went back */
+        made.stamp.ctime_ns - INT64_C(5000000000); /* the clock was set back */
     CHECK(!ketama_stamp_reliable(&made));
 }
 
@@ -149,7 +149,7 @@ static void a_relative_path_survives_chdir(void)
     expect_change(&c, "b:1");
     ketama_close(c);
     c = opened(scratch_path("here") +
-               1); /* the root folder ends in a slash of its own */
+               1); /* the root directory's path already ends in a slash */
     ketama_close(c);
     CHECK_INT(0, chdir(before));
 }
@@ -196,7 +196,7 @@ static void a_handle_works_in_the_child(void)
     ketama_close(c);
 }
 
-/* Each allocation in turn fails: the status says so, nothing leaks, what was is good. */
+/* Each allocation fails in turn: the status is ENOMEM, nothing leaks, c still works. */
 static void memory_runs_out(void)
 {
     const char *path = put("memory", "a:1 1\nb:1 2\n");
@@ -244,8 +244,8 @@ static void a_touch_is_a_change(void)
     ketama_close(c);
 }
 
-/* Times that do not fit into nanoseconds since 1970 are no overflow. */
-static void a_file_from_another_age(void)
+/* Times that do not fit into nanoseconds since 1970 do not overflow. */
+static void a_file_with_an_extreme_time(void)
 {
     const char *path = put("aged", "a:1 1\n");
     const struct timespec ages[][2] = {{{0, 0}, {.tv_sec = INT64_C(13569465600)}},
@@ -264,9 +264,9 @@ static void a_file_from_another_age(void)
     CHECK(ketama_stamp_reliable(&made));
 }
 
-/* After two seconds the file is read once more, and from then on only looked at; a
- * handle that is opened then relies on the stamp from the start. */
-static void a_file_settles(void)
+/* After two seconds, the file is read once more; from then on, one stat(2) suffices. A
+ * handle opened then relies on the stamp from the start. */
+static void a_stamp_becomes_reliable(void)
 {
     const char *path = put("settling", "a:1 1\n");
     ketama_continuum c = opened(path), later;
@@ -282,7 +282,7 @@ static void a_file_settles(void)
     read_fails = EIO;
     expect_none(c);
     expect_none(later);
-    CHECK_INT(EIO, read_fails); /* nothing was read */
+    CHECK_INT(EIO, read_fails); /* the file was not read */
     read_fails = 0;
     ketama_close(later);
     ketama_close(c);
@@ -291,13 +291,13 @@ static void a_file_settles(void)
 void run_roll(void)
 {
     RUN(a_file_that_changes);
-    RUN(a_symbolic_link_that_is_swapped);
+    RUN(a_symbolic_link_that_is_replaced);
     RUN(the_racy_rule);
     RUN(a_relative_path_survives_chdir);
     RUN(a_list_never_changes);
     RUN(a_handle_works_in_the_child);
     RUN(memory_runs_out);
     RUN(a_touch_is_a_change);
-    RUN(a_file_from_another_age);
-    RUN(a_file_settles);
+    RUN(a_file_with_an_extreme_time);
+    RUN(a_stamp_becomes_reliable);
 }

@@ -5,8 +5,8 @@
 
 #include <stdlib.h>
 
-/* The list as "address weight;" for each server, or the reason with its line. The text
- * lies against an unreadable page. */
+/* The list as "address weight;" per server, or the reason with its line. The text ends
+ * before an unreadable page. */
 static const char *parsed(const char *text, size_t size)
 {
     static char said[4096];
@@ -33,7 +33,7 @@ static const char *parsed(const char *text, size_t size)
 
 #define PARSED(expected, text) CHECK_TEXT(expected, parsed(text, sizeof(text) - 1))
 
-static void good_files(void)
+static void valid_files(void)
 {
     PARSED("a:1 600;", "a:1 600\n");
     PARSED("a:1 600;b:2 7;", "# x\na:1\t600\n\nb:2 \t 7\n");
@@ -52,7 +52,7 @@ static void good_files(void)
            "\xe2\x82\xac\xf0\x9f\xa6\x8a\xf4\x8f\xbf\xbf 1\n");
 }
 
-static void wrong_weights(void)
+static void invalid_weights(void)
 {
     static const char *const wrong[] = {"0",
                                         "-5",
@@ -81,7 +81,7 @@ static void wrong_weights(void)
            "a 9223372036854775807\nb 9223372036854775807\nc 1\n");
 }
 
-/* A third column is a name; text from a # on is a comment. */
+/* The third column is a name; text from a # on is a comment. */
 static void names_and_comments(void)
 {
     PARSED("a:1 600 cache-a;b:1 2;", "a:1 600 cache-a\nb:1\t2\t\n");
@@ -107,7 +107,7 @@ static void names_and_comments(void)
           NULL);
 }
 
-/* A byte order mark is skipped, at the start of the file only. */
+/* A byte order mark is skipped only at the start of the file. */
 static void byte_order_mark(void)
 {
     PARSED("a 1;", "\xef\xbb\xbf"
@@ -121,7 +121,7 @@ static void byte_order_mark(void)
     PARSED("-17 at 1: invalid address \"\\xef\\xbb\": must be UTF-8", "\xef\xbb 1");
 }
 
-static void wrong_lines(void)
+static void invalid_lines(void)
 {
     PARSED("-16 at 1: no weight after address \"a:1\": write 'address weight'", "a:1\n");
     PARSED("-16 at 2: no weight after address \"a:1\": write 'address weight'",
@@ -136,7 +136,7 @@ static void wrong_lines(void)
     PARSED("-19 at 0: no servers: write one per line, 'address weight'", "# nobody\n\n");
 }
 
-static void wrong_addresses(void)
+static void invalid_addresses(void)
 {
     char text[400];
     char expected[256];
@@ -163,7 +163,7 @@ static void wrong_addresses(void)
         CHECK(strstr(parsed(text, strlen(text)), "-17 at 1: invalid address \"\\x") !=
               NULL);
         CHECK(strstr(parsed(text, strlen(text)), "must be UTF-8") != NULL);
-        /* the same, cut off by the end of the file */
+        /* the same, truncated by the end of the file */
         CHECK(strstr(parsed(text, strlen(wrong[i])), "must be UTF-8") != NULL);
     }
 
@@ -214,7 +214,7 @@ static void lists_in_memory(void)
     }
 }
 
-static void as_many_as_there_may_be(void)
+static void the_limit_on_servers(void)
 {
     const size_t most = KETAMA_SERVERS_MAX, bytes = 4 * (most + 1);
     struct ketama_server_list list;
@@ -236,12 +236,12 @@ static void as_many_as_there_may_be(void)
 
 void run_servers(void)
 {
-    RUN(good_files);
+    RUN(valid_files);
     RUN(names_and_comments);
     RUN(byte_order_mark);
-    RUN(wrong_weights);
-    RUN(wrong_lines);
-    RUN(wrong_addresses);
+    RUN(invalid_weights);
+    RUN(invalid_lines);
+    RUN(invalid_addresses);
     RUN(lists_in_memory);
-    RUN(as_many_as_there_may_be);
+    RUN(the_limit_on_servers);
 }

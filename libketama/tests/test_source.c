@@ -1,5 +1,5 @@
 /*
- * test_source.c - reading a server file: what is none, and what happens meanwhile
+ * test_source.c - reading server files: special files, concurrent changes, failures
  */
 #include "check.h"
 
@@ -24,7 +24,7 @@ static void each_part_of_the_stamp_counts(void)
         CHECK(!ketama_stamp_equal(&a, &changed[i]));
 }
 
-static void no_server_file(void)
+static void not_a_regular_file(void)
 {
     ketama_continuum c;
     const char *fifo = scratch_path("fifo");
@@ -37,7 +37,8 @@ static void no_server_file(void)
     CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/", NULL));
     CHECK_TEXT("/: Is a directory", ketama_error());
     CHECK_INT(0, mkfifo(fifo, 0600));
-    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, fifo, NULL)); /* and is not waited for */
+    CHECK_INT(KETAMA_ESYSTEM,
+              ketama_open(&c, fifo, NULL)); /* without waiting for a writer */
     CHECK_INT(EINVAL, errno);
     CHECK_TEXT("not a regular file", ketama_last_failure()->reason);
     CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, "/dev/zero", NULL));
@@ -49,8 +50,8 @@ static void no_server_file(void)
     CHECK_INT(0, unlink(huge));
 }
 
-/* A writer that never rests: each answer is a whole file, or an honest refusal. */
-static void a_file_that_is_written_all_the_time(void)
+/* Under constant rewriting, each read returns a whole file or fails. */
+static void a_file_that_is_constantly_rewritten(void)
 {
     char path[256];
     strcpy(path, put("busy", "a:1 1\nb:1 1\n"));
@@ -79,14 +80,14 @@ static void a_file_that_is_written_all_the_time(void)
     CHECK(waitpid(writer, NULL, 0) == writer);
 }
 
-/* ---- what happens between the system calls of one reading */
+/* ---- Changes between the system calls of one read */
 
 static const char *read_path;
 static int reads;
 
 static void rewrite_once(void)
 {
-    if (reads++ == 0) /* the same size, but for the stamp */
+    if (reads++ == 0) /* same size, new time stamp */
         (void)put(read_path, "b:1 1\n");
 }
 
@@ -96,7 +97,7 @@ static void append_once(void)
         (void)put(read_path, "a:1 1\nb:1 1\n");
 }
 
-static void cut_once(void)
+static void truncate_once(void)
 {
     if (reads++ == 0)
         (void)put(read_path, "a:1");
@@ -117,7 +118,7 @@ static void a_change_while_it_is_read(void)
         const char *first;
         uint32_t count;
     } changes[] = {
-        {rewrite_once, "b:1", 1}, {append_once, "a:1", 2}, {cut_once, "c:1", 1}};
+        {rewrite_once, "b:1", 1}, {append_once, "a:1", 2}, {truncate_once, "c:1", 1}};
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         ketama_continuum c = NULL;
         const char *path = put(read_path = "read", "a:1 1\n");
@@ -159,7 +160,7 @@ static void a_read_that_fails(void)
     CHECK_TEXT("/proc/self/status: the file reports no size", ketama_error());
 }
 
-/* A failure says nothing of the one before. */
+/* A failure does not contain parts of an earlier one. */
 static void failures_do_not_mix(void)
 {
     ketama_continuum c;
@@ -174,8 +175,8 @@ static void failures_do_not_mix(void)
 void run_source(void)
 {
     RUN(each_part_of_the_stamp_counts);
-    RUN(no_server_file);
-    RUN(a_file_that_is_written_all_the_time);
+    RUN(not_a_regular_file);
+    RUN(a_file_that_is_constantly_rewritten);
     RUN(a_change_while_it_is_read);
     RUN(a_read_that_fails);
     RUN(failures_do_not_mix);

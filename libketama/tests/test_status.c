@@ -1,9 +1,9 @@
 /*
- * test_status.c - statuses, sentences, quotes
+ * test_status.c - descriptions of statuses, long paths, quoting
  */
 #include "check.h"
 
-static void every_status_has_a_sentence(void)
+static void every_status_has_a_description(void)
 {
     static const int all[] = {KETAMA_OK,       KETAMA_CHANGED,   KETAMA_ESYSTEM,
                               KETAMA_ENOMEM,   KETAMA_EUNSTABLE, KETAMA_ELINE,
@@ -18,7 +18,7 @@ static void every_status_has_a_sentence(void)
     CHECK_TEXT(KETAMA_VERSION, ketama_version());
 }
 
-static void a_path_longer_than_any(void)
+static void a_path_longer_than_the_message(void)
 {
     static char path[10000];
     ketama_continuum c;
@@ -47,7 +47,7 @@ static void quotes(void)
 
 void run_status(void)
 {
-    RUN(every_status_has_a_sentence);
-    RUN(a_path_longer_than_any);
+    RUN(every_status_has_a_description);
+    RUN(a_path_longer_than_the_message);
     RUN(quotes);
 }

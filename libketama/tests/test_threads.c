@@ -1,10 +1,10 @@
 /*
- * test_threads.c - eight threads look up and roll while one refreshes between two files
+ * test_threads.c - eight threads look up and roll while one refreshes
  *
- * Run under the thread sanitizer. Done as ketama.h says: "the newest handle" is guarded
- * by a lock and retained while it is used. What is tested is that nothing behind a
- * handle is shared and written: not by lookups, not by refreshes on one handle from many
- * threads, and not by messages of failures.
+ * Runs under the thread sanitizer, and follows ketama.h: a lock guards the newest
+ * handle, which is retained while in use. The test proves that lookups, concurrent
+ * refreshes of one handle, and failure messages do not write to memory that threads
+ * share.
  */
 #include "../internal.h"
 
@@ -40,7 +40,7 @@ static void replace_file(const char *text)
     }
 }
 
-/* The first letters of the servers of all keys. */
+/* The first letter of each key's server. */
 static void look_up(ketama_continuum c, char answer[KEYS])
 {
     for (int i = 0; i < KEYS; i++) {
@@ -53,7 +53,7 @@ static void look_up(ketama_continuum c, char answer[KEYS])
     }
 }
 
-/* As programs of 2007 do it, for each request. */
+/* Per request, as programs written for the 2007 libketama do. */
 static void roll_and_smoke(void)
 {
     char key[] = "key-7";
@@ -70,7 +70,7 @@ static void roll_and_smoke(void)
     ketama_smoke(c);
 }
 
-static void *look(void *unused)
+static void *reader(void *unused)
 {
     while (!atomic_load(&done)) {
         for (int i = 0; i < 200; i++)
@@ -129,7 +129,7 @@ int main(void)
     if (ketama_open(&everybodys, path, NULL) != KETAMA_OK)
         return 1;
     for (int i = 0; i < LOOKERS; i++)
-        if (pthread_create(&threads[i], NULL, look, NULL) != 0)
+        if (pthread_create(&threads[i], NULL, reader, NULL) != 0)
             return 1;
     for (int i = 0; i < CHANGES || refused < LOOKERS; i++) {
         ketama_continuum newer, old;
