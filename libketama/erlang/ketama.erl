@@ -1,15 +1,15 @@
-%%% ketama.erl - which memcached server a key belongs to, as libketama says it
+%%% ketama.erl - maps keys to memcached servers by libketama
 %%%
 %%%     {ok, _} = ketama:start_link("/etc/ketama.servers"),
 %%%     {ok, <<"10.0.1.1:11211">>} = ketama:getserver(<<"user:42">>).
 %%%
 %%% One gen_server, registered as `ketama', owns the driver ketama_port, a program that
-%%% follows the server file: a change is taken up without a restart, and while the file is
-%%% wrong or missing the last good one counts (the driver says so on stderr).
+%%% reloads the server file when it changes. While the file is invalid or missing, the
+%%% driver reports that on stderr and keeps the last valid version.
 %%%
-%%% Put it under a supervisor. Where the driver dies or hangs, all who wait get an error,
-%%% the server stops with the same reason, and a new one has a new driver (and needs a good
-%%% server file to start with):
+%%% Put it under a supervisor. If the driver dies or hangs, all waiting callers get an error
+%%% and the server stops with the same reason. A new server starts a new driver, which needs
+%%% a valid server file:
 %%%     #{id => ketama, start => {ketama, start_link, ["/etc/ketama.servers"]}}
 -module(ketama).
 -behaviour(gen_server).
@@ -20,58 +20,58 @@
 
 -define(DEFAULT_FILE, "/etc/ketama.servers").
 -define(KEY_MAX, 254). % a length byte of 255 would end the driver
--define(PATIENCE, 5000). % milliseconds of silence, after which the driver counts as hanging
--define(GRACE, 200). % and so many more, for answers that are here and not yet read
+-define(PATIENCE, 5000). % milliseconds without an answer before the driver counts as hung
+-define(GRACE, 200). % milliseconds more, for answers received but not yet read
 
 -type key() :: unicode:chardata() | iodata().
-%% An exit status, 128 + N after signal N; `epipe' where the VM met the closed pipe before
-%% it heard of a status; for a start, also why the program can't be run, such as `enoent'.
+%% An exit status, 128 + N after signal N; `epipe' if the VM saw the closed pipe before the
+%% exit status; at start, also the reason that the program cannot run, such as `enoent'.
 -type status() :: non_neg_integer() | atom().
 -type reason() ::
-    not_running                                   % no server under this name just now
+    not_running                                   % no server is registered
     | bad_key                                     % neither iodata nor a string
     | {key_too_long, Bytes :: pos_integer()}      % over 254
     | {driver_exited, status()}
     | {no_answer, Milliseconds :: pos_integer()}
-    | {driver_failed, unexpected_answer}          % one too many, or an empty one
-    | term().                                     % what else the server was stopped with
+    | {driver_failed, unexpected_answer}          % an unrequested or empty answer
+    | term().                                     % any other reason that the server stopped with
 -type start() ::
     {ok, pid()}
     | {error, {already_started, pid()}
-            | {driver_failed, status()}           % 1: the file is wrong; stderr says how
+            | {driver_failed, status()}           % 1: invalid file, see stderr
             | {no_answer, Milliseconds :: pos_integer()}}.
 
 -record(state, {
     port :: port(),
-    sent = queue:new() :: queue:queue(gen_server:from()), % answers come in this order
+    sent = queue:new() :: queue:queue(gen_server:from()), % in the order of the answers
     unsent = queue:new() :: queue:queue({gen_server:from(), binary()}),
-    heard = 0 :: integer(), % when the driver last was not in debt, or answered
+    heard = 0 :: integer(), % when the driver last answered, or last owed no answer
     timer = none :: none | reference(),
-    warned = false :: boolean() % the patience is over, the grace is not
+    warned = false :: boolean() % PATIENCE has passed, GRACE has not
 }).
 
-%% Starts the server for /etc/ketama.servers. Returns when the driver has answered once.
+%% Starts the server for /etc/ketama.servers, and returns after the driver's first answer.
 -spec start_link() -> start().
 start_link() ->
     start_link(?DEFAULT_FILE).
 
-%% The same for another file. The driver is ketama_port in the folder `priv' of the
-%% application `ketama', else of that which this module is in, else beside this module's
-%% beam file, else in PATH.
+%% The same for another file. The driver is ketama_port in the `priv' directory of the
+%% application `ketama', else of this module's application, else beside this module's beam
+%% file, else in PATH.
 -spec start_link(file:filename_all()) -> start().
 start_link(File) ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, {File, default}, []).
 
-%% The same with the driver at that path.
+%% The same, with the path of the driver.
 -spec start_link(file:filename_all(), file:filename_all()) -> start().
 start_link(File, Driver) ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, {File, Driver}, []).
 
-%% Returns the address of the server that the key belongs to, as it stands in the file.
-%% The key is at most 254 bytes: iodata as it is, and what is none because it has code
-%% points above 255, in UTF-8. So "\x{fc}" is the one byte 252: other languages' clients,
-%% whose text is UTF-8, mean <<"\x{fc}"/utf8>>. Does not exit, whatever becomes of the
-%% server, and waits as long as the driver goes on answering those who asked before.
+%% Returns the address of the server that the key belongs to, as written in the file. The
+%% key is at most 254 bytes: iodata, or else text with code points above 255, encoded as
+%% UTF-8. So "\x{fc}" is the single byte 252; to match clients that encode text as UTF-8,
+%% pass <<"\x{fc}"/utf8>>. Never exits if the server fails. Waits as long as the driver
+%% keeps answering earlier callers.
 -spec getserver(key()) -> {ok, Server :: binary()} | {error, reason()}.
 getserver(Key) ->
     case to_bytes(Key) of
@@ -93,7 +93,7 @@ to_bytes(Key) ->
             end
     end.
 
-%% The server has the clock, not the caller: an answer that comes late has nowhere to go.
+%% The server has the timeout, not the caller, so no late answer reaches a caller.
 -spec ask(binary()) -> {ok, binary()} | {error, reason()}.
 ask(Bytes) ->
     try gen_server:call(?MODULE, {getserver, Bytes}, infinity)
@@ -120,7 +120,7 @@ init({File, Driver}) ->
         error:Reason -> {stop, {driver_failed, Reason}}
     end.
 
-%% The empty key is a key like others, and the shortest.
+%% The empty key is valid, and the shortest.
 -spec probe(port()) -> {ok, #state{}} | {stop, term()}.
 probe(Port) ->
     _ = send(Port, <<>>),
@@ -160,10 +160,10 @@ handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
     fail({driver_exited, Reason}, State);
 handle_info({timeout, Timer, patience}, #state{timer = Timer} = State) ->
     Left = State#state.heard + ?PATIENCE - now_ms(),
-    case in_debt(State) of
+    case owes_answers(State) of
         true when Left > 0 ->
             {noreply, send_all(State#state{timer = start_timer(Left)})};
-        true when not State#state.warned -> % a VM that was paused has answers to read
+        true when not State#state.warned -> % a VM that was paused may have answers to read
             {noreply, State#state{timer = start_timer(?GRACE), warned = true}};
         true ->
             kill(State#state.port),
@@ -174,10 +174,10 @@ handle_info({timeout, Timer, patience}, #state{timer = Timer} = State) ->
 handle_info(_, State) ->
     {noreply, State}.
 
-%% The driver ends when its stdin is closed. One that owes answers may be unable to.
+%% The driver exits when its stdin is closed, unless it hangs, which an owed answer suggests.
 -spec terminate(term(), #state{}) -> ok.
 terminate(_, #state{port = Port} = State) ->
-    in_debt(State) andalso kill(Port),
+    owes_answers(State) andalso kill(Port),
     catch port_close(Port), % it may be closed already
     ok.
 
@@ -187,11 +187,11 @@ code_change(_, State, _) ->
 
 %% The queues
 
-%% One timer runs while the driver is in debt, and looks at `heard' when it is over: that
-%% is cheaper than a new one for each answer.
+%% One timer runs while the driver owes answers, and checks `heard' when it expires. That is
+%% cheaper than a new timer for each answer.
 -spec queue_up({gen_server:from(), binary()}, #state{}) -> #state{}.
 queue_up(Request, #state{unsent = Unsent, timer = Timer} = State) ->
-    Heard = case in_debt(State) of
+    Heard = case owes_answers(State) of
         true -> State#state.heard;
         false -> now_ms()
     end,
@@ -201,7 +201,7 @@ queue_up(Request, #state{unsent = Unsent, timer = Timer} = State) ->
         timer = case Timer of none -> start_timer(?PATIENCE); _ -> Timer end
     }.
 
-%% Sends as much as the port takes now; the rest goes when answers have made room.
+%% Sends as much as the port accepts now; the rest follows as answers arrive.
 -spec send_all(#state{}) -> #state{}.
 send_all(#state{port = Port, sent = Sent, unsent = Unsent} = State) ->
     case queue:peek(Unsent) of
@@ -217,8 +217,8 @@ send_all(#state{port = Port, sent = Sent, unsent = Unsent} = State) ->
             State
     end.
 
-%% A driver that hangs would, without nosuspend, sooner or later make this process hang
-%% too. A port that is closed is no error here: a message that says why is on its way.
+%% Without nosuspend, a driver that hangs would suspend this process, too. A closed port is
+%% not an error here: a message with the reason follows.
 -spec send(port(), binary()) -> boolean().
 send(Port, Bytes) ->
     try port_command(Port, Bytes, [nosuspend])
@@ -232,8 +232,8 @@ fail(Reason, #state{sent = Sent, unsent = Unsent} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, {error, Reason}) end, Waiting),
     {stop, Reason, State#state{sent = queue:new(), unsent = queue:new()}}.
 
--spec in_debt(#state{}) -> boolean().
-in_debt(#state{sent = Sent, unsent = Unsent}) ->
+-spec owes_answers(#state{}) -> boolean().
+owes_answers(#state{sent = Sent, unsent = Unsent}) ->
     not (queue:is_empty(Sent) andalso queue:is_empty(Unsent)).
 
 -spec now_ms() -> integer().
@@ -246,8 +246,8 @@ start_timer(Milliseconds) ->
 
 %% The driver
 
-%% Closing stdin means nothing to a process that is stopped or stuck. Where the VM knows
-%% already that it has ended, there is no id any more that could have become another's.
+%% A process that is stopped or stuck does not react to a closed stdin. If the VM knows that
+%% the driver has exited, os_pid is undefined, so that no reused process id is killed.
 -spec kill(port()) -> ok.
 kill(Port) ->
     case erlang:port_info(Port, os_pid) of
@@ -260,7 +260,7 @@ find_driver() ->
     Name = "ketama_port",
     Priv = [Dir || Dir <- [code:priv_dir(?MODULE)], is_list(Dir)],
     Beam = [filename:dirname(File) || File <- [code:which(?MODULE)], is_list(File), File =/= []],
-    Ours = [filename:join([Dir, "..", "priv"]) || Dir <- Beam], % of whatever application
+    Ours = [filename:join([Dir, "..", "priv"]) || Dir <- Beam], % this module's application
     Paths = [filename:join(Dir, Name) || Dir <- Priv ++ Ours ++ Beam],
     case lists:filter(fun filelib:is_regular/1, Paths) ++ [os:find_executable(Name)] of
         [false] -> none;

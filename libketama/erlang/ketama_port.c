@@ -1,19 +1,20 @@
 /*
- * ketama_port.c - tells another program, over stdin and stdout, which server a key is on
+ * ketama_port.c - maps keys to servers for another program, over stdin and stdout
  *
  *     ketama_port SERVERFILE
  *
- * A request is one length byte, 0 to 254, and that many bytes of key, any bytes; its
- * answer is one length byte, 1 to 255, and that many bytes of address. Requests may be
- * sent without waiting for answers, which come in the same order. This is what an Erlang
- * port speaks with {packet, 1}, and few lines in any other language.
+ * A request is one length byte, 0 to 254, and a key of that many bytes, which may be
+ * any; the answer is one length byte, 1 to 255, and an address of that many bytes.
+ * Requests may be sent without waiting for the answers, which come in the same order.
+ * This is the protocol of an Erlang port with {packet, 1}, and easy to write in any
+ * other language.
  *
- * A length of 255 ends it, and so does the end of input, within a key as well, and a
- * reader of the answers who has gone: exit status 0. 1: the server file is wrong at the
- * start, or a system call failed, and stderr says which; 2: it was called wrongly.
+ * Exit status 0: the driver read a length of 255, or the end of input, even within a
+ * key, or the reader of the answers closed its end. 1: the server file is invalid at the
+ * start, or a system call failed; stderr has the reason. 2: usage error.
  *
- * It follows the file, with one stat(2) a request. A file that has become wrong or is
- * missing is reported on stderr, once, and the servers of the last good one stay.
+ * The driver checks the file with one stat(2) per request. An invalid or missing file is
+ * reported once on stderr, and the last valid version stays in use.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -29,12 +30,12 @@
 #include "ketama.h"
 
 enum {
-    END = 255,         /* the length that is none */
-    BUFFER = 8192,     /* many requests a read, and their answers a write */
-    MESSAGE_MAX = 8192 /* more than ketama_error() ever has */
+    END = 255,         /* a length byte that ends the input */
+    BUFFER = 8192,     /* many requests per read, and their answers per write */
+    MESSAGE_MAX = 8192 /* longer than any message of ketama_error() */
 };
 
-/* What became of reading or writing. */
+/* The result of reading or writing. */
 enum flow { MORE, DONE, FAILED };
 
 struct buffer {
@@ -42,10 +43,11 @@ struct buffer {
     unsigned char bytes[BUFFER];
 };
 
-/* The continuum, and what was said last about its file; "" while that is good. */
+/* The continuum, and the last error reported for its file; "" while the file is valid.
+ */
 struct followed {
     ketama_continuum c;
-    char said[MESSAGE_MAX];
+    char reported[MESSAGE_MAX];
 };
 
 static enum flow fail(const char *what)
@@ -54,13 +56,13 @@ static enum flow fail(const char *what)
     return FAILED;
 }
 
-/* After a call that failed: has it to be made again? A pipe that does not block may have
- * been handed down by who shares it; then it is waited for here. */
-static bool again(int fd, short events)
+/* Returns true if a failed call should be retried. A pipe may be non-blocking because
+ * another process shares it; then this function waits for it. */
+static bool should_retry(int fd, short events)
 {
     struct pollfd waiting = {.fd = fd, .events = events};
     if (errno == EAGAIN || errno == EWOULDBLOCK)
-        (void)poll(&waiting, 1, -1); /* where this fails, the call itself says why */
+        (void)poll(&waiting, 1, -1); /* on failure, the retried call has the reason */
     else if (errno != EINTR)
         return false;
     return true;
@@ -74,28 +76,28 @@ static enum flow flush(struct buffer *out)
         if (n >= 0)
             written += (size_t)n;
         else if (errno == EPIPE)
-            return DONE; /* who asked has gone, which is not an error of ours */
-        else if (!again(STDOUT_FILENO, POLLOUT))
+            return DONE; /* the peer has exited, which is not an error */
+        else if (!should_retry(STDOUT_FILENO, POLLOUT))
             return fail("writing");
     }
     out->used = 0;
     return MORE;
 }
 
-/* Reads what there is, behind what is left of the last reading. */
+/* Reads available input, after the rest of the last read. */
 static enum flow fill(struct buffer *in)
 {
     ssize_t n;
     do
         n = read(STDIN_FILENO, in->bytes + in->used, BUFFER - in->used);
-    while (n < 0 && again(STDIN_FILENO, POLLIN));
+    while (n < 0 && should_retry(STDIN_FILENO, POLLIN));
     if (n < 0)
         return fail("reading");
     in->used += (size_t)n;
     return n == 0 ? DONE : MORE;
 }
 
-/* A failure is said once, until it is another one or the file was good in between. */
+/* Reloads a changed file. Reports a failure once, until it changes or is fixed. */
 static void follow(struct followed *f)
 {
     ketama_continuum newer;
@@ -106,10 +108,10 @@ static void follow(struct followed *f)
         f->c = newer;
     }
     if (status >= 0) {
-        f->said[0] = '\0';
-    } else if (strncmp(f->said, ketama_error(), sizeof f->said - 1) != 0) {
-        (void)snprintf(f->said, sizeof f->said, "%s", ketama_error());
-        fprintf(stderr, "ketama_port: %s\n", f->said);
+        f->reported[0] = '\0';
+    } else if (strncmp(f->reported, ketama_error(), sizeof f->reported - 1) != 0) {
+        (void)snprintf(f->reported, sizeof f->reported, "%s", ketama_error());
+        fprintf(stderr, "ketama_port: %s\n", f->reported);
     }
 }
 
@@ -133,7 +135,7 @@ static enum flow answer(struct followed *f, const unsigned char *key, size_t len
     return MORE;
 }
 
-/* Answers the requests that are whole, and keeps the beginning of the next one. */
+/* Answers the complete requests, and keeps the start of the next one. */
 static enum flow answer_all(struct followed *f, struct buffer *in, struct buffer *out)
 {
     size_t at = 0;
@@ -147,7 +149,7 @@ static enum flow answer_all(struct followed *f, struct buffer *in, struct buffer
         at += 1 + len;
     }
     if (flow == MORE)
-        flow = flush(out); /* before waiting for more: the peer may be waiting too */
+        flow = flush(out); /* before reading more: the peer may wait for these answers */
     if (flow == MORE && at < in->used && in->bytes[at] == END)
         flow = DONE;
     in->used -= at;
@@ -166,7 +168,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: ketama_port SERVERFILE\n");
         return 2;
     }
-    (void)sigaction(SIGPIPE, &ignore, NULL); /* a closed stdout is seen in write() */
+    (void)sigaction(SIGPIPE, &ignore, NULL); /* write(2) reports a closed stdout */
     if (ketama_open(&f.c, argv[1], NULL) != KETAMA_OK) {
         fprintf(stderr, "ketama_port: %s\n", ketama_error());
         return 1;

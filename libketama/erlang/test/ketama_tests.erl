@@ -1,7 +1,7 @@
-%%% ketama_tests.erl - ketama.erl with the real driver, real files and real signals
+%%% ketama_tests.erl - tests ketama.erl with the real driver, real files and real signals
 %%%
-%%% Each test is a function of a folder of its own, in a process of its own; it passes when
-%%% it returns. ketama_tests:main(Vectors) runs them all and ends the VM.
+%%% Each test is a function of a temporary directory, and runs in its own process; it passes
+%%% if it returns. ketama_tests:main(Vectors) runs them all and stops the VM.
 -module(ketama_tests).
 -behaviour(supervisor).
 -export([main/1, init/1]).
@@ -10,22 +10,22 @@
 -define(ONE(Address), Address " 1\n").
 
 main(Vectors) ->
-    ok = logger:set_primary_config(level, none), % crash reports are what is asked for here
+    ok = logger:set_primary_config(level, none), % the tests cause crash reports
     Tests = golden(Vectors) ++ ketama_tests_driver:all() ++ [
-        {"a thousand callers at once get their own answers", fun(_) -> crowd(Vectors) end},
-        {"a key is iodata, else UTF-8, of at most 254 bytes", fun keys/1},
-        {"without a server there is an error", fun not_running/1},
-        {"a changed file is taken up without a restart", fun changed_file/1},
-        {"a wrong file leaves the last good one in force", fun wrong_file/1},
-        {"a start fails where the file is wrong or the driver not to be run", fun bad_start/1},
-        {"a second server is refused, and the first one stays", fun second/1},
-        {"a server that is stopped tells its callers why", fun stopped_server/1}
+        {"a thousand concurrent callers get their own answers", fun(_) -> crowd(Vectors) end},
+        {"a key is iodata or else UTF-8, at most 254 bytes", fun keys/1},
+        {"without a server, getserver returns an error", fun not_running/1},
+        {"a changed file is reloaded without a restart", fun changed_file/1},
+        {"an invalid file leaves the last valid version in use", fun invalid_file/1},
+        {"start fails if the file is invalid or the driver cannot run", fun bad_start/1},
+        {"a second server is rejected, and the first one keeps running", fun second/1},
+        {"a stopped server returns the reason to its callers", fun stopped_server/1}
     ],
     Failed = [Name || {Name, Test} <- Tests, not passes(Name, Test)],
     io:format("~b tests, ~b failed~n", [length(Tests), length(Failed)]),
     halt(min(1, length(Failed))).
 
-%% What a test may leave running ends with its process, or is reported.
+%% The exit of a test's process ends what the test started.
 passes(Name, Test) ->
     Folder = string:trim(os:cmd("mktemp -d")),
     Begin = erlang:monotonic_time(millisecond),
@@ -38,7 +38,7 @@ passes(Name, Test) ->
         {'DOWN', Monitor, process, Pid, Reason} -> Reason
     after 60000 ->
         exit(Pid, kill),
-        "it takes more than a minute"
+        "timeout after one minute"
     end,
     os:cmd("rm -rf " ++ Folder),
     Seconds = (erlang:monotonic_time(millisecond) - Begin) / 1000,
@@ -50,7 +50,7 @@ passes(Name, Test) ->
 stop() ->
     whereis(ketama) =:= undefined orelse gen_server:stop(ketama).
 
-%% Supervisor: of one server, which may fail as often as the tests make it.
+%% A supervisor of one server, with a restart intensity that the tests never reach.
 init(File) ->
     Child = #{id => ketama, start => {ketama, start_link, [File]}},
     {ok, {#{intensity => 1000, period => 1}, [Child]}}.
@@ -59,7 +59,7 @@ init(File) ->
 
 golden(Vectors) ->
     {ok, Names} = file:list_dir(Vectors),
-    [{"the answers are those of libketama: " ++ Name, fun(_) -> golden_one(Vectors, Name) end}
+    [{"equal to the 2007 libketama: " ++ Name, fun(_) -> golden_one(Vectors, Name) end}
      || Name <- lists:sort(Names), filelib:is_dir(filename:join(Vectors, Name))].
 
 golden_one(Vectors, Name) ->
@@ -109,7 +109,7 @@ keys(Folder) ->
      || N <- [255, 256, 100000]],
     {error, {key_too_long, 255}} = ketama:getserver(lists:duplicate(85, 16#20ac)),
     [{error, bad_key} = ketama:getserver(Key) || Key <- [user, 42, [user], [300, 16#d800]]],
-    {ok, _} = ketama:getserver("and it still answers").
+    {ok, _} = ketama:getserver("the server still answers").
 
 not_running(_) ->
     {error, not_running} = ketama:getserver("key").
@@ -121,7 +121,7 @@ changed_file(Folder) ->
     {ok, <<"new:1">>} = ketama:getserver("key"),
     Pid = whereis(ketama).
 
-wrong_file(Folder) ->
+invalid_file(Folder) ->
     File = file(Folder, ?ONE("old:1")),
     {ok, Pid} = ketama:start_link(File),
     _ = file(Folder, "new:1 none\n"),
@@ -161,7 +161,7 @@ stopped_server(Folder) ->
 
 %% Tools
 
-%% Replaces the folder's server file in one step.
+%% Replaces the directory's server file atomically.
 file(Folder, Text) ->
     File = filename:join(Folder, "ketama.servers"),
     ok = file:write_file(File ++ ".new", Text),

@@ -1,19 +1,19 @@
-%%% ketama_tests_driver.erl - drivers that are killed, stopped, slow, mute, or left behind
+%%% ketama_tests_driver.erl - tests drivers that are killed, stopped, slow or silent
 -module(ketama_tests_driver).
 -export([all/0, announce/1]).
 
 all() ->
     [
-        {"a supervisor restarts it when the driver is killed; who waits is told", fun killed/1},
-        {"killed under load, each answer is right or a reason", fun killed_under_load/1},
-        {"a driver that is stopped costs five seconds, however many wait", fun stopped/1},
-        {"a driver that is slow is waited for", fun slow/1},
-        {"an answer that nobody asked for is nobody's", fun unasked/1},
-        {"a driver that says nothing at the start is killed", fun mute/1},
-        {"an application's priv comes before the beam's folder", fun priv/1},
-        {"where there is nothing else the driver is found in PATH", fun path/1},
-        {"the driver ends with its server, however that ends", fun server_ends/1},
-        {"the driver ends with the VM, however that ends", fun vm_ends/1}
+        {"a killed driver is an error, and a supervisor restarts the server", fun killed/1},
+        {"killed under load, each call gets the right answer or an error", fun killed_under_load/1},
+        {"a stopped driver is detected after five seconds, however many wait", fun stopped/1},
+        {"the server waits for a slow driver", fun slow/1},
+        {"an unrequested answer stops the server", fun unasked/1},
+        {"a driver that is silent at the start is killed", fun mute/1},
+        {"an application's priv takes precedence over the directory of the beam file", fun priv/1},
+        {"the driver is found in PATH if it is nowhere else", fun path/1},
+        {"the driver exits with its server, however that ends", fun server_ends/1},
+        {"the driver exits with the VM, however that ends", fun vm_ends/1}
     ].
 
 killed(Folder) ->
@@ -31,11 +31,11 @@ killed(Folder) ->
 killed_under_load(Folder) ->
     {Supervisor, _, _} = supervised(Folder),
     Answer = ketama:getserver("key"),
-    Callers = [spawn_monitor(fun() -> ask_until_told(#{}) end) || _ <- lists:seq(1, 20)],
+    Callers = [spawn_monitor(fun() -> ask_until_stopped(#{}) end) || _ <- lists:seq(1, 20)],
     Drivers = [begin
         _ = until(fun() -> ketama:getserver("key") end, Answer),
         Driver = driver(),
-        timer:sleep(rand:uniform(10)), % so that it is met at any point of its work
+        timer:sleep(rand:uniform(10)), % kill it at random points of its work
         signal("KILL", Driver),
         gone(Driver)
     end || _ <- lists:seq(1, 30)],
@@ -48,12 +48,12 @@ killed_under_load(Folder) ->
     true = lists:member({error, {driver_exited, 137}}, Seen),
     end_supervisor(Supervisor).
 
-ask_until_told(Seen) ->
+ask_until_stopped(Seen) ->
     receive enough -> exit(Seen)
-    after 0 -> ask_until_told(Seen#{ketama:getserver("key") => true})
+    after 0 -> ask_until_stopped(Seen#{ketama:getserver("key") => true})
     end.
 
-%% They are more than the pipe holds, so that the server itself could get stuck.
+%% The requests exceed the capacity of the pipe, so the server itself could block.
 stopped(Folder) ->
     {Supervisor, Server, Driver} = supervised(Folder),
     signal("STOP", Driver),
@@ -67,8 +67,7 @@ stopped(Folder) ->
     true = whereis(ketama) =/= Server,
     end_supervisor(Supervisor).
 
-%% The clock starts when the driver begins to owe an answer, not before; and starts anew
-%% with each answer.
+%% The timeout starts when the driver owes an answer, and restarts with each answer.
 slow(Folder) ->
     {Supervisor, Server, Driver} = supervised(Folder),
     Answer = ketama:getserver("key"),
@@ -126,7 +125,7 @@ server_ends(Folder) ->
         fun(Server) -> gen_server:stop(Server) end,
         fun(Server) -> exit(Server, shutdown) end, % we are its parent
         fun(Server) -> exit(Server, kill) end,
-        fun(Server) -> % no closed stdin would end this driver
+        fun(Server) -> % this driver does not react to a closed stdin
             signal("STOP", driver()),
             Callers = callers(1, <<"key">>),
             exit(Server, shutdown),
@@ -150,7 +149,7 @@ vm_ends(Folder) ->
         gone(Vm)
     end || End <- ["halt()", "init:stop()", "erlang:halt(abort)", "ok"]].
 
-%% Another VM with a server in it: its process id and its driver's.
+%% Starts another VM with a server; returns the process ids of the VM and its driver.
 vm(Beams, File, Options, End) ->
     Code = lists:flatten(io_lib:format("ketama_tests_driver:announce(~p), ~s.", [File, End])),
     Port = open_port({spawn_executable, os:find_executable("erl")},
@@ -165,7 +164,7 @@ announce(File) ->
     {ok, _} = ketama:start_link(File),
     {ok, _} = ketama:getserver("key"),
     io:format("~s ~b~n", [os:getpid(), driver()]),
-    "\n" = io:get_line(""). % the VM may not end before its output is out
+    "\n" = io:get_line(""). % the VM must not exit before its output is read
 
 %% Tools
 
@@ -179,7 +178,7 @@ end_supervisor(Supervisor) ->
     receive {'EXIT', Supervisor, shutdown} -> ok end,
     gone(Driver).
 
-%% Callers of whom all have come as far as the server.
+%% Starts callers, and returns when the server has all their requests.
 callers(Count, Key) ->
     Callers = [spawn_monitor(fun() -> exit(ketama:getserver(Key)) end)
                || _ <- lists:seq(1, Count)],
