@@ -1,7 +1,7 @@
-"""How fast the command starts, and how many keys a second it answers: make bench.
+"""Measure the command's start-up time, and the keys per second it looks up: make bench.
 
 Usage: command.py [MILLIONS of keys, 10]. Prints a table, and writes it to results/command.md.
-Each figure is the best of three runs, which take turns.
+Each figure is the best of three runs; the commands take turns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RESULT = Path(__file__).parent / "results" / "command.md"
 KETAMA = f"{sys.executable} -m ketama"
 ROUNDS = 3
 Figures = dict[str, tuple[float, float]]
-# What one would write by hand.
+# The script that a user would write instead.
 LOOP = f"""{sys.executable} -c '
 import sys, ketama
 continuum = ketama.Continuum(sys.argv[1])
@@ -48,7 +48,7 @@ STREAMS = {
 
 
 def run(line: str, out: Path) -> tuple[float, float]:
-    """Run a shell's line into a file: seconds, and the most memory of a process, MiB."""
+    """Run a shell command; return its seconds, and the peak memory of a process in MiB."""
     shell = ["/bin/sh", "-c", line if "|" in line else f"exec {line}"]
     environment = {name: value for name, value in os.environ.items() if "PYTHON" not in name}
     with out.open("wb") as stdout:
@@ -62,7 +62,7 @@ def run(line: str, out: Path) -> tuple[float, float]:
 
 
 def best(lines: dict[str, str], out: Path, names: dict[str, Path]) -> Figures:
-    """Run all lines in turn, several times, and keep the best of each."""
+    """Run all commands in turn, several times, and return the best figures of each."""
     found: Figures = {}
     for _ in range(ROUNDS):
         for name, line in lines.items():
@@ -74,7 +74,7 @@ def best(lines: dict[str, str], out: Path, names: dict[str, Path]) -> Figures:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and save the tables."""
     millions = float(sys.argv[1]) if len(sys.argv) > 1 else 10
     count = int(millions * 1e6)
     with tempfile.TemporaryDirectory() as folder:
@@ -85,14 +85,14 @@ def main() -> None:
         starts = best(STARTS, Path(folder) / "out", names)
         streams = best(STREAMS, Path(folder) / "out", names)
     rows = [
-        f"CPython {platform.python_version()}, {os.cpu_count()} cores; the best of {ROUNDS} "
+        f"CPython {platform.python_version()}, {os.cpu_count()} cores; best of {ROUNDS} "
         "runs. `python benchmarks/command.py`",
         "",
         "| to start | ms |",
         "|---|---|",
         *(f"| `{name}` | {1e3 * seconds:.0f} |" for name, (seconds, _) in starts.items()),
         "",
-        f"| {count:,} keys of 20 bytes, 8 servers | s | keys a second | MiB |",
+        f"| {count:,} keys of 20 bytes, 8 servers | s | keys per second | MiB |",
         "|---|---|---|---|",
     ]
     for name, (seconds, mib) in streams.items():

@@ -1,4 +1,4 @@
-"""What is measured everywhere: the fleets, the keys, and the peers."""
+"""The fleets, keys and peer libraries that all benchmarks share."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PEERS = Path(sys.prefix) / "peers"
 
 
 def addresses(servers: int) -> list[str]:
-    """Give the addresses of a fleet; all servers have the same weight."""
+    """Return the addresses of a fleet, in which all servers have the same weight."""
     return [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}:11211" for n in range(servers)]
 
 
 def server_file(servers: int) -> str:
-    """Write the fleet's server file, and give its path."""
+    """Write the fleet's server file, and return its path."""
     path = Path(tempfile.gettempdir()) / f"libketama-bench-{servers}.servers"
     text = "".join(f"{address} 100\n" for address in addresses(servers))
     if not path.exists() or path.read_text() != text:
@@ -34,20 +34,20 @@ def server_file(servers: int) -> str:
 
 
 def keys(length: int, count: int = 100) -> list[str]:
-    """Give different keys of so many bytes, or of the mix."""
+    """Return distinct keys of that many bytes, or of the mix of lengths."""
     lengths = [length or MIX[number * 7 % len(MIX)] for number in range(count)]
     return [f"{n * 2654435761 % 2**32:08x}".ljust(size, "x") for n, size in enumerate(lengths)]
 
 
 def packed(length: int, count: int) -> ketama.Packed:
-    """Give keys in one buffer."""
+    """Return packed keys."""
     data = [key.encode() for key in keys(length, count)]
     offsets = array("I", accumulate(map(len, data), initial=0))
     return ketama.Packed(b"".join(data), offsets)
 
 
 def pypi_ketama(servers: int) -> Any:
-    """PyPI's ketama 0.1.1, which has our import name, from the folder where it is alone."""
+    """Return PyPI's ketama 0.1.1, which has the same import name, from its own directory."""
     (path,) = PEERS.glob("ketama.*.so")
     spec = importlib.util.spec_from_file_location("ketama", path)
     if spec is None or spec.loader is None:
@@ -58,22 +58,22 @@ def pypi_ketama(servers: int) -> Any:
 
 
 def peer(name: str) -> Any:
-    """Import one of the other peers."""
+    """Return another peer library's module."""
     if str(PEERS) not in sys.path:
         sys.path.append(str(PEERS))
     return importlib.import_module(name)
 
 
 def uhashring(servers: int) -> Any:
-    """Give uhashring 2.5's ring in ketama mode."""
+    """Return a ring of uhashring 2.5 in ketama mode."""
     return peer("uhashring").HashRing(nodes=addresses(servers), hash_fn="ketama")
 
 
 def rendezvous(servers: int) -> Any:
-    """Give pymemcache's rendezvous hash."""
+    """Return pymemcache's rendezvous hash."""
     return peer("pymemcache.client.rendezvous").RendezvousHash(addresses(servers))
 
 
 def libmc(servers: int) -> Any:
-    """Give libmc's client, of which only the hashing is asked."""
+    """Return a client of libmc, used only for its hashing."""
     return peer("libmc").Client(addresses(servers))

@@ -1,4 +1,4 @@
-"""What `import ketama` adds to a bare interpreter, in one run: make bench."""
+"""Measure what `import ketama` adds to the start of an interpreter: make bench."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyperf
 
 
 def main() -> None:
-    """Measure whole interpreters, each started anew."""
+    """Measure fresh interpreters, from start to exit."""
     runner = pyperf.Runner()
     results = [
         (name, runner.bench_command(name, [sys.executable, "-c", program]))
@@ -21,7 +21,7 @@ def main() -> None:
     if runner.args.worker:
         return
     base = results[0][1].mean()
-    print(f"\n{'':<34}{'ms':>6}{'beyond a bare one':>20}")
+    print(f"\n{'':<34}{'ms':>6}{'over a bare one':>20}")
     for name, result in results:
         print(f"{name:<34}{1e3 * result.mean():>6.1f}{1e3 * (result.mean() - base):>20.1f}")
 

@@ -1,8 +1,8 @@
 /*
- * lookups.c - lookups in C, one and many, beside MD5 alone: make bench
+ * lookups.c - measures single and batch lookups in C, and MD5 alone: make bench
  *
- * Prints a row for each: what, servers, bytes in a key (0: a mix), nanoseconds a key.
- * Each figure is the best of several rounds, whose turns are taken by all the ways.
+ * Prints rows of: what, servers, bytes per key (0: a mix), nanoseconds per key. Each
+ * figure is the best of several rounds, each of which runs all variants in turn.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -15,7 +15,7 @@
 
 enum { KEYS = 1 << 13, LONGEST = 250, ROUNDS = 25, BATCH = 64 };
 
-static char text[KEYS * LONGEST]; /* one key behind the other */
+static char text[KEYS * LONGEST]; /* the concatenated keys */
 static ketama_key keys[KEYS];
 static uint32_t servers_of[KEYS], sink;
 
@@ -26,7 +26,7 @@ static double now_ns(void)
     return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
-/* The mix: most keys are some tens of bytes long, some are short, few are long. */
+/* The mix: most keys have some tens of bytes, some are short, few are long. */
 static size_t mixed_length(unsigned i)
 {
     static const size_t lengths[] = {8,  14, 18, 20, 22, 24, 26, 28,
@@ -126,5 +126,5 @@ int main(void)
         }
         ketama_close(c);
     }
-    return sink == 1; /* so that nothing is left out */
+    return sink == 1; /* keeps the compiler from dropping the lookups */
 }

@@ -1,6 +1,6 @@
-"""Lookups and builds from Python, beside others: one pyperf benchmark for each.
+"""Measure lookups and builds in Python, and those of other libraries, with pyperf.
 
-A benchmark's name is "what, number of servers, bytes in a key" (0: the mix).
+A benchmark's name is "what, number of servers, bytes per key" (0: a mix of lengths).
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import ketama
 
 MILLION = 1_000_000
 Ask = Callable[[str], object]
-# How to prepare a thing to measure, and how many servers it can take: PyPI's ketama dies
-# from somewhere above 117 on, uhashring needs minutes for 10,000, rendezvous asks them all.
+# The largest fleet to measure, and what returns the function to measure. PyPI's ketama
+# crashes above about 117 servers, uhashring needs minutes to build 10,000, and rendezvous
+# hashing takes time proportional to the number of servers.
 ONE: dict[str, tuple[int, Callable[[int], Ask]]] = {
     "PyPI ketama get_server": (100, lambda n: fleet.pypi_ketama(n).get_server),
     "uhashring get_node": (1_000, lambda n: fleet.uhashring(n).get_node),
@@ -31,7 +32,7 @@ ONE: dict[str, tuple[int, Callable[[int], Ask]]] = {
 
 
 def grouped(ask: Ask) -> Callable[[list[str]], object]:
-    """Group keys as one does without group_by_server."""
+    """Return a function that groups keys in a loop, without group_by_server."""
 
     def group(keys: list[str]) -> object:
         groups: dict[object, list[str]] = {}
@@ -43,7 +44,7 @@ def grouped(ask: Ask) -> Callable[[list[str]], object]:
 
 
 def grouped_second(ask: Callable[[str], Any]) -> Callable[[list[str]], object]:
-    """Group by the second of the two things that are answered."""
+    """Return a function that groups keys by the second item of each result."""
 
     def group(keys: list[str]) -> object:
         groups: dict[object, list[str]] = {}
@@ -55,7 +56,7 @@ def grouped_second(ask: Callable[[str], Any]) -> Callable[[list[str]], object]:
 
 
 def ours(servers: int) -> ketama.Continuum:
-    """Give our continuum."""
+    """Return a ketama.Continuum."""
     return ketama.Continuum(fleet.server_file(servers))
 
 
@@ -80,7 +81,7 @@ BUILD: dict[str, Callable[[list[str]], object]] = {
 
 
 def time_each(loops: int, prepare: Callable[[], tuple[Ask, list[str]]]) -> float:
-    """Ask for one key after the other; seconds for all, of which there are 100."""
+    """Look up 100 keys one by one; return the seconds for all."""
     ask, keys = prepare()
     begin = time.perf_counter()
     for _ in range(loops):
@@ -90,7 +91,7 @@ def time_each(loops: int, prepare: Callable[[], tuple[Ask, list[str]]]) -> float
 
 
 def time_batch(loops: int, prepare: Callable[[], tuple[Batch, list[str]]]) -> float:
-    """Ask for all keys at once; seconds."""
+    """Look up all keys at once; return the seconds."""
     ask, keys = prepare()
     begin = time.perf_counter()
     for _ in range(loops):
@@ -99,7 +100,7 @@ def time_batch(loops: int, prepare: Callable[[], tuple[Batch, list[str]]]) -> fl
 
 
 def time_million(loops: int, servers: int, length: int) -> float:
-    """Find a million packed keys; seconds."""
+    """Look up a million packed keys; return the seconds."""
     continuum, keys = ours(servers), fleet.packed(length, MILLION)
     out = array("I", bytes(4 * MILLION))
     begin = time.perf_counter()
@@ -109,7 +110,7 @@ def time_million(loops: int, servers: int, length: int) -> float:
 
 
 def time_md5(loops: int, length: int) -> float:
-    """Hash one key after the other with hashlib; seconds."""
+    """Hash the keys one by one with hashlib; return the seconds."""
     keys = [key.encode() for key in fleet.keys(length)]
     md5 = hashlib.md5
     begin = time.perf_counter()
@@ -120,7 +121,7 @@ def time_md5(loops: int, length: int) -> float:
 
 
 def time_build(loops: int, build: Callable[[list[str]], object], servers: int) -> float:
-    """Build a ring from a list of addresses; seconds."""
+    """Build a ring from a list of addresses; return the seconds."""
     nodes = fleet.addresses(servers)
     begin = time.perf_counter()
     for _ in range(loops):
@@ -129,13 +130,13 @@ def time_build(loops: int, build: Callable[[list[str]], object], servers: int) -
 
 
 def grid() -> Iterator[tuple[int, int]]:
-    """All lengths in one fleet, and all fleets with one length."""
+    """Yield all key lengths in one fleet, and one length in all fleets."""
     yield from ((100, length) for length in (*fleet.LENGTHS, fleet.MIXED))
     yield from ((servers, 20) for servers in fleet.FLEETS if servers != 100)
 
 
 def main() -> None:
-    """Measure all, or what the command line selects."""
+    """Run all benchmarks, or those that the command line selects."""
     runner = pyperf.Runner()
     for servers, length in grid():
         where = f"{servers}, {length}"

@@ -1,6 +1,6 @@
-"""What a further worker process keeps for itself: prints a row for each library.
+"""Measure the private memory of one more worker process: prints a row per library.
 
-A row: name, number of servers, private bytes that came with its ring, tab-separated.
+A row: name, number of servers, bytes of private memory that the ring added, tab-separated.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ SERVERS = 1_000
 
 
 def private_bytes() -> int:
-    """Give the memory of this process that no other one shares."""
+    """Return the memory of this process that is not shared, in bytes."""
     rollup = Path("/proc/self/smaps_rollup").read_text().splitlines()
     lines = [line.split() for line in rollup]
     return 1024 * sum(int(line[1]) for line in lines if line[0].startswith("Private_"))
 
 
 def work(name: str) -> None:
-    """Be a worker: make the ring, look some keys up, and say what that took."""
+    """Run as a worker: make the ring, look up some keys, and print the memory used."""
     if name == "uhashring":
         fleet.uhashring(2)
     else:
@@ -45,7 +45,7 @@ def work(name: str) -> None:
 
 
 def main() -> None:
-    """Start a fresh process for each, after one that has published the image."""
+    """Start a fresh process per library, after one that has published the image."""
     first = ketama.Continuum(fleet.server_file(SERVERS))
     for name in ("uhashring", "libketama"):
         subprocess.run([sys.executable, __file__, name], check=True)

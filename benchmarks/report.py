@@ -1,4 +1,4 @@
-"""Makes tables and a plot of what was measured; as a program, again from figures.tsv."""
+"""Make the tables and the plot; run as a program, remake them from figures.tsv."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import fleet
 
-# (what, number of servers, bytes in a key) -> nanoseconds a key, or what the name says
+# (what, number of servers, bytes per key) -> nanoseconds per key, or as the name says
 Figures = dict[tuple[str, int, int], float]
 
 OTHERS = {
@@ -31,7 +31,7 @@ LINES = OTHERS | {
 
 
 def goals(f: Figures) -> Iterable[tuple[str, str, float, float]]:
-    """Give what is compared, how much it is, the ratio, and the goal."""
+    """Yield what is compared, both figures, their ratio, and the goal."""
 
     def ratio(
         name: str, ours: float, theirs: float, goal: float, unit: str = "ns"
@@ -109,7 +109,7 @@ def goals(f: Figures) -> Iterable[tuple[str, str, float, float]]:
 
 
 def threads(f: Figures) -> Iterable[tuple[str, float]]:
-    """Give how many times as many lookups a second two threads do as one."""
+    """Yield the ratio of lookups per second of two threads to that of one."""
     for what, _, _ in list(f):
         if what.startswith("one thread: "):
             name = what.removeprefix("one thread: ")
@@ -117,7 +117,7 @@ def threads(f: Figures) -> Iterable[tuple[str, float]]:
 
 
 def machine() -> str:
-    """Name what this was measured on."""
+    """Return a description of this machine."""
     text = Path("/proc/cpuinfo").read_text()
     found = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
     vectors = [name for name in ("avx512f", "avx2", "sse2") if f" {name} " in text]
@@ -129,8 +129,8 @@ def machine() -> str:
 
 
 def table(f: Figures) -> str:
-    """Write the tables."""
-    lines = [f"`make bench` on {machine()}; the best of several passes.", ""]
+    """Return the tables as lines of Markdown."""
+    lines = [f"`make bench` on {machine()}; best of several passes.", ""]
     lines += ["| | measured | ratio | goal | |", "|---|---|---|---|---|"]
     for name, measured, ratio, goal in goals(f):
         aim = f"1/{1 / goal:.0f}" if goal < 0.1 else f"{goal:g}"
@@ -142,7 +142,7 @@ def table(f: Figures) -> str:
         lines.append(f"| two threads / one: {name} | | {factor:.2f} | ≥ 1.7 | {verdict} |")
 
     lengths = [*fleet.LENGTHS, fleet.MIXED]
-    lines += ["", "Nanoseconds a key, by the key's bytes, 100 servers:", ""]
+    lines += ["", "Nanoseconds per key, by key length in bytes, 100 servers:", ""]
     lines += ["| | " + " | ".join(str(n or "mix") for n in lengths) + " |"]
     lines += ["|---" * (len(lengths) + 1) + "|"]
     for what, label in LINES.items():
@@ -160,12 +160,12 @@ def table(f: Figures) -> str:
 
 
 def row(label: str, cells: list[float | None]) -> str:
-    """Write a row of a table."""
+    """Return a row of a table."""
     return f"| {label} | " + " | ".join("" if c is None else f"{c:,.0f}" for c in cells) + " |"
 
 
 def plot(f: Figures, path: Path) -> None:
-    """Draw nanoseconds a key, by its bytes and by the number of servers."""
+    """Plot nanoseconds per key by key length and by number of servers."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -209,7 +209,7 @@ def plot(f: Figures, path: Path) -> None:
 
 
 def write(figures: Figures, folder: Path) -> None:
-    """Write all figures, the tables and the plot."""
+    """Write the figures, the tables and the plot."""
     lines = ["what\tservers\tbytes in a key\tvalue"]
     for (what, servers, length), value in sorted(figures.items()):
         lines.append(f"{what}\t{servers}\t{length}\t{value:.5g}")
@@ -219,7 +219,7 @@ def write(figures: Figures, folder: Path) -> None:
 
 
 def read(folder: Path) -> Figures:
-    """Read the figures that were written."""
+    """Read the figures back."""
     lines = (folder / "figures.tsv").read_text().splitlines()[1:]
     rows = [line.split("\t") for line in lines]
     return {(what, int(servers), int(length)): float(v) for what, servers, length, v in rows}

@@ -1,7 +1,7 @@
-"""Measures everything and writes benchmarks/results/: make bench.
+"""Run all benchmarks and write benchmarks/results/: make bench.
 
-The machine may be busy for a while, so all is measured in several passes, one after the
-other, and of each figure the best counts: what others do to the machine only ever adds.
+Everything is measured in several passes, and the best of each figure is kept: other load on
+the machine can only add time.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ QUICK = ["--processes=1", "--values=3", "--warmups=1", "--min-time=0.02", "--qui
 
 
 def rows(*command: str | Path) -> list[list[str]]:
-    """Run a program that prints rows, and give them."""
+    """Run a program, and return the rows that it prints."""
     ran = subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE, text=True)
     return [line.split("\t") for line in ran.stdout.splitlines()]
 
 
 def main(lookups_in_c: str) -> None:
-    """Run the passes, and keep the best of each figure."""
+    """Run all passes, and keep the best of each figure."""
     RESULTS.mkdir(exist_ok=True)
     raw = RESULTS / "lookups.json"
     raw.unlink(missing_ok=True)
@@ -46,7 +46,7 @@ def main(lookups_in_c: str) -> None:
         for what, servers, length, ns in rows(lookups_in_c):
             keep(f"C: {what}", servers, length, float(ns))
         for name, one, two in rows(sys.executable, HERE / "threads.py"):
-            # As times a key, so that less is better here as well.
+            # As time per key, so that lower is better here as well.
             keep(f"one thread: {name}", "100", "20", 1e9 / float(one))
             keep(f"two threads: {name}", "100", "20", 1e9 / float(two))
     for name, servers, count in rows(sys.executable, HERE / "memory.py"):

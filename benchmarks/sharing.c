@@ -1,7 +1,7 @@
 /*
- * sharing.c - what it costs to look at a file, attach, build and publish: make bench
+ * sharing.c - measures refresh, attach, build and publish: make bench
  *
- * Medians, in one run, in a folder of its own in /dev/shm.
+ * Prints medians. Runs in its own directory in /dev/shm.
  */
 #define _DEFAULT_SOURCE
 
@@ -61,7 +61,7 @@ static ketama_continuum opened(unsigned flags)
     return c;
 }
 
-/* The median of opening, each time after the file was touched or not. */
+/* The median time to open, with or without touching the file before each. */
 static double open_us(unsigned flags, int touch, int times)
 {
     double took[TIMES];
@@ -86,7 +86,7 @@ static double refresh_us(ketama_continuum c)
     return (now_us() - begin) / MANY;
 }
 
-/* What a program does that was written for libketama.so.1, for each request. */
+/* Per request, as programs written for the libketama.so.1 of 2007 do. */
 static double roll_and_smoke_us(void)
 {
     enum { MANY = 20000 };
@@ -135,7 +135,7 @@ int main(void)
         double publish = open_us(0, 1, times), build = open_us(KETAMA_PRIVATE, 0, times);
         ketama_continuum c = opened(0);
         double attach = open_us(0, 0, times);
-        sleep(3); /* so that the stamp can be relied on */
+        sleep(3); /* until the time stamp is reliable */
         double refresh = (refresh_us(c), refresh_us(c));
         double old = (roll_and_smoke_us(), roll_and_smoke_us());
         printf("%10d%22.2f%24.2f%14.1f%14.1f%24.1f\n", counts[i], refresh, old, attach,
@@ -143,8 +143,9 @@ int main(void)
         if (i == 0) {
             ketama_follow(c, INT64_MAX);
             double plain = lookup_ns(c, 0), asked = lookup_ns(c, 1);
-            printf("%10s following costs %.1f ns a lookup (%.1f with, %.1f without)\n",
-                   "", asked - plain, asked, plain);
+            printf(
+                "%10s ketama_due() costs %.1f ns a lookup (%.1f with, %.1f without)\n",
+                "", asked - plain, asked, plain);
         }
         ketama_close(c);
     }

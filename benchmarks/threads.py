@@ -1,7 +1,7 @@
-"""Lookups a second of one thread and of two, in batches: prints a row for each way.
+"""Measure lookups per second of one thread and of two, in batches: prints a row each.
 
-A row: what, lookups a second of one thread, of two together, tab-separated. The turns of
-one and of two alternate, and the best of each counts.
+A row: what, lookups per second of one thread, and of two together, tab-separated. Runs of
+one and of two alternate; the best of each counts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KEYS = 200_000
 
 
 def rate(work: Callable[[], object], threads: int) -> float:
-    """Give the lookups a second of so many threads, each of which does the work once."""
+    """Return the lookups per second of that many threads, each with the full workload."""
     start = threading.Barrier(threads + 1)
 
     def run() -> None:
@@ -38,7 +38,7 @@ def rate(work: Callable[[], object], threads: int) -> float:
 
 
 def main() -> None:
-    """Measure packed keys, and lists of str in large batches and in small ones."""
+    """Measure packed keys, and lists of str in large and in small batches."""
     continuum = ketama.Continuum(fleet.server_file(100))
     packed, keys = fleet.packed(20, KEYS), fleet.keys(20, KEYS)
     hundreds = [keys[at : at + 100] for at in range(0, KEYS, 100)]
