@@ -1,4 +1,4 @@
-"""Published images, seen from outside: where they are, and what is in them."""
+"""Helpers that inspect published images from outside the library."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ GENERATION_AT, SUPERSEDED_AT, HEADER = 192, 256, 320
 
 
 def folder(base: Path | None = None) -> Path:
-    """The folder of this user's images."""
+    """Return the directory of this user's images."""
     return (base or Path(os.environ["KETAMA_SHM_DIR"])) / f"libketama-{os.geteuid()}"
 
 
 def image(path: Path, base: Path | None = None) -> Path:
-    """The image of a server file."""
+    """Return the path of a server file's image."""
     return folder(base) / f"{md5(os.fsencode(path)).hexdigest()}-1.2"
 
 
 def generation(path: Path) -> int:
-    """How many images have been published for a server file, one replacing the other."""
+    """Return the generation of a server file's image: how many were published, in sequence."""
     (number,) = struct.unpack_from("=Q", image(path).read_bytes(), GENERATION_AT)
     return int(number)
 
 
 def names(path: Path) -> set[str]:
-    """What there is of a server file in the folder, without the common beginning."""
+    """Return the suffixes of a server file's files in the directory: "", ".lock" ..."""
     beginning = image(path).name
     return {
         name.removeprefix(beginning)
@@ -37,11 +37,11 @@ def names(path: Path) -> set[str]:
 
 
 def mapped() -> list[str]:
-    """The images that this process has mapped, a line each."""
+    """Return the lines of /proc/self/maps that are images."""
     lines = Path("/proc/self/maps").read_text().splitlines()
     return [line for line in lines if "/libketama-" in line]
 
 
 def descriptors() -> int:
-    """How many files this process has open."""
+    """Return the number of files that this process has open."""
     return len(os.listdir("/proc/self/fd"))

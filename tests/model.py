@@ -1,4 +1,4 @@
-"""The ring of docs/algorithm.md in plain Python, to compare the library with."""
+"""The ring of docs/algorithm.md in plain Python, as a reference for the library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hashlib import md5
 
 
 def float32(x: Fraction | int) -> Fraction:
-    """Round a non-negative number to the nearest single-precision one, half to even."""
+    """Return a non-negative number rounded to single precision, half to even."""
     x = Fraction(x)
     if x == 0:
         return x
@@ -20,7 +20,7 @@ def float32(x: Fraction | int) -> Fraction:
 
 
 def digests(weight: int, total: int, servers: int) -> int:
-    """How many MD5 digests, of four points each, a server gets."""
+    """Return the number of MD5 digests, of four points each, that a server gets."""
     part = float32(float32(weight) / float32(total))
     return int(float32(Fraction(float(part) * 40.0 * float(float32(servers)))))
 
@@ -30,7 +30,7 @@ def hash_of(key: bytes) -> int:
 
 
 class Ring:
-    """servers: (address, weight) in the order of the file."""
+    """A ring of (address, weight) pairs, in file order."""
 
     def __init__(self, servers: list[tuple[str, int]]) -> None:
         total = sum(weight for _, weight in servers)
@@ -40,19 +40,19 @@ class Ring:
                 digest = md5(f"{address}-{k}".encode()).digest()
                 for i in range(0, 16, 4):
                     self.points.append((int.from_bytes(digest[i : i + 4], "little"), index))
-        self.points.sort(key=lambda point: point[0])  # stable: ties stay in the file's order
+        self.points.sort(key=lambda point: point[0])  # stable: equal points stay in file order
 
     def find(self, h: int) -> tuple[int, int]:
-        """The first point at or after a hash, and its server's index."""
+        """Return the first point at or after a hash, and its server's index."""
         return next((point for point in self.points if point[0] >= h), self.points[0])
 
     def servers_from(self, h: int) -> list[int]:
-        """The servers' indexes in the order of the points from a hash on, with repetitions."""
+        """Return the server's index of each point in ring order from a hash on."""
         later = [server for point, server in self.points if point >= h]
         return later + [server for point, server in self.points if point < h]
 
     def arcs(self, servers: int) -> list[int]:
-        """How many of the 2**32 hashes each server owns."""
+        """Return how many of the 2**32 hashes each server owns."""
         owned = [0] * servers
         for (point, server), (before, _) in zip(
             self.points, [self.points[-1], *self.points], strict=False
@@ -62,7 +62,7 @@ class Ring:
 
 
 def at_or_after(points: list[int], h: int) -> int:
-    """The server of the first point >= h, past the last one of the smallest.
+    """Return the server of the first point >= h, or of the smallest if there is none.
 
     points[i] is the point of server i. Of equal points, that of the first server counts.
     """
@@ -70,12 +70,12 @@ def at_or_after(points: list[int], h: int) -> int:
 
 
 def after(points: list[int], h: int) -> int:
-    """The server of the first point > h, past the last one of the smallest."""
+    """Return the server of the first point > h, or of the smallest if there is none."""
     return min(range(len(points)), key=lambda i: (points[i] - h - 1) % 2**32)
 
 
 def at_or_before(points: list[int], h: int) -> int:
-    """The server of the last point <= h, below the smallest of the largest."""
+    """Return the server of the last point <= h, or of the largest if there is none."""
     return min(range(len(points)), key=lambda i: (h - points[i]) % 2**32)
 
 

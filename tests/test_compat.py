@@ -1,4 +1,4 @@
-"""Programs that were compiled against libketama.so.1 of 2007, and the installed library."""
+"""Programs compiled against the libketama.so.1 of 2007, and the installed library."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.xdist_group("compat")
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the C library from a tarball of libketama/ alone; give what is in DESTDIR."""
+    """Install the C library from a tarball of libketama/ only; return the DESTDIR."""
     folder = tmp_path_factory.mktemp("installed")
     archive = folder / "libketama.tar"
     with tarfile.open(archive, "w") as tar:
@@ -42,7 +42,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def old(installed: Path) -> list[str]:
-    """Compile the old program; it finds the library by its name alone."""
+    """Compile the old program, which finds the library by its SONAME."""
     lib = installed / "root/opt/k/lib"
     program = str(installed / "old")
     warnings = ["-Wall", "-Wextra", "-Werror"]
@@ -56,14 +56,14 @@ def output(*command: str | Path) -> str:
 
 
 def test_a_million_keys_in_the_old_program(old: list[str]) -> None:
-    """It prints what it printed with the original."""
+    """The program prints the same as with the 2007 libketama."""
     printed = output(*old, VECTORS / "classic8" / "ketama.servers")
     assert md5(printed.encode()).hexdigest() == "5672b131391f5aa2b280936aec1eea74"
 
 
 @pytest.mark.parametrize("name", WITH_POINTS)
-def test_a_walk_through_the_array(old: list[str], name: str) -> None:
-    """The program finds the points where the original had them, and the file's time."""
+def test_reading_the_array_of_points(old: list[str], name: str) -> None:
+    """The program finds points and modification time where the 2007 libketama has them."""
     path = VECTORS / name / "ketama.servers"
     first, *points = output(*old, path, "walk").splitlines()
     expected = list(rows(name, "points.tsv"))
@@ -72,14 +72,14 @@ def test_a_walk_through_the_array(old: list[str], name: str) -> None:
 
 
 def test_a_million_rolls(old: list[str]) -> None:
-    """A process that rolls and smokes a million times stays as large as it was."""
+    """A process that rolls and smokes a million times does not grow."""
     path = VECTORS / "classic8" / "ketama.servers"
     before, after, _ = map(int, output(*old, path, "loop", "1000000").split())
     assert before - 16 <= after <= before + 16
 
 
-def test_names_that_the_program_has_itself(installed: Path, tmp_path: Path) -> None:
-    """A function of the program's own, with one of our newer names, gets in nobody's way."""
+def test_a_program_with_functions_of_our_names(installed: Path, tmp_path: Path) -> None:
+    """A program may define a function with one of the library's newer names."""
     lib, program = installed / "root/opt/k/lib", tmp_path / "program"
     own = tmp_path / "own.c"
     names = ["open", "refresh", "hash", "md5", "find", "points", "server_at", "close", "retain"]
@@ -110,7 +110,7 @@ int main(int argc, char **argv)
 
 
 def test_the_old_interface_alone(installed: Path, tmp_path: Path) -> None:
-    """ketama_compat.h brings the old names and leaves the new ones to the program."""
+    """ketama_compat.h declares only the old names; the program may define the new ones."""
     prefix, program = installed / "root/opt/k", tmp_path / "alone"
     source = tmp_path / "alone.c"
     source.write_text(ALONE)
@@ -142,8 +142,8 @@ def test_loading_again_and_again(installed: Path) -> None:
     assert int(output(sys.executable, "-c", program, library, path)) < 5
 
 
-def test_a_file_that_is_wrong(old: list[str], tmp_path: Path) -> None:
-    """The message names file and line."""
+def test_an_invalid_file(old: list[str], tmp_path: Path) -> None:
+    """The message contains file and line."""
     path = tmp_path / "servers"
     path.write_text("a:1 1\nb:1\n")
     ran = subprocess.run([*old, path], capture_output=True, text=True)
@@ -152,7 +152,7 @@ def test_a_file_that_is_wrong(old: list[str], tmp_path: Path) -> None:
 
 
 def test_what_is_installed(installed: Path) -> None:
-    """Library, links, headers, pkg-config file and manual are where they belong."""
+    """Library, links, headers, pkg-config file and manual page are installed."""
     root = installed / "root/opt/k"
     files = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
     (real,) = (name for name in files if name.startswith("lib/libketama.so.1."))
@@ -190,7 +190,7 @@ def test_what_is_installed(installed: Path) -> None:
 
 
 def test_pkg_config_and_uninstall(installed: Path, tmp_path: Path) -> None:
-    """A program is compiled with what pkg-config says; uninstall leaves nothing behind."""
+    """A program compiles with the flags of pkg-config; uninstall removes everything."""
     make(installed / "libketama", "install", f"PREFIX={tmp_path}/here")
     environment = {**os.environ, "PKG_CONFIG_PATH": str(tmp_path / "here/lib/pkgconfig")}
     flags = subprocess.run(

@@ -1,4 +1,4 @@
-"""Random continua against the model, and what must hold for every continuum."""
+"""Random continua against the model, and properties of every continuum."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEYS = st.one_of(st.binary(max_size=300), st.text(st.characters(exclude_categori
 
 
 def by_hash(continuum: ketama.Continuum, h: int) -> tuple[int, int]:
-    """Look up a hash itself, through the C interface: the point and the server's index."""
+    """Return a hash's point and its server's index, through the C interface."""
     point = ffi.new("uint32_t *")
     server = lib.ketama_find_hash(continuum._now[0], h, point)
     return point[0], server
@@ -34,7 +34,7 @@ def by_hash(continuum: ketama.Continuum, h: int) -> tuple[int, int]:
 
 @given(LISTS, st.lists(KEYS, max_size=20))
 def test_lists_and_keys(servers: list[tuple[str, int]], keys: list[bytes | str]) -> None:
-    """Points, answers, numbers of points and shares are the model's."""
+    """Points, lookups, numbers of points and shares equal the model's."""
     ring = Ring(servers)
     continuum = ketama.Continuum(servers)
     addresses = [address for address, _ in servers]
@@ -60,7 +60,7 @@ def test_lists_and_keys(servers: list[tuple[str, int]], keys: list[bytes | str])
 def test_lists_and_batches(
     servers: list[tuple[str, int]], keys: list[bytes | str], count: int
 ) -> None:
-    """Many keys, grouped keys, packed keys and successors are the model's."""
+    """Batches, grouped keys, packed keys and successors equal the model's."""
     ring = Ring(servers)
     continuum = ketama.Continuum(servers)
     addresses = [address for address, _ in servers]
@@ -92,7 +92,7 @@ def test_lists_and_batches(
 
 @given(LISTS, st.integers(0, 2**32 - 1), st.randoms())
 def test_hashes_at_points(servers: list[tuple[str, int]], h: int, random: object) -> None:
-    """A hash equal to a point, one less, one more, 0 and 2**32 - 1 go where the rule says."""
+    """Hashes at a point, one below, one above, 0 and 2**32 - 1 follow the rule."""
     ring = Ring(servers)
     continuum = ketama.Continuum(servers)
     step = max(1, len(ring.points) // 50)
@@ -113,14 +113,14 @@ def test_hashes_at_points(servers: list[tuple[str, int]], h: int, random: object
 @example(488, 600)
 @example(933, 600)
 def test_equal_weights(count: int, weight: int) -> None:
-    """Equal servers get the number of points that the float steps give, such as 156."""
+    """Equal servers get the number of points of the float computation, such as 156."""
     continuum = ketama.Continuum({f"10.0.{i // 256}.{i % 256}": weight for i in range(count)})
     expected = 4 * digests(weight, weight * count, count)
     assert {expected} == {server.points for server in continuum.servers}
 
 
 @pytest.mark.parametrize("count", [61, 122, 237, 244, 474, 488, 933])
-def test_rounding_that_bites(count: int) -> None:
+def test_rounding_that_lowers_the_points(count: int) -> None:
     """These numbers of equal servers are known to get 156 points each, not 160."""
     assert digests(600, 600 * count, count) * 4 == 156
     continuum = ketama.Continuum([(f"s{i}", 600) for i in range(count)])
@@ -129,7 +129,7 @@ def test_rounding_that_bites(count: int) -> None:
 
 @given(st.integers(0, 2**70))
 def test_the_models_rounding(number: int) -> None:
-    """The model's own float32 is right wherever numbers small enough can tell."""
+    """The model's float32 is exact for all numbers small enough to check."""
     rounded = float32(number)
     assert abs(rounded - number) * 2**24 <= number
     assert rounded == float32(rounded)
@@ -137,8 +137,8 @@ def test_the_models_rounding(number: int) -> None:
 
 
 @given(st.lists(NAMES, min_size=2, max_size=12, unique=True), st.data())
-def test_a_server_that_leaves(names: list[str], data: st.DataObject) -> None:
-    """With equal weights a server that leaves takes only its own keys with it."""
+def test_removing_a_server(names: list[str], data: st.DataObject) -> None:
+    """With equal weights, removing a server moves only its own keys."""
     gone = data.draw(st.sampled_from(names))
     before = ketama.Continuum(names)
     after = ketama.Continuum([name for name in names if name != gone])
@@ -150,7 +150,7 @@ def test_a_server_that_leaves(names: list[str], data: st.DataObject) -> None:
 
 @given(LISTS)
 def test_shares(servers: list[tuple[str, int]]) -> None:
-    """The shares of a continuum sum to 1, exactly."""
+    """The shares of a continuum sum to exactly 1."""
     shares = [server.share for server in ketama.Continuum(servers).servers]
     assert sum(shares) == 1.0
     assert all(share >= 0 for share in shares)
@@ -158,12 +158,12 @@ def test_shares(servers: list[tuple[str, int]]) -> None:
 
 @given(st.binary(max_size=1000))
 def test_md5(message: bytes) -> None:
-    """Our MD5 is hashlib's."""
+    """md5_digest equals hashlib's MD5."""
     assert md5(message).digest() == ketama.md5_digest(message)
 
 
 def test_md5_of_all_lengths() -> None:
-    """Our MD5 is hashlib's for each length around the limits of its blocks."""
+    """md5_digest equals hashlib's MD5 for all lengths around block boundaries."""
     for length in range(300):
         message = bytes(i % 251 for i in range(length))
         assert md5(message).digest() == ketama.md5_digest(message)

@@ -1,4 +1,4 @@
-"""Programs that were written against python_ketama, PyPI's ketama and pyketama."""
+"""Compatibility with programs for python_ketama, PyPI's ketama and pyketama."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import ketama
 
 
 def test_python_ketama(two: Path) -> None:
-    """python_ketama's Continuum: answers, points and repr."""
+    """python_ketama's Continuum: results, points and repr."""
     continuum = ketama.Continuum(str(two))
     assert continuum.get_server("test") == (3454255383, "127.0.0.1:11211")
     points = continuum.get_points()
@@ -23,7 +23,7 @@ def test_python_ketama(two: Path) -> None:
 
 @pytest.mark.parametrize("text", [None, "", "127.0.0.1:11211\n", "a:1 zero\n"])
 def test_python_ketama_errors(text: str | None, tmp_path: Path) -> None:
-    """python_ketama's KetamaError: a file that is missing, empty or wrong."""
+    """python_ketama's KetamaError: a file that is missing, empty or invalid."""
     path = tmp_path / "ketama.servers"
     if text is not None:
         path.write_text(text)
@@ -33,7 +33,7 @@ def test_python_ketama_errors(text: str | None, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["a\0b", b"a\0", "\0"])
 def test_python_ketama_keys(key: Any, two: Path) -> None:
-    """Where libketama would cut a key at its NUL, its own functions refuse it."""
+    """Functions with python_ketama's names reject keys with a NUL byte, as it does."""
     continuum = ketama.Continuum(str(two))
     message = r"^invalid key: has a NUL byte, at which .* use lookup\(\) for any bytes$"
     for ask in (
@@ -64,7 +64,7 @@ def test_pypi_ketama(kind: Any, two: Path) -> None:
 
 
 def test_pypi_ketama_keys_with_nul(two: Path) -> None:
-    """PyPI's Ketama takes a key with a NUL byte as a whole."""
+    """PyPI's Ketama hashes NUL bytes as part of the key."""
     ring = ketama.Ketama(str(two))
     assert ring.get_server("a\0b") == (1622418793, "127.0.0.1:11212")
     assert ring.get_server(b"a\0b") == (1622418793, "127.0.0.1:11212")
@@ -86,7 +86,7 @@ def test_pypi_ketama_errors(tmp_path: Path) -> None:
 
 
 def test_pyketama() -> None:
-    """The Continuum of pyketama: servers with and without weights, 100 where there is none."""
+    """Pyketama's Continuum: servers with and without weights; the default is 100."""
     assert [100, 100] == [s.weight for s in ketama.Continuum(["a:1", "b:1"]).servers]
     mixed = ketama.Continuum([("a:1", 400), "b:1"])
     assert [("a:1", 400), ("b:1", 100)] == [(s.address, s.weight) for s in mixed.servers]

@@ -1,4 +1,4 @@
-"""The answers of the original libketama, which tests/vectors/README.md describes."""
+"""Agreement with the 2007 libketama, on the vectors that tests/vectors/README.md describes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WAYS: dict[str, Lookup] = {
 
 
 def packed(keys: list[str], offsets: str) -> ketama.Packed:
-    """Make one buffer of keys, with offsets of an array type."""
+    """Return packed keys with offsets of an array type."""
     data = [key.encode() for key in keys]
     ends = accumulate(map(len, data), initial=0)
     return ketama.Packed(b"".join(data), array(offsets, ends))
@@ -76,8 +76,8 @@ def rows(name: str, file: str) -> Iterator[list[str]]:
     return (line.split("\t") for line in text.splitlines())
 
 
-def test_all_folders_are_here() -> None:
-    """The vectors are whole: eight folders, one of them too large to list its points."""
+def test_the_vectors_are_complete() -> None:
+    """There are eight directories of vectors, one too large to list its points."""
     assert len(FOLDERS) == 8
     assert set(FOLDERS) - set(WITH_POINTS) == {"equal1000"}
 
@@ -85,7 +85,7 @@ def test_all_folders_are_here() -> None:
 @pytest.mark.parametrize("name", FOLDERS)
 @pytest.mark.parametrize("way", WAYS)
 def test_lookups(name: str, way: str) -> None:
-    """Each way of asking gives each key the point and server that libketama gave it."""
+    """Every lookup function returns the 2007 libketama's point and server for each key."""
     continuum = ketama.Continuum(VECTORS / name / "ketama.servers")
     expected = [
         (key, int(point), address) for key, _, point, address in rows(name, "lookups.tsv")
@@ -97,7 +97,7 @@ def test_lookups(name: str, way: str) -> None:
 @pytest.mark.parametrize("name", FOLDERS)
 @pytest.mark.parametrize("way", BATCHES)
 def test_batches(name: str, way: str) -> None:
-    """Each way of asking for many keys gives the servers that libketama gave."""
+    """Every batch function returns the 2007 libketama's server for each key."""
     continuum = ketama.Continuum(VECTORS / name / "ketama.servers")
     keys, _, _, expected = map(list, zip(*rows(name, "lookups.tsv"), strict=True))
     assert expected == BATCHES[way](continuum, keys)
@@ -105,7 +105,7 @@ def test_batches(name: str, way: str) -> None:
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_lookups_with_the_drop_in(name: str) -> None:
-    """PyPI's class gives the same answers."""
+    """PyPI's class returns the same results."""
     continuum = ketama.Ketama(str(VECTORS / name / "ketama.servers"))
     for key, _, point, address in rows(name, "lookups.tsv"):
         assert (int(point), address) == continuum.get_server(key)
@@ -113,14 +113,14 @@ def test_lookups_with_the_drop_in(name: str) -> None:
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_hashes(name: str) -> None:
-    """Each key has the hash that libketama gave it."""
+    """Each key has the 2007 libketama's hash."""
     for key, hashed, _, _ in rows(name, "lookups.tsv"):
         assert int(hashed) == ketama.hashi(key)
 
 
 @pytest.mark.parametrize("name", WITH_POINTS)
 def test_points(name: str) -> None:
-    """The continuum is libketama's, point by point, ties included."""
+    """The points are those of the 2007 libketama, ties included."""
     continuum = ketama.Continuum(VECTORS / name / "ketama.servers")
     expected = [(int(point), address) for point, address in rows(name, "points.tsv")]
     assert expected == continuum.get_points()
@@ -128,7 +128,7 @@ def test_points(name: str) -> None:
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_servers_in_memory(name: str) -> None:
-    """A list of the same servers makes the same continuum as the file."""
+    """A list of servers makes the same continuum as a file of them."""
     from_file = ketama.Continuum(VECTORS / name / "ketama.servers")
     listed = ketama.Continuum([(s.address, s.weight) for s in from_file.servers])
     assert from_file.get_points() == listed.get_points()
@@ -136,7 +136,7 @@ def test_servers_in_memory(name: str) -> None:
 
 
 def test_a_million_keys() -> None:
-    """The MD5 over a million answers is that of the original's."""
+    """The MD5 over a million results is that of the 2007 libketama's results."""
     continuum = ketama.Continuum(VECTORS / "classic8" / "ketama.servers")
     output = md5(b"\n")
     for number in range(1_000_000):
@@ -146,7 +146,7 @@ def test_a_million_keys() -> None:
 
 
 def test_a_million_keys_at_once() -> None:
-    """In one batch each of the million keys has the server that it has alone."""
+    """In one batch, each of a million keys has the same server as on its own."""
     continuum = ketama.Continuum(VECTORS / "classic8" / "ketama.servers")
     keys = [str(number) for number in range(1_000_000)]
     alone = [continuum[key] for key in keys]

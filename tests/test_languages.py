@@ -1,4 +1,4 @@
-"""The programs in examples/ for C, PHP, Lua and Java agree with Python on each key."""
+"""The programs in examples/ for C, PHP, Lua and Java agree with Python for every key."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Folder = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def shared_library() -> Path:
-    """Build libketama.so.1, as a user does."""
+    """Build libketama.so.1 as a user would."""
     return build_in_place() / "libketama.so.1"
 
 
@@ -70,7 +70,7 @@ SHARING = ["C", "PHP", "Lua"]
 def programs(
     shared_library: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], list[str]]:
-    """Give the command of each language's program; what is to be compiled is, once."""
+    """Return the command of each language's program, compiled if needed, once."""
     made: dict[str, list[str]] = {}
 
     def command(language: str) -> list[str]:
@@ -94,7 +94,7 @@ def sharing(request: pytest.FixtureRequest, programs: Callable[[str], list[str]]
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, shared_library: Path) -> None:
-    """Let the programs load the library that was built here, in the plainest locale."""
+    """Let the programs load the library built here, in the C locale."""
     monkeypatch.setenv("KETAMA_LIBRARY", str(shared_library))
     monkeypatch.setenv("LC_ALL", "C")
 
@@ -121,7 +121,7 @@ def of_python(servers: Path, keys: Iterable[str]) -> list[str]:
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_golden(name: str, program: list[str]) -> None:
-    """Each key has the point and server that libketama gave it, the empty key too."""
+    """Each key, the empty one included, has the 2007 libketama's point and server."""
     lookups = list(rows(name, "lookups.tsv"))
     assert lookups[0][0] == ""
     expected = [answer(key, (int(point), server)) for key, _, point, server in lookups]
@@ -130,14 +130,14 @@ def test_golden(name: str, program: list[str]) -> None:
 
 
 def test_java_from_its_source() -> None:
-    """The program in Java needs no compilation."""
+    """The Java program runs from its source, without separate compilation."""
     servers = EXAMPLES / "ketama.servers"
     found = answers([need("java"), str(EXAMPLES / "Lookup.java")], servers, ["", "user:42"])
     assert of_python(servers, ["", "user:42"]) == found
 
 
 def test_many_servers(program: list[str], tmp_path: Path) -> None:
-    """Keys that lie exactly on a point agree, and so do those with blanks in them."""
+    """The programs agree on keys that hash exactly to a point, and on keys with blanks."""
     chance = random.Random(2007)
     path = tmp_path / "ketama.servers"
     weights = [int(2 ** chance.uniform(0, 40)) for _ in range(700)]
@@ -152,7 +152,7 @@ def test_many_servers(program: list[str], tmp_path: Path) -> None:
 
 
 def test_a_tie(program: list[str]) -> None:
-    """Keys that meet a point of two servers belong to the one that comes first in the file."""
+    """If two servers share a point, its keys belong to the one listed first."""
     servers = VECTORS / "tie100" / "ketama.servers"
     continuum = ketama.Continuum(servers)
     points = [point for point, _ in continuum.get_points()]
@@ -162,8 +162,8 @@ def test_a_tie(program: list[str]) -> None:
     assert of_python(servers, keys) == answers(program, servers, keys)
 
 
-# Of the third the total has to be rounded to float at once: by way of a double both servers
-# would get 160 points in the place of 156.
+# The total of the third must be rounded to float directly: with a double in between, both
+# servers would get 160 points instead of 156.
 @pytest.mark.parametrize(
     "weights",
     [
@@ -173,7 +173,7 @@ def test_a_tie(program: list[str]) -> None:
     ],
 )
 def test_large_weights(weights: list[int], program: list[str], tmp_path: Path) -> None:
-    """Weights whose sum is more than a signed 64-bit number, or hard to round, agree."""
+    """The programs agree on weights whose sum exceeds 63 bits or is hard to round."""
     path = tmp_path / "ketama.servers"
     path.write_text("".join(f"{i} {weight}\n" for i, weight in enumerate(weights)))
     keys = [str(number) for number in range(2000)]
@@ -181,8 +181,8 @@ def test_large_weights(weights: list[int], program: list[str], tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", GOOD_FILES)
-def test_good_files(name: str, program: list[str], tmp_path: Path) -> None:
-    """What Python reads in a file, blanks, comments and line ends, the others read too."""
+def test_valid_files(name: str, program: list[str], tmp_path: Path) -> None:
+    """The programs read blanks, comments and line ends as Python does."""
     path = tmp_path / "ketama.servers"
     path.write_bytes(GOOD_FILES[name][0])
     keys = [str(number) for number in range(50)]
@@ -193,8 +193,8 @@ TOO_MUCH = (f"a:1 {MOST}\nb:1 {MOST}\nc:1 2\n".encode(), 3, "")
 
 
 @pytest.mark.parametrize("name", [*WRONG_FILES, "too much weight"])
-def test_wrong_files(name: str, program: list[str], tmp_path: Path) -> None:
-    """A wrong file ends the program with status 1 and one line that names file and line."""
+def test_invalid_files(name: str, program: list[str], tmp_path: Path) -> None:
+    """An invalid file: exit status 1, and a one-line message with file and line."""
     text, line, _ = WRONG_FILES.get(name, TOO_MUCH)
     path = tmp_path / "ketama.servers"
     path.write_bytes(text)
@@ -206,7 +206,7 @@ def test_wrong_files(name: str, program: list[str], tmp_path: Path) -> None:
 
 
 def test_a_missing_file(program: list[str], tmp_path: Path) -> None:
-    """A missing file ends the program with status 1 and one line that names the file."""
+    """A missing file: exit status 1, and a one-line message with the file."""
     done = run(program, tmp_path / "missing", "key\n")
     assert (done.returncode, done.stdout) == (1, b"")
     assert str(tmp_path / "missing") in done.stderr.decode()
@@ -215,7 +215,7 @@ def test_a_missing_file(program: list[str], tmp_path: Path) -> None:
 
 @pytest.fixture
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for the images of one test alone."""
+    """Return a directory for the images of one test."""
     base = tmp_path / "images"
     base.mkdir()
     monkeypatch.setenv("KETAMA_SHM_DIR", str(base))
@@ -223,14 +223,14 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Talk:
-    """A program that runs, is given keys one by one, and answers each."""
+    """A running program that reads keys one by one and answers each."""
 
     def __init__(self, program: list[str], servers: Path) -> None:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen([*program, str(servers)], stdin=pipe, stdout=pipe)
 
     def ask(self, key: str) -> str:
-        """Give the answer to a key."""
+        """Return the answer to a key."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(f"{key}\n".encode())
@@ -238,12 +238,12 @@ class Talk:
         return self.process.stdout.readline().decode().removesuffix("\n")
 
     def mapped(self) -> set[int]:
-        """The inodes of the images that it has mapped."""
+        """Return the inodes of the images that the program has mapped."""
         lines = Path(f"/proc/{self.process.pid}/maps").read_text().splitlines()
         return {int(line.split()[4]) for line in lines if "/libketama-" in line}
 
     def end(self) -> int:
-        """Let its keys end, and give its exit status."""
+        """Close the program's input, and return its exit status."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.close()
@@ -253,7 +253,7 @@ class Talk:
 
 @pytest.fixture
 def talk(sharing: list[str], two: Path, own_folder: Path) -> Iterator[Talk]:
-    """A program of a language that shares, started after Python has published."""
+    """Start a program that shares images, after Python has published."""
     continuum = ketama.Continuum(two)
     assert continuum.shared
     talking = Talk(sharing, two)
@@ -262,7 +262,7 @@ def talk(sharing: list[str], two: Path, own_folder: Path) -> Iterator[Talk]:
 
 
 def test_attaches(talk: Talk, two: Path, own_folder: Path) -> None:
-    """The program maps the very image that Python has published, and leaves it there."""
+    """The program maps the image that Python has published, and does not remove it."""
     image = images.image(two, own_folder)
     inode = image.stat().st_ino
     assert answer("test", (3454255383, "127.0.0.1:11211")) == talk.ask("test")
@@ -273,7 +273,7 @@ def test_attaches(talk: Talk, two: Path, own_folder: Path) -> None:
 
 
 def test_python_attaches(sharing: list[str], two: Path, own_folder: Path) -> None:
-    """Where the program came first, Python attaches to its image."""
+    """If the program publishes first, Python attaches to its image."""
     answers(sharing, two, ["key"])
     inode = images.image(two, own_folder).stat().st_ino
     assert ketama.Continuum(two).shared
@@ -282,7 +282,7 @@ def test_python_attaches(sharing: list[str], two: Path, own_folder: Path) -> Non
 
 
 def test_follows(talk: Talk, two: Path, own_folder: Path) -> None:
-    """It answers from the file as it is now, by one image; a wrong file changes nothing."""
+    """The program follows the file, with one image; an invalid file changes nothing."""
     assert of_python(two, ["test"]) == [talk.ask("test")]
     renamed = two.with_suffix(".new")
     for number in range(5):

@@ -1,4 +1,4 @@
-"""The port driver alone: what it reads, what it answers, and how it ends."""
+"""The port driver on its own: requests, answers and exit statuses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Start = Callable[..., subprocess.Popen[bytes]]
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the driver, so that each wrong access or leaked byte makes it fail."""
+    """Build the driver with sanitizers, so that it fails on bad accesses and leaks."""
     program = tmp_path_factory.mktemp("driver") / "ketama_port"
     command = [need("cc"), "-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-O1"]
     command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{LIBRARY}"]
@@ -41,7 +41,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start(driver: Path) -> Iterator[Start]:
-    """Start drivers of a file, which end with the test."""
+    """Return a function that starts a driver, which is stopped after the test."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: str | Path, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
@@ -63,7 +63,7 @@ def request(key: bytes) -> bytes:
 
 
 def answers(output: bytes) -> list[bytes]:
-    """Take the answers apart; each has a length from 1 on, and none is cut."""
+    """Return the answers; each has a length of at least 1, and none is truncated."""
     found = []
     while output:
         found.append(output[1 : 1 + output[0]])
@@ -90,13 +90,13 @@ def ask(process: subprocess.Popen[bytes], key: bytes) -> bytes:
 
 
 def ended(process: subprocess.Popen[bytes], given: bytes = b"") -> tuple[bytes, bytes, int]:
-    """Give it its last input, and see what it leaves."""
+    """Send the last input, and return the remaining output."""
     out, err = process.communicate(given, timeout=PATIENCE)
     return out, err, process.returncode
 
 
 def interrupt(process: subprocess.Popen[bytes]) -> None:
-    """Break off the system call that it waits in; a write, with what is written by then."""
+    """Interrupt the system call that the driver waits in, by stopping and continuing it."""
     process.send_signal(signal.SIGSTOP)
     os.waitpid(process.pid, os.WUNTRACED)
     process.send_signal(signal.SIGCONT)
@@ -110,7 +110,7 @@ def replace(path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("name", ["classic8", "starved", "tie100"])
 def test_golden_answers_of_many_requests_in_one_write(name: str, start: Start) -> None:
-    """All requests in one write get the answers that libketama gave, in their order."""
+    """Requests in one write get the 2007 libketama's answers, in order."""
     keys = [
         (key.encode(), address.encode())
         for key, _, _, address in rows(name, "lookups.tsv")
@@ -123,7 +123,7 @@ def test_golden_answers_of_many_requests_in_one_write(name: str, start: Start) -
 
 
 def test_input_of_any_size_at_once(two: Path, start: Start) -> None:
-    """A hundred thousand requests in one go are answered while they are being sent."""
+    """100,000 requests at once are answered while they are being sent."""
     keys = [b"%d" % number * (1 + number % 40) for number in range(100_000)]
     continuum = ketama.Continuum(two)
     out, err, status = ended(start(two), b"".join(map(request, keys)))
@@ -132,7 +132,7 @@ def test_input_of_any_size_at_once(two: Path, start: Start) -> None:
 
 
 def test_input_byte_by_byte(two: Path, start: Start) -> None:
-    """A request that arrives byte by byte is answered when its last byte is there."""
+    """A request that arrives byte by byte is answered after its last byte."""
     process = start(two)
     assert process.stdin
     continuum = ketama.Continuum(two)
@@ -146,7 +146,7 @@ def test_input_byte_by_byte(two: Path, start: Start) -> None:
 
 
 def test_each_answer_comes_before_the_next_request(two: Path, start: Start) -> None:
-    """An answer is not held back until more input comes, not even part of a request."""
+    """An answer does not wait for more input, not even after half a request."""
     process = start(two)
     assert process.stdin
     process.stdin.write(request(b"test") + b"\x04te")
@@ -156,7 +156,7 @@ def test_each_answer_comes_before_the_next_request(two: Path, start: Start) -> N
 
 
 def test_keys_of_any_bytes(start: Start) -> None:
-    """NULs, 0xff, line ends and wrong UTF-8 are bytes of a key like others."""
+    """NULs, 0xff, line ends and invalid UTF-8 are allowed in keys."""
     path = VECTORS / "classic8" / "ketama.servers"
     keys = [bytes([byte]) * length for byte in range(256) for length in (1, 3, 254)]
     keys += [b"a\0b", b"a\0c", b"\xff\0\xff", b"\r\n", b""]
@@ -167,7 +167,7 @@ def test_keys_of_any_bytes(start: Start) -> None:
 
 
 def test_addresses_of_255_bytes(tmp_path: Path, start: Start) -> None:
-    """The longest address and the shortest are whole, however many fill the buffers."""
+    """The longest and shortest addresses are complete, even if they fill the buffers."""
     path = tmp_path / "ketama.servers"
     path.write_text("x" * 255 + " 1\na 1\n")
     keys = [b"%d" % number for number in range(10_000)]
@@ -177,8 +177,8 @@ def test_addresses_of_255_bytes(tmp_path: Path, start: Start) -> None:
     assert ({b"x" * 255, b"a"}, b"", 0) == (set(answers(out)), err, status)
 
 
-def test_answers_that_fill_the_buffer(tmp_path: Path, start: Start) -> None:
-    """Answers that come out even with the buffer's end don't go beyond it."""
+def test_answers_that_fill_the_buffer_exactly(tmp_path: Path, start: Start) -> None:
+    """Answers that end exactly at the buffer's end do not overrun it."""
     path = tmp_path / "ketama.servers"
     path.write_text("a 1\n")
     assert (b"\x01a" * 50_000, b"", 0) == ended(start(path), request(b"") * 50_000)
@@ -186,7 +186,7 @@ def test_answers_that_fill_the_buffer(tmp_path: Path, start: Start) -> None:
 
 @pytest.mark.parametrize("given", [b"", b"\x04", b"\x04tes", b"\xfe" + b"x" * 253])
 def test_the_end_of_input(given: bytes, two: Path, start: Start) -> None:
-    """At the end of input, within a key too, it ends; what was whole has its answer."""
+    """The driver exits at the end of input, even within a key, and answers whole requests."""
     assert (b"", b"", 0) == ended(start(two), given)
     before = request(b"test")
     assert (b"\x0f127.0.0.1:11211", b"", 0) == ended(start(two), before + given)
@@ -194,7 +194,7 @@ def test_the_end_of_input(given: bytes, two: Path, start: Start) -> None:
 
 @pytest.mark.parametrize("behind", [b"", request(b"test"), b"x" * 300])
 def test_a_length_of_255(behind: bytes, two: Path, start: Start) -> None:
-    """It ends at a length of 255, though stdin stays open, and answers nothing behind."""
+    """The driver exits at a length of 255, without answering what follows."""
     process = start(two)
     assert process.stdin
     process.stdin.write(request(b"test") + END + behind)
@@ -203,7 +203,7 @@ def test_a_length_of_255(behind: bytes, two: Path, start: Start) -> None:
 
 
 def test_a_closed_stdout(two: Path, start: Start) -> None:
-    """Where nobody reads the answers any more it ends, without a signal or a word."""
+    """If stdout is closed, the driver exits with status 0 and no message."""
     process = start(two)
     assert process.stdin
     assert process.stdout
@@ -215,18 +215,18 @@ def test_a_closed_stdout(two: Path, start: Start) -> None:
 
 
 def test_a_full_disk(two: Path, start: Start) -> None:
-    """Where answers can't be written it ends with an error that says so."""
+    """If answers cannot be written, the driver exits with an error message."""
     with Path("/dev/full").open("wb") as full:
         _, err, status = ended(start(two, stdout=full.fileno()), request(b"test"))
     assert (b"ketama_port: writing: No space left on device\n", 1) == (err, status)
 
 
 def test_pipes_that_do_not_block(two: Path, driver: Path) -> None:
-    """A pipe that takes a part, or has nothing yet, is waited for; the rest follows."""
+    """On non-blocking pipes, the driver waits and continues with the rest."""
     (stdin, ours), (theirs, stdout) = os.pipe(), os.pipe()
     os.set_blocking(stdin, False)
     os.set_blocking(stdout, False)
-    fcntl.fcntl(stdout, fcntl.F_SETPIPE_SZ, 4096)  # half of what the driver writes at once
+    fcntl.fcntl(stdout, fcntl.F_SETPIPE_SZ, 4096)  # half of the driver's buffer
     process = subprocess.Popen([driver, two], stdin=stdin, stdout=stdout)
     os.close(stdin)
     os.close(stdout)
@@ -245,8 +245,8 @@ def test_pipes_that_do_not_block(two: Path, driver: Path) -> None:
     assert [continuum.lookup(key).encode() for key in keys] == answers(got)
 
 
-def test_signals_in_between(two: Path, start: Start) -> None:
-    """Being stopped and continued, in reading and in writing, costs no byte."""
+def test_interrupted_system_calls(two: Path, start: Start) -> None:
+    """Stopping and continuing the driver in a read or a write loses no byte."""
     process = start(two)
     for _ in range(20):
         interrupt(process)
@@ -255,7 +255,7 @@ def test_signals_in_between(two: Path, start: Start) -> None:
 
 
 def test_a_changed_file(two: Path, start: Start) -> None:
-    """The next answer after a change is the new file's, replaced or edited in place."""
+    """The next answer after a change uses the new file, replaced or edited in place."""
     process = start(two)
     assert b"127.0.0.1:11211" == ask(process, b"test")
     replace(two, "new:1 1\n")
@@ -265,21 +265,21 @@ def test_a_changed_file(two: Path, start: Start) -> None:
     assert (b"", b"", 0) == ended(process)
 
 
-def test_a_wrong_file_is_reported_once(two: Path, start: Start) -> None:
-    """A wrong or missing file is one line on stderr, until it is another or was good."""
+def test_an_invalid_file_is_reported_once(two: Path, start: Start) -> None:
+    """An invalid or missing file prints one line, until the error changes or is fixed."""
     process = start(two)
     wrong = f"ketama_port: {two}:1: invalid weight "
     missing = f"ketama_port: {two}: No such file or directory"
-    assert b"127.0.0.1:11211" == ask(process, b"test")  # so it has read the good one
+    assert b"127.0.0.1:11211" == ask(process, b"test")  # it has read the valid file
 
     for text, address in [
-        ("a:1 none\n", b"127.0.0.1:11211"),  # wrong
-        ("a:1 none\n", b"127.0.0.1:11211"),  # touched, and wrong as it was
-        ("a:1 nil\n", b"127.0.0.1:11211"),  # wrong in another way
-        ("", b"127.0.0.1:11211"),  # away
-        ("a:1 nil\n", b"127.0.0.1:11211"),  # wrong again
-        ("new:1 1\n", b"new:1"),  # good
-        ("a:1 nil\n", b"new:1"),  # wrong once more
+        ("a:1 none\n", b"127.0.0.1:11211"),  # invalid
+        ("a:1 none\n", b"127.0.0.1:11211"),  # touched, same error
+        ("a:1 nil\n", b"127.0.0.1:11211"),  # another error
+        ("", b"127.0.0.1:11211"),  # missing
+        ("a:1 nil\n", b"127.0.0.1:11211"),  # invalid again
+        ("new:1 1\n", b"new:1"),  # valid
+        ("a:1 nil\n", b"new:1"),  # invalid once more
     ]:
         if text:
             replace(two, text)
@@ -294,8 +294,8 @@ def test_a_wrong_file_is_reported_once(two: Path, start: Start) -> None:
     assert expected == [line.partition(": must")[0] for line in lines]
 
 
-def test_a_file_that_is_wrong_at_the_start(two: Path, start: Start) -> None:
-    """Without a good file it says why, and exits with status 1."""
+def test_an_invalid_file_at_the_start(two: Path, start: Start) -> None:
+    """Without a valid file, the driver prints the reason and exits with status 1."""
     two.write_text("a:1 1\nb:1\n")
     out, err, status = ended(start(two))
     assert (b"", 1) == (out, status)
@@ -308,17 +308,17 @@ def test_a_file_that_is_wrong_at_the_start(two: Path, start: Start) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("a", "b")])
 def test_wrong_usage(arguments: tuple[str, ...], start: Start) -> None:
-    """Called with other than one file it says how to call it, and exits with status 2."""
+    """With other than one argument, the driver prints its usage and exits with status 2."""
     assert (b"", b"usage: ketama_port SERVERFILE\n", 2) == ended(start(*arguments))
 
 
 def test_a_lookup_costs_one_stat(two: Path, driver: Path) -> None:
-    """An answer takes a read, a look at the file, and a write; no more system calls."""
+    """An answer takes a read, a stat and a write, and no other system call."""
     wait_until_reliable(two)
     keys = 50
     traced = two.with_suffix(".trace")
     trace = [need_strace(), "-qq", "-o", str(traced)]
-    # The search for leaks can't be traced.
+    # The leak sanitizer does not work under a tracer.
     environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
     process = subprocess.Popen(
         [*trace, driver, two],

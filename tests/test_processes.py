@@ -32,7 +32,7 @@ def replace(path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("rollers", [1, 4])
 def test_eight_threads_look_up_while_others_roll(rollers: int, tmp_path: Path) -> None:
-    """Each answer belongs to one of the two files, and each call to one version."""
+    """Each result comes from one of the two files, and each call uses one version."""
     path = tmp_path / "ketama.servers"
     path.write_text(TEXTS[0])
     keys = [f"key-{i}" for i in range(100)]
@@ -46,7 +46,7 @@ def test_eight_threads_look_up_while_others_roll(rollers: int, tmp_path: Path) -
 
     continuum = ketama.Continuum(path)
     done = threading.Event()
-    faults: list[object] = []
+    errors: list[object] = []
     asked = [0] * 8
 
     def look(me: int) -> None:
@@ -54,13 +54,13 @@ def test_eight_threads_look_up_while_others_roll(rollers: int, tmp_path: Path) -
             for at, key in enumerate(keys):
                 found = continuum.get_server(key)
                 if found not in (right[0][at], right[1][at]):
-                    faults.append((key, found))
+                    errors.append((key, found))
                 if continuum.lookup(key) not in (right[0][at][1], right[1][at][1]):
-                    faults.append(key)
+                    errors.append(key)
             if continuum.get_points() not in points:
-                faults.append("points")
+                errors.append("points")
             if len(continuum.servers) not in (2, 3):
-                faults.append("servers")
+                errors.append("servers")
             asked[me] += 1
 
     def roll() -> None:
@@ -85,11 +85,11 @@ def test_eight_threads_look_up_while_others_roll(rollers: int, tmp_path: Path) -
         done.set()
     for thread in threads:
         thread.join()
-    assert faults == []
+    assert errors == []
 
 
 def test_a_fork(tmp_path: Path) -> None:
-    """A Continuum made before a fork looks up and rolls in the child, harming nobody."""
+    """A Continuum made before a fork looks up and rolls in the child as in the parent."""
     path = tmp_path / "ketama.servers"
     path.write_text("a:1 1\n")
     continuum = ketama.Continuum(path)
@@ -106,8 +106,8 @@ def test_a_fork(tmp_path: Path) -> None:
         assert continuum.roll()
 
 
-def test_a_fork_in_the_middle_of_a_roll(tmp_path: Path) -> None:
-    """A child can roll although a thread of the parent was just rolling when it was forked."""
+def test_a_fork_during_a_roll(tmp_path: Path) -> None:
+    """A child can roll even if it was forked while a thread of the parent was rolling."""
     program = f"""
 import os, sys, threading, ketama
 path, = sys.argv[1:]
@@ -140,7 +140,7 @@ done = True; thread.join(); print("good")
 
 
 def test_the_lock_is_new_in_a_child(tmp_path: Path) -> None:
-    """A child does not wait for a lock that a thread of its parent held at the fork."""
+    """A child does not wait for the lock that a thread of its parent held at the fork."""
     path = tmp_path / "ketama.servers"
     path.write_text(TEXTS[0])
     continuum = ketama.Continuum(path)
@@ -170,7 +170,7 @@ def test_the_lock_is_new_in_a_child(tmp_path: Path) -> None:
 def test_a_roll_that_loses_the_race(
     times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A roll that others overtake is true, and ends with what was there when it began."""
+    """A roll that other threads overtake returns True, with a file at least as recent."""
     path = tmp_path / "ketama.servers"
     path.write_text(TEXTS[0])
     continuum = ketama.Continuum(path)
@@ -194,8 +194,8 @@ def test_a_roll_that_loses_the_race(
     assert not continuum.roll()
 
 
-def test_a_roll_within_the_turn_of_a_roll(tmp_path: Path) -> None:
-    """A signal handler may roll also while the thread that it interrupts has the turn."""
+def test_a_roll_while_the_lock_is_held(tmp_path: Path) -> None:
+    """A signal handler may roll even if the interrupted thread holds the lock."""
     path = tmp_path / "ketama.servers"
     path.write_text(TEXTS[0])
     continuum = ketama.Continuum(path)
@@ -209,8 +209,8 @@ def test_a_roll_within_the_turn_of_a_roll(tmp_path: Path) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_a_handler_does_not_change_another_error(tmp_path: Path) -> None:
-    """An error names its own file and reason, whatever a signal handler ran into meanwhile."""
+def test_a_handler_does_not_replace_an_error(tmp_path: Path) -> None:
+    """An error has its own file and reason, even if a signal handler causes another one."""
     wrong = tmp_path / "wrong"
     wrong.write_text("x:1 x\n")
 
@@ -235,7 +235,7 @@ def test_a_handler_does_not_change_another_error(tmp_path: Path) -> None:
 
 
 def test_a_signal_handler_that_rolls(tmp_path: Path) -> None:
-    """SIGHUP may roll the Continuum in the middle of a roll."""
+    """A SIGHUP handler may roll the Continuum during a roll."""
     path = tmp_path / "ketama.servers"
     path.write_text(TEXTS[0])
     continuum = ketama.Continuum(path)

@@ -1,4 +1,4 @@
-"""A server file that changes, and one that becomes wrong."""
+"""Server files that change, and ones that become invalid."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ WAYS = [
 
 @pytest.mark.parametrize("change", WAYS)
 def test_changes(change: Callable[[Path, str], None], path: Path) -> None:
-    """Every way to change a file is seen, also many times a second at the same size."""
+    """Any way to change a file is detected, even several changes per second of one size."""
     continuum = ketama.Continuum(path)
     assert not continuum.roll()
     for generation, text in enumerate([B, A, B, A, B], 2):
@@ -86,11 +86,11 @@ def test_changes(change: Callable[[Path, str], None], path: Path) -> None:
     assert continuum.generation == 6
 
 
-def test_a_settled_file(path: Path) -> None:
-    """A change is seen also where the file was left alone until its stamp is relied on."""
+def test_a_change_after_the_stamp_is_reliable(path: Path) -> None:
+    """A change is detected after the time stamp has become reliable, too."""
     continuum = ketama.Continuum(path)
     wait_until_reliable(path)
-    assert not continuum.roll()  # reads the file once more, and can rely on the stamp now
+    assert not continuum.roll()  # reads the file once more; the stamp is reliable from now on
     for text in (B, A):
         assert not continuum.roll()
         in_place_without_cutting(path, text)
@@ -117,8 +117,8 @@ WRONG: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_file_that_becomes_wrong(name: str, path: Path) -> None:
-    """Each roll raises and says why, the lookups go on, and a mended file is taken up."""
+def test_a_file_that_becomes_invalid(name: str, path: Path) -> None:
+    """Each roll raises, lookups keep the last valid version, and a fixed file is loaded."""
     spoil, kind, message = WRONG[name]
     continuum = ketama.Continuum(path)
     points = continuum.get_points()
@@ -140,8 +140,8 @@ def test_a_file_that_becomes_wrong(name: str, path: Path) -> None:
     assert (continuum.lookup("key"), continuum.generation) == ("b:1", 2)
 
 
-def test_an_error_that_heals_without_a_change(path: Path) -> None:
-    """A file that comes back as it was is no change, and no error any more."""
+def test_recovery_without_a_change(path: Path) -> None:
+    """A file that is restored unchanged clears the error and counts as unchanged."""
     away = path.with_suffix(".away")
     continuum = ketama.Continuum(path)
     shutil.copy2(path, away)
@@ -155,8 +155,8 @@ def test_an_error_that_heals_without_a_change(path: Path) -> None:
     assert continuum.lookup("key") == "a:1"
 
 
-def test_an_error_of_the_folder(path: Path) -> None:
-    """A file whose folder was away is the same when it is back, and the error is gone."""
+def test_a_missing_directory(path: Path) -> None:
+    """When a file's directory is restored, the error is cleared and nothing has changed."""
     folder = path.parent / "folder"
     folder.mkdir()
     file = folder / "ketama.servers"
@@ -172,8 +172,8 @@ def test_an_error_of_the_folder(path: Path) -> None:
     assert continuum.last_error is None
 
 
-def test_a_link_on_the_way(path: Path) -> None:
-    """Links and ".." in a path are followed afresh at each look."""
+def test_symbolic_links_in_the_path(path: Path) -> None:
+    """Links and ".." in a path are resolved again on every check."""
     for name, text in (("one", A), ("two", B)):
         (path.parent / name / "sub").mkdir(parents=True)
         (path.parent / name / "ketama.servers").write_text(text)
@@ -187,8 +187,8 @@ def test_a_link_on_the_way(path: Path) -> None:
     assert continuum.lookup("key") == "b:1"
 
 
-def test_a_working_folder_that_is_gone(path: Path) -> None:
-    """A relative path in a folder that was removed is a KetamaOSError with the name."""
+def test_a_removed_working_directory(path: Path) -> None:
+    """A relative path in a removed working directory raises KetamaOSError with the path."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -208,7 +208,7 @@ def test_a_working_folder_that_is_gone(path: Path) -> None:
 
 
 def test_last_error_keeps_nothing_alive(path: Path) -> None:
-    """The error that is kept has no traceback, so no frame with its variables."""
+    """`last_error` has no traceback, so it keeps no frames or variables alive."""
     continuum = ketama.Continuum(path)
     path.unlink()
     with pytest.raises(ketama.KetamaOSError):
@@ -218,14 +218,14 @@ def test_last_error_keeps_nothing_alive(path: Path) -> None:
 
 
 def test_servers_in_memory_never_change() -> None:
-    """A continuum made of servers has no file to follow."""
+    """A continuum made from a list never changes on roll."""
     continuum = ketama.Continuum(["a:1"])
     assert not continuum.roll()
     assert (continuum.filename, continuum.generation) == (None, 1)
 
 
 def test_a_relative_path(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative path is followed from the folder that was current when it was opened."""
+    """A relative path is resolved in the working directory at the time of opening."""
     monkeypatch.chdir(path.parent)
     continuum = ketama.Continuum(path.name)
     rolled = ketama.roll(path.name)
@@ -239,8 +239,8 @@ def test_a_relative_path(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ketama.roll(path.name)
 
 
-def test_the_process_has_one(path: Path) -> None:
-    """ketama.roll gives the same Continuum for the same path each time, rolled."""
+def test_module_roll_returns_one_continuum(path: Path) -> None:
+    """ketama.roll returns the same Continuum for a path each time, reloaded."""
     first = ketama.roll(path)
     assert first is ketama.roll(str(path)) is ketama.roll(os.fsencode(path))
     by_rename(path, B)
@@ -255,7 +255,7 @@ def test_the_process_has_one(path: Path) -> None:
 
 
 def test_a_first_roll_that_fails(tmp_path: Path) -> None:
-    """A path that could not be opened is tried anew by the next roll."""
+    """The next roll tries a path again that could not be opened."""
     path = tmp_path / "late"
     with pytest.raises(ketama.KetamaOSError):
         ketama.roll(path)
@@ -264,7 +264,7 @@ def test_a_first_roll_that_fails(tmp_path: Path) -> None:
 
 
 def system_calls(program: str, *args: object) -> list[str]:
-    """The system calls that a Python program makes between two marks that it sets."""
+    """Return the system calls that a Python program makes between its two marks."""
     source = f"import os, sys, ketama\nmark = lambda: os.access('/mark', os.F_OK)\n{program}"
     trace = subprocess.run(
         [
@@ -287,7 +287,7 @@ def system_calls(program: str, *args: object) -> list[str]:
 
 
 def test_a_roll_is_one_stat(path: Path) -> None:
-    """When nothing changed, a roll is one stat(2) and nothing else."""
+    """If nothing changed, a roll is exactly one stat(2)."""
     wait_until_reliable(path)
     program = "c = ketama.Continuum(sys.argv[1])\nmark(); c.roll(); c.lookup('x'); mark()\n"
     (call,) = system_calls(program, path)
@@ -295,8 +295,8 @@ def test_a_roll_is_one_stat(path: Path) -> None:
     assert str(path) in call
 
 
-def test_a_gone_error_number(path: Path) -> None:
-    """A roll's OSError has the errno of the system's refusal."""
+def test_errno_of_a_failed_roll(path: Path) -> None:
+    """The OSError of a failed roll has the errno of the system call."""
     continuum = ketama.Continuum(path)
     path.unlink()
     with pytest.raises(ketama.KetamaOSError) as caught:

@@ -1,4 +1,4 @@
-"""One image for all processes: attaching, publishing, and doing without."""
+"""Shared images: attaching, publishing, and falling back to private copies."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def path(tmp_path: Path) -> Path:
 
 
 def in_child(act: Callable[[], bool]) -> None:
-    """Run in a forked child that must find it true."""
+    """Run in a forked child, which must return True."""
     child = os.fork()
     if child == 0:
         signal.alarm(PATIENCE)
         good = False
         try:
             good = act()
-        finally:  # whatever it was, the child must not go on with pytest
+        finally:  # after any exception, too: the child must not return to pytest
             if not good:
                 traceback.print_exc()
             os._exit(0 if good else 1)
@@ -58,7 +58,7 @@ def in_child(act: Callable[[], bool]) -> None:
 
 
 def as_user(uid: int, act: Callable[[], bool]) -> None:
-    """Run as another, real user."""
+    """Run in a child process as another user."""
     need_root()
 
     def change_and_act() -> bool:
@@ -71,7 +71,7 @@ def as_user(uid: int, act: Callable[[], bool]) -> None:
 
 
 def test_the_first_publishes_and_others_attach(path: Path) -> None:
-    """One image is published for a file, and everybody else uses that one."""
+    """The first process publishes one image per file, and all others attach to it."""
     first = ketama.Continuum(path)
     assert first.shared
     assert images.generation(path) == 1
@@ -85,8 +85,8 @@ def test_the_first_publishes_and_others_attach(path: Path) -> None:
     assert images.names(path) == {"", ".lock"}
 
 
-def test_the_image_is_closed_to_others(path: Path) -> None:
-    """Folder and image are this user's alone, whatever the umask."""
+def test_the_image_is_private_to_its_user(path: Path) -> None:
+    """Only this user can access the directory and the image, under any umask."""
     for umask in (0, 0o022, 0o777):
         old = os.umask(umask)
         try:
@@ -99,7 +99,7 @@ def test_the_image_is_closed_to_others(path: Path) -> None:
 
 
 def test_private(path: Path) -> None:
-    """shared=False neither uses nor publishes, also when it rolls; lists are private too."""
+    """shared=False neither attaches nor publishes, on roll as well; nor do lists."""
     continuum = ketama.Continuum(path, shared=False)
     assert not continuum.shared
     assert not images.image(path).exists()
@@ -111,7 +111,7 @@ def test_private(path: Path) -> None:
 
 
 def test_a_change_is_published_once(path: Path) -> None:
-    """After a change the first to roll publishes, the rest attach, the old image is marked."""
+    """After a change, the first roll publishes, others attach, the old image is marked."""
     many = [ketama.Continuum(path) for _ in range(5)]
     old = images.image(path).open("rb")
     assert old.read()[images.SUPERSEDED_AT] == 0
@@ -130,8 +130,8 @@ def test_a_change_is_published_once(path: Path) -> None:
     old.close()
 
 
-def test_paths_are_as_given(path: Path) -> None:
-    """A link and its target have an image each: the link may be swapped."""
+def test_links_are_not_resolved(path: Path) -> None:
+    """A link and its target have an image each, because the link may be replaced."""
     link = path.with_suffix(".link")
     link.symlink_to(path)
     assert ketama.Continuum(link).shared
@@ -140,7 +140,7 @@ def test_paths_are_as_given(path: Path) -> None:
 
 
 def test_a_config_map(tmp_path: Path) -> None:
-    """A link to a folder that is swapped, as Kubernetes does, replaces the one image."""
+    """Replacing a link to a directory, as Kubernetes does, replaces the image."""
     for name, text in (("..1", A), ("..2", B), ("..3", A)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "ketama.servers").write_text(text)
@@ -159,7 +159,7 @@ def test_a_config_map(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_removed_and_put_back(path: Path) -> None:
-    """While the file is away its image is of no use; back again, with its time, it is one."""
+    """An image is unused while its file is missing, and used when the file is restored."""
     continuum, away = ketama.Continuum(path), path.with_suffix(".away")
     path.rename(away)
     for ask in (continuum.roll, lambda: ketama.Continuum(path)):
@@ -171,7 +171,7 @@ def test_a_file_that_is_removed_and_put_back(path: Path) -> None:
     assert ketama.Continuum(path).get_points() == continuum.get_points()
 
 
-# ---- following the file
+# ---- Following the file
 
 
 def answers_from(continuum: ketama.Continuum, addresses: set[str]) -> bool:
@@ -190,7 +190,7 @@ WAYS: list[Callable[[ketama.Continuum], object]] = [
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("ask", WAYS)
 def test_auto_roll(ask: Callable[[ketama.Continuum], object], shared: bool, path: Path) -> None:
-    """Every way of looking up follows the file by itself."""
+    """Every lookup function reloads a changed file."""
     continuum = ketama.Continuum(path, auto_roll=0.02, shared=shared)
     plain = ketama.Continuum(path)
     before = ask(continuum)
@@ -202,7 +202,7 @@ def test_auto_roll(ask: Callable[[ketama.Continuum], object], shared: bool, path
 
 
 def test_auto_roll_follows_a_publisher_at_once(path: Path) -> None:
-    """What another process publishes the next lookup takes up, long before its time."""
+    """The next lookup switches to a newly published image, before the interval is over."""
     continuum = ketama.Continuum(path, auto_roll=10**6)
     path.write_text(B)
     assert continuum.lookup("key") in {"a:1", "b:1", "c:1"}
@@ -214,8 +214,8 @@ def test_auto_roll_follows_a_publisher_at_once(path: Path) -> None:
     assert continuum.get_server("key")[1] in {"a:1", "b:1", "c:1"}
 
 
-def test_auto_roll_and_a_wrong_file(path: Path) -> None:
-    """A file that becomes wrong is told in last_error; lookups go on, and so when mended."""
+def test_auto_roll_and_an_invalid_file(path: Path) -> None:
+    """last_error reports an invalid file; lookups keep the valid version until it is fixed."""
     continuum = ketama.Continuum(path, auto_roll=0.01)
     path.write_text("a:1 none\n")
     wait_for(lambda: continuum.lookup("key") == "" or continuum.last_error is not None)
@@ -229,7 +229,7 @@ def test_auto_roll_and_a_wrong_file(path: Path) -> None:
 
 
 def test_auto_roll_keys_with_nul(path: Path) -> None:
-    """A key with a NUL is a TypeError also where a roll is due."""
+    """A key with a NUL byte raises TypeError when a roll is due, too."""
     continuum = ketama.Continuum(path, auto_roll=1e-9)
     for _ in range(100):
         with pytest.raises(TypeError, match="NUL"):
@@ -238,8 +238,8 @@ def test_auto_roll_keys_with_nul(path: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 0.0, float("nan"), float("inf"), 10**10])
-def test_auto_roll_that_is_no_time(seconds: float, path: Path) -> None:
-    """A time that is not above 0, or beyond sense, is a ValueError."""
+def test_invalid_auto_roll(seconds: float, path: Path) -> None:
+    """An interval that is not above 0 and at most 10**9 raises ValueError."""
     with pytest.raises(
         ValueError, match=r"^invalid auto_roll .*: must be seconds, above 0, at most"
     ):
@@ -249,7 +249,7 @@ def test_auto_roll_that_is_no_time(seconds: float, path: Path) -> None:
 
 
 def test_options_are_pickled_and_copied(path: Path) -> None:
-    """A pickle and a copy follow as the original does, and share as it does."""
+    """Pickles and copies keep `shared` and `auto_roll`."""
     original = ketama.Continuum(path, auto_roll=0.01, shared=False)
     path.write_text(A)
     for twin in (pickle.loads(pickle.dumps(original)), copy.copy(original)):
@@ -262,7 +262,7 @@ def test_options_are_pickled_and_copied(path: Path) -> None:
 
 
 def test_auto_roll_in_threads(path: Path) -> None:
-    """Eight threads look up and follow; each answer is of one file or the other."""
+    """Eight threads look up with auto_roll; each result comes from one of the two files."""
     continuum = ketama.Continuum(path, auto_roll=0.001)
     right = {"a:1", "b:1", "c:1", "d:1", "e:1"}
     done = threading.Event()
@@ -288,8 +288,8 @@ def test_auto_roll_in_threads(path: Path) -> None:
     assert faults == []
 
 
-def test_copies_that_follow(path: Path) -> None:
-    """A copy follows as the original does, though they began with one version."""
+def test_copies_with_auto_roll(path: Path) -> None:
+    """A copy and its original both reload, although they share their first version."""
     original = ketama.Continuum(path, auto_roll=10**6)
     twin = copy.copy(original)
     path.write_text(B)
@@ -298,11 +298,11 @@ def test_copies_that_follow(path: Path) -> None:
         wait_for(functools.partial(answers_from, continuum, {"d:1", "e:1"}))
 
 
-# ---- who publishes, and who dies of it
+# ---- Publishers, also killed ones
 
 
 def test_threads_that_open_at_once(path: Path) -> None:
-    """Threads of one process use one image as well, and all follow the next publisher."""
+    """Threads of one process share an image, and all switch to the next one."""
     path.write_text("".join(f"a{i}:1 1\n" for i in range(3000)))
     barrier = threading.Barrier(8)
     opened: list[ketama.Continuum] = []
@@ -324,8 +324,8 @@ def test_threads_that_open_at_once(path: Path) -> None:
         assert continuum.lookup("key") in {"d:1", "e:1"}
 
 
-def test_a_lock_that_is_never_freed(path: Path) -> None:
-    """Who waits for a builder in vain builds, unless another has published meanwhile."""
+def test_a_lock_that_is_never_released(path: Path) -> None:
+    """Processes wait for a builder for a bounded time, then build or attach."""
     first = ketama.Continuum(path, auto_roll=10**6)
     with images.image(path).with_name(images.image(path).name + ".lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -380,7 +380,7 @@ def stopped(parent: int) -> list[int]:
     ["flock", "flock:when=2", "write", "renameat2", "pwrite64", "unlinkat", "flock:when=3"],
 )
 def test_a_publisher_that_is_killed(at: str, path: Path) -> None:
-    """Wherever a publisher is killed, the next one goes on, and all hear of it."""
+    """Wherever a publisher is killed, the next one publishes, and readers are notified."""
     watcher = ketama.Continuum(path, auto_roll=10**6)
     path.write_text(B)
     program = (
@@ -397,8 +397,8 @@ def test_a_publisher_that_is_killed(at: str, path: Path) -> None:
     wait_for(lambda: len(watcher.servers) == 4)
 
 
-def test_leftovers_are_swept(path: Path) -> None:
-    """Unfinished images that nobody is writing are removed; one that is written is not."""
+def test_leftovers_are_removed(path: Path) -> None:
+    """Abandoned unfinished images are removed; one that is being written is kept."""
     ketama.Continuum(path)
     image = images.image(path)
     dead, alive = (
@@ -416,7 +416,7 @@ def test_leftovers_are_swept(path: Path) -> None:
     assert images.names(path) == {"", ".lock"}
 
 
-# ---- what is not trusted
+# ---- Untrusted files
 
 
 def plant_link(image: Path) -> None:
@@ -453,8 +453,8 @@ PLANTED: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("what", PLANTED)
-def test_planted_at_the_images_place(what: str, path: Path) -> None:
-    """What is not this user's own whole image is not used; it is replaced where possible."""
+def test_planted_images(what: str, path: Path) -> None:
+    """Anything but an intact image of this user is ignored, and replaced if possible."""
     if what == "another's file":
         need_root()  # to give it away
     right = ketama.Continuum(path).get_points()
@@ -498,8 +498,8 @@ ATTACKS: dict[str, Callable[[Path, Path], object]] = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_another_user_was_first(attack: str, open_base: Path) -> None:
-    """Another user's folder, link, file or FIFO in our folder's place is never used."""
+def test_names_taken_by_another_user(attack: str, open_base: Path) -> None:
+    """A directory, link, file or FIFO of another user under our name is never used."""
     path = open_base / "ketama.servers"
     folder = open_base / f"libketama-{VICTIM}"
 
@@ -521,8 +521,8 @@ def test_another_user_was_first(attack: str, open_base: Path) -> None:
         assert os.listdir(folder) == []
 
 
-def test_a_folder_that_is_open_to_others(open_base: Path) -> None:
-    """Our own folder is not used where others may look into it or write there."""
+def test_a_directory_with_lax_permissions(open_base: Path) -> None:
+    """The directory is not used if others may list it or write to it."""
     path = open_base / "ketama.servers"
 
     def use() -> bool:
@@ -533,8 +533,8 @@ def test_a_folder_that_is_open_to_others(open_base: Path) -> None:
     as_user(VICTIM, use)
 
 
-def test_root_is_a_victim_too(open_base: Path) -> None:
-    """Root, who may enter any folder, does not use one that somebody else has made for it."""
+def test_root_rejects_planted_directories(open_base: Path) -> None:
+    """Root does not use a directory that another user has created for it."""
     need_root()
     folder = open_base / "libketama-0"
 
@@ -547,8 +547,8 @@ def test_root_is_a_victim_too(open_base: Path) -> None:
     assert os.listdir(folder) == []
 
 
-def test_a_link_to_our_own_folder(open_base: Path) -> None:
-    """Not even a link that leads to a folder of ours is followed."""
+def test_a_link_to_our_own_directory(open_base: Path) -> None:
+    """A link is not followed even if it points to a directory of the same user."""
     own = open_base / "own"
 
     def make() -> bool:
@@ -565,8 +565,8 @@ def test_a_link_to_our_own_folder(open_base: Path) -> None:
     assert os.listdir(own) == []
 
 
-def test_a_umask_that_shuts_us_out(open_base: Path) -> None:
-    """A umask under which our own folder would be closed to us leaves none behind."""
+def test_a_umask_that_denies_the_owner(open_base: Path) -> None:
+    """Under a umask that denies the owner access, no directory is left behind."""
     path = open_base / "ketama.servers"
 
     def use() -> bool:
@@ -601,8 +601,8 @@ int main(int argc, char **argv)
 """
 
 
-def test_a_set_id_program_keeps_to_itself(open_base: Path) -> None:
-    """What its caller could have written a set-id program does not use."""
+def test_a_set_id_program_does_not_share(open_base: Path) -> None:
+    """A set-id program does not use images that its caller could have written."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -621,15 +621,15 @@ def test_a_set_id_program_keeps_to_itself(open_base: Path) -> None:
 
 
 def test_two_users_share_nothing(open_base: Path) -> None:
-    """Each user has images of their own."""
+    """Each user has separate images."""
     path = open_base / "ketama.servers"
     for uid in (VICTIM, ATTACKER):
         as_user(uid, lambda: ketama.Continuum(path).shared)
     assert {f"libketama-{VICTIM}", f"libketama-{ATTACKER}"} <= set(os.listdir(open_base))
 
 
-def test_the_usual_places(path: Path) -> None:
-    """Without KETAMA_SHM_DIR it is /dev/shm, and where that is taken the temporary folder."""
+def test_the_default_directories(path: Path) -> None:
+    """Images are in /dev/shm, or in the temporary directory if that is unusable."""
     temporary = path.parent / "tmp"
     temporary.mkdir()
     temporary.chmod(0o777)
@@ -651,11 +651,11 @@ def test_the_usual_places(path: Path) -> None:
         subprocess.run(["rm", "-rf", own], check=True)
 
 
-# ---- no room
+# ---- Failing resources
 
 
-def test_no_folder(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the chosen folder is missing, a file, or not absolute, the continuum is private."""
+def test_an_unusable_directory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If KETAMA_SHM_DIR is missing, a file, or not absolute, the continuum is private."""
     for base in ("/nowhere", str(path), "/proc/self"):
         monkeypatch.setenv("KETAMA_SHM_DIR", base)
         continuum = ketama.Continuum(path)
@@ -687,8 +687,8 @@ def test_a_relative_folder_is_none(path: Path) -> None:
     assert os.listdir(path.parent / "relative") == []
 
 
-def test_a_read_only_folder(path: Path, open_base: Path) -> None:
-    """In a folder without permission to write nothing is published, and lookups work."""
+def test_a_read_only_directory(path: Path, open_base: Path) -> None:
+    """Without permission to write to the directory, nothing is published; lookups work."""
     (open_base / "closed").mkdir(0o755)
     file = open_base / "ketama.servers"
 
@@ -702,7 +702,7 @@ def test_a_read_only_folder(path: Path, open_base: Path) -> None:
 
 
 def test_a_full_tmpfs(tmpfs: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where an image does not fit, lookups work, nothing is left behind, nothing crashes."""
+    """If an image does not fit, lookups work, and no file is left behind."""
     monkeypatch.setenv("KETAMA_SHM_DIR", str(tmpfs))
     small = ketama.Continuum(path)
     assert small.shared
@@ -727,10 +727,10 @@ def test_a_full_tmpfs(tmpfs: Path, path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("options", ["remount,ro", "remount,nr_inodes=3"])
-def test_no_writing(
+def test_a_file_system_that_rejects_files(
     options: str, tmpfs: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file system that is read-only, or has no inode left, means private copies."""
+    """On a file system that is read-only or out of inodes, continua are private."""
     monkeypatch.setenv("KETAMA_SHM_DIR", str(tmpfs))
     images.folder().mkdir(0o700)
     (tmpfs / "filler").touch()
@@ -744,7 +744,7 @@ def test_no_writing(
 
 
 def test_a_limit_on_file_sizes(path: Path) -> None:
-    """A limit on file sizes, which would be a signal, is a private continuum."""
+    """If an image would exceed RLIMIT_FSIZE and raise SIGXFSZ, the continuum is private."""
 
     def use() -> bool:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
@@ -756,7 +756,7 @@ def test_a_limit_on_file_sizes(path: Path) -> None:
 
 
 def test_no_descriptors(path: Path) -> None:
-    """At the limit of open files lookups work, and a roll says why it can't."""
+    """At the limit of open files, lookups work, and a roll raises EMFILE."""
 
     def use() -> bool:
         continuum = ketama.Continuum(path)
@@ -770,14 +770,14 @@ def test_no_descriptors(path: Path) -> None:
             continuum.roll()
         except ketama.KetamaOSError as error:
             good = error.errno == 24 and continuum.lookup("key") in {"a:1", "b:1", "c:1"}
-        os.close(kept.pop())  # one is enough to read the file
+        os.close(kept.pop())  # one descriptor suffices to read the file
         return good and continuum.roll() and continuum.lookup("key") in {"d:1", "e:1"}
 
     in_child(use)
 
 
 def test_no_address_space(path: Path) -> None:
-    """Where an image can't be mapped, the continuum is private or the error is one."""
+    """If an image cannot be mapped, the continuum is private or opening raises."""
 
     def use() -> bool:
         continuum = ketama.Continuum(path)
@@ -789,11 +789,11 @@ def test_no_address_space(path: Path) -> None:
     in_child(use)
 
 
-# ---- nothing leaks, nobody is harmed
+# ---- Leaks and isolation
 
 
 def test_ten_thousand(path: Path) -> None:
-    """Continua that are opened, rolled and dropped leave no mapping, descriptor or file."""
+    """Opening, rolling and dropping 10,000 continua leaks no mapping, descriptor or file."""
     ketama.Continuum(path)
     gc.collect()
     before = len(images.mapped()), images.descriptors()
@@ -808,8 +808,8 @@ def test_ten_thousand(path: Path) -> None:
     assert images.names(path) == {"", ".lock"}
 
 
-def test_one_dropped_harms_no_other(path: Path) -> None:
-    """Dropping one of two on the same image leaves the other whole."""
+def test_dropping_one_of_two(path: Path) -> None:
+    """Dropping one of two continua on the same image leaves the other intact."""
     one, other = ketama.Continuum(path), ketama.Continuum(path)
     points = other.get_points()
     del one
@@ -820,7 +820,7 @@ def test_one_dropped_harms_no_other(path: Path) -> None:
 
 
 def test_a_fork_with_it_open(path: Path) -> None:
-    """The exit of a child, by exit or by a thread's end, leaves the parent's image whole."""
+    """The exit of a child process or of a thread leaves the parent's image intact."""
     continuum = ketama.Continuum(path)
     points = continuum.get_points()
     program = (
@@ -838,7 +838,7 @@ def test_a_fork_with_it_open(path: Path) -> None:
 
 
 def test_a_parent_that_exits(path: Path) -> None:
-    """A child whose parent has exited goes on looking up and rolling, and ends cleanly."""
+    """A child whose parent has exited still looks up and rolls, and exits cleanly."""
     program = f"""
 import os, sys; sys.path[:0] = {sys.path!r}
 import ketama
@@ -861,7 +861,7 @@ print(continuum.shared, continuum.servers[0].address)
 
 
 def test_a_clock_behind_the_files(path: Path) -> None:
-    """A process whose clock went back by a day sees each change, and shares."""
+    """A process whose clock is a day behind detects each change, and shares images."""
     need("faketime")
     program = f"""
 import os, sys, time, ketama

@@ -1,4 +1,4 @@
-"""Wrong files, wrong lists, wrong types: what is said, and that it says where."""
+"""Invalid files, lists and types: the error messages, and the location in them."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ WRONG_FILES = {
 
 
 @pytest.mark.parametrize("name", GOOD_FILES)
-def test_good_files(name: str, tmp_path: Path) -> None:
-    """What libketama misread, or took by luck, is read as it was meant."""
+def test_valid_files(name: str, tmp_path: Path) -> None:
+    """Files that the 2007 libketama misread, or read by luck, are read as intended."""
     text, expected = GOOD_FILES[name]
     path = tmp_path / "ketama.servers"
     path.write_bytes(text)
@@ -82,8 +82,8 @@ def test_good_files(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", WRONG_FILES)
-def test_wrong_files(name: str, tmp_path: Path) -> None:
-    """The error names file, line and reason, and is a KetamaError and a ValueError."""
+def test_invalid_files(name: str, tmp_path: Path) -> None:
+    """The error has file, line and reason, and is a KetamaError and a ValueError."""
     text, lineno, reason = WRONG_FILES[name]
     path = tmp_path / "ketama.servers"
     path.write_bytes(text)
@@ -97,8 +97,8 @@ def test_wrong_files(name: str, tmp_path: Path) -> None:
     assert str(error) == str(pickle.loads(pickle.dumps(error)))
 
 
-def test_a_wrong_file_by_its_bytes(tmp_path: Path) -> None:
-    """A path of bytes is shown as text, and kept as it was given."""
+def test_an_invalid_file_with_a_path_of_bytes(tmp_path: Path) -> None:
+    """A path of bytes is shown as text, and kept as bytes in `filename`."""
     path = tmp_path / "ketama.servers"
     path.write_text("a:1\n")
     with pytest.raises(ketama.ServersError) as caught:
@@ -109,7 +109,7 @@ def test_a_wrong_file_by_its_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [str, os.fsencode, Path])
 def test_a_missing_file(kind: Any, tmp_path: Path) -> None:
-    """A missing file is a KetamaError and an OSError, with errno and the name as given."""
+    """A missing file raises a KetamaError and OSError, with errno and the original path."""
     name = kind(str(tmp_path / "missing"))
     with pytest.raises(ketama.KetamaOSError) as caught:
         ketama.Continuum(name)
@@ -121,8 +121,8 @@ def test_a_missing_file(kind: Any, tmp_path: Path) -> None:
     assert str(error) == f"[Errno 2] No such file or directory: {os.fspath(name)!r}"
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
-    """A directory, a FIFO, a device, a loop of links and an empty name are refused at once."""
+def test_not_a_regular_file(tmp_path: Path) -> None:
+    """Directories, FIFOs, devices, link loops and empty paths are rejected at once."""
     fifo, loop = tmp_path / "fifo", tmp_path / "loop"
     os.mkfifo(fifo)
     loop.symlink_to(loop)
@@ -142,7 +142,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_file() -> None:
-    """A file without permission to read it is an OSError that says so."""
+    """A file that may not be read raises an OSError with EACCES."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "ketama.servers")
         path.write_text("a:1 1\n")
@@ -160,8 +160,8 @@ def test_an_unreadable_file() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_a_file_that_never_rests(two: Path) -> None:
-    """A file that grows while it is read, such as a log, is refused with EAGAIN."""
+def test_a_constantly_growing_file(two: Path) -> None:
+    """A file that grows while it is read, such as a log, raises EAGAIN."""
     child = os.fork()
     if child == 0:
         with two.open("ab", buffering=0) as file:
@@ -180,7 +180,7 @@ def test_a_file_that_never_rests(two: Path) -> None:
 
 
 def test_no_memory() -> None:
-    """Where the system has no more memory, it is a MemoryError, and nothing was lost."""
+    """Without memory, opening raises MemoryError, and the continuum in use still works."""
     program = f"""
 import resource, sys; sys.path[:0] = {sys.path!r}
 import ketama
@@ -197,7 +197,7 @@ except MemoryError:
 
 
 def test_a_nul_in_the_path() -> None:
-    """A path with a NUL byte is a ValueError, as it is for open()."""
+    """A path with a NUL byte raises ValueError, as in open()."""
     with pytest.raises(ValueError, match=r"^invalid path .*: has a NUL byte$"):
         ketama.Continuum("/etc/ketama.servers\0.old")
     with pytest.raises(ValueError, match=r"^invalid path .*: has a NUL byte$"):
@@ -225,7 +225,7 @@ def test_a_nul_in_the_path() -> None:
     ],
 )
 def test_wrong_types(source: Any, message: str) -> None:
-    """A source, address or weight of a wrong type is a TypeError that says where."""
+    """A source, address or weight of a wrong type raises TypeError with the position."""
     with pytest.raises(TypeError) as caught:
         ketama.Continuum(source)
     assert str(caught.value).endswith(message)
@@ -260,8 +260,8 @@ def test_wrong_types(source: Any, message: str) -> None:
         ),
     ],
 )
-def test_wrong_lists(source: Any, lineno: int | None, reason: str) -> None:
-    """A list that is wrong is a ServersError with the server's place and the reason."""
+def test_invalid_lists(source: Any, lineno: int | None, reason: str) -> None:
+    """An invalid list raises ServersError with the server's position and the reason."""
     with pytest.raises(ketama.ServersError) as caught:
         ketama.Continuum(source)
     error = caught.value
@@ -271,14 +271,14 @@ def test_wrong_lists(source: Any, lineno: int | None, reason: str) -> None:
 
 
 def test_too_many_servers() -> None:
-    """More than 2**20 servers are refused by name of the limit."""
+    """More than 2**20 servers are an error that names the limit."""
     with pytest.raises(ketama.ServersError, match="server 1048577: too many servers"):
         ketama.Continuum(itertools.repeat("a"))
 
 
 @pytest.mark.parametrize("key", [None, 3, 3.0, ["a"], ("a",), object(), True])
-def test_wrong_keys(key: Any, two: Path) -> None:
-    """A key that is neither text nor bytes is a TypeError wherever a key is taken."""
+def test_keys_of_a_wrong_type(key: Any, two: Path) -> None:
+    """A key that is neither text nor bytes raises TypeError in every function."""
     continuum, drop_in = ketama.Continuum(two), ketama.Ketama(str(two))
     message = f"^key must be str, bytes, bytearray or memoryview, not {type(key).__name__}$"
     for ask in (
@@ -295,6 +295,6 @@ def test_wrong_keys(key: Any, two: Path) -> None:
 
 
 def test_a_lone_surrogate_in_a_key(two: Path) -> None:
-    """Text that has no UTF-8 is a UnicodeEncodeError, which is a ValueError."""
+    """A lone surrogate raises UnicodeEncodeError, which is a ValueError."""
     with pytest.raises(UnicodeEncodeError):
         ketama.Continuum(two).lookup("\ud800")
