@@ -68,14 +68,13 @@ struct server_line {
     uint64_t name_at, name_bytes; /* 0 bytes: no name */
     uint64_t weight;
 };
-/* How far the text has been read; begin with {0, 0}. */
+/* How much of the text has been read; start with {0, 0}. */
 struct scan_position {
     uint64_t at; /* where the next line begins */
     uint64_t lines;
 };
-/* Finds the next lines with servers, at most `capacity`; *count is how many. It stops
- * after an invalid line, which is then the last one in lines[], and returns its status.
- */
+/* Finds up to `capacity` further lines with servers, *count in all. Stops after an
+ * invalid line, which is then the last one in lines[], and returns its status. */
 int scan_servers(const char *text, size_t size, struct scan_position *position,
                  struct server_line *lines, size_t capacity, size_t *count,
                  ketama_failure *failure);

@@ -95,10 +95,10 @@ static uint64_t uses;
 /*
  * A lock holds 0, or the id of the process whose thread holds it. A child that was
  * forked while another thread held it takes it over, as that thread does not exist in
- * the child. Nobody waits forever: after a second a caller goes on without the cache,
- * which is correct but slower.
+ * the child. Waiting is bounded: after a second, a caller skips the cache, which is
+ * correct but slower.
  */
-static atomic_long cache_lock;  /* held for some instructions */
+static atomic_long cache_lock;  /* held for a few instructions */
 static atomic_long making_lock; /* held while one thread makes an array for all */
 
 static bool lock(atomic_long *owner)
@@ -215,8 +215,7 @@ static ketama_continuum newest(const char *path)
     return c;
 }
 
-/* What a program has that could not roll a file even once: no points. It is never freed.
- */
+/* Without points: for a program whose first roll failed. Never freed. */
 static struct ketama_handle empty;
 
 int ketama_roll(ketama_continuum *c, char *filename)

@@ -61,9 +61,9 @@ static uint64_t align(uint64_t offset)
 }
 
 /*
- * How far a hash is shifted right to be a bucket. A bucket for each arc or two, as long
- * as the index fits in the processor's caches: a lookup that waits for memory should
- * wait once, for the arcs, not for the index as well.
+ * The number of bits to shift a hash right to get its bucket. There is a bucket for each
+ * arc or two, as long as the index fits in the processor's caches: a lookup should wait
+ * for memory only once, for the arcs, not also for the index.
  */
 static uint32_t index_shift(uint32_t arc_count)
 {

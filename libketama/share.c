@@ -22,11 +22,11 @@ static int64_t patience_ns(uint64_t file_bytes)
                          : most);
 }
 
-/* What is published, as far as it was seen to be of no use. */
+/* The published image, if it was found to be out of date. */
 struct stale {
     struct ketama_file file;
-    bool seen;           /* whether `file` is set: it need not be mapped again */
-    uint64_t generation; /* of what was published last; 0: nothing */
+    bool seen;           /* `file` is set: do not map it again */
+    uint64_t generation; /* of the image published last; 0: none */
 };
 
 /* Lets the handle look up in an image. */

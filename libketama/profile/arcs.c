@@ -1,5 +1,5 @@
 /*
- * arcs.c - how a ring is searched, told by where its arcs end
+ * arcs.c - how a ring is searched, expressed by where its arcs end
  *
  * Lookups know one rule: a hash belongs to the first arc whose end is >= the hash, and
  * past the last one to the first. A dialect that searches in another way has the same
