@@ -10,7 +10,7 @@ from ketama._ketama import ffi as _ffi
 from ketama._ketama import lib as _lib
 from ketama.buffers import Packed
 from ketama.compat import Ketama
-from ketama.continuum import Continuum, Path, get_server, roll
+from ketama.continuum import Continuum, Explanation, Path, get_server, roll
 from ketama.errors import KetamaError, KetamaOSError, ServersError
 from ketama.keys import Key, hashi, md5_digest
 from ketama.servers import Server, Servers
@@ -25,6 +25,7 @@ __all__ = [
     "Continuum",
     "Diff",
     "Edit",
+    "Explanation",
     "Finding",
     "Ketama",
     "KetamaError",

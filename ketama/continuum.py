@@ -104,7 +104,7 @@ class Continuum(_Lookups):
 
     Any number of threads may use one Continuum, even while one of them rolls it; so may
     forked children. Each call is answered from one version, never from a mix.
-    A drop-in replacement for the class of the same name in python_ketama and in pyketama.
+    A drop-in replacement for the class of the same name in python_ketama.
 
     >>> c = Continuum([("127.0.0.1:11211", 600), ("127.0.0.1:11212", 400)])
     >>> c.get_server("test")

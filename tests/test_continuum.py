@@ -192,6 +192,7 @@ def test_the_public_names() -> None:
         "Continuum",
         "Diff",
         "Edit",
+        "Explanation",
         "Finding",
         "Ketama",
         "KetamaError",
