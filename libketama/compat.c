@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "ketama_compat.h"
+#include "profile/profile.h"
 
 enum { IP_MAX = sizeof((mcs *)NULL)->ip - 1 };
 
@@ -215,8 +216,24 @@ static ketama_continuum newest(const char *path)
     return c;
 }
 
-/* Without points: for a program whose first roll failed. Never freed. */
-static struct ketama_handle empty;
+/* Without servers and points: for a program whose first roll failed. Every function
+ * accepts it; a lookup reads some of the arcs, and finds server 0, which does not exist.
+ */
+static const ketama_arc no_arcs[8];
+static const uint32_t no_index[3];
+static const _Atomic uint32_t not_superseded;
+static char no_settings[1];
+static struct ketama_handle empty = {
+    .view = {.arcs = no_arcs,
+             .index = no_index,
+             .strings = no_settings,
+             .superseded = &not_superseded,
+             .shift = 31},
+    .profile = &ketama_profile_libketama,
+    .settings = no_settings,
+    .generation = 1,
+    .flags = KETAMA_STATIC,
+};
 
 int ketama_roll(ketama_continuum *c, char *filename)
 {
@@ -231,18 +248,19 @@ int ketama_roll(ketama_continuum *c, char *filename)
         rolled = newest(absolute);
     else
         ketama_store_failure(status, path, &failure);
+    int saved = errno;
     /* A program that logs the error and goes on needs a ring that it can look up in. */
     *c = rolled != NULL ? rolled : absolute != NULL ? cache_get(absolute) : NULL;
     if (*c == NULL)
         *c = &empty;
     free(absolute);
+    errno = saved;
     return rolled != NULL;
 }
 
 void ketama_smoke(ketama_continuum c)
 {
-    if (c != &empty)
-        ketama_close(c);
+    ketama_close(c);
 }
 
 mcs *ketama_get_server(char *key, ketama_continuum c)

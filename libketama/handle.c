@@ -107,7 +107,8 @@ ketama_continuum ketama_retain(ketama_continuum c)
 
 void ketama_close(ketama_continuum c)
 {
-    if (c == NULL || atomic_fetch_sub(&c->owners, 1) > 1)
+    if (c == NULL || (c->flags & KETAMA_STATIC) != 0 ||
+        atomic_fetch_sub(&c->owners, 1) > 1)
         return;
     int saved = errno;
     ketama_image_free(c->image);

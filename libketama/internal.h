@@ -214,7 +214,8 @@ void ketama_image_locate(const struct ketama_image *image, const void *copy,
 bool ketama_image_read(const void *image, size_t size_bytes,
                        const struct ketama_identity *identity,
                        struct ketama_image_info *info);
-bool ketama_image_intact(const void *image, size_t size_bytes);
+bool ketama_image_intact(const void *image,
+                         size_t size_bytes); /* whose header is read */
 /* The same two checks for an image whose identity is not known: it has its own path. */
 bool ketama_image_identify(const void *image, size_t size_bytes,
                            struct ketama_image_info *info);
@@ -289,6 +290,9 @@ enum ketama_found ketama_segment_remove(const struct ketama_slot *slot, const ch
                                         const struct ketama_file *file);
 
 /* ---- handle.c: the handle */
+
+/* In a handle's flags: it is never freed, however often it is closed. */
+#define KETAMA_STATIC (1u << 31)
 
 struct ketama_handle {
     /* The first three are those of libketama.so.1, for programs that read them. */

@@ -150,11 +150,11 @@ enum ketama_flags {
  * Later versions may add members. A member that this version does not know must be zero.
  */
 typedef struct ketama_options {
-    size_t size;         /* sizeof(ketama_options) */
-    const char *profile; /* the dialect of ketama; NULL: "libketama" */
-    const char
-        *settings;  /* the profile's, "key=value key=value"; NULL or "": defaults */
-    unsigned flags; /* KETAMA_PRIVATE, or 0 */
+    size_t size;          /* sizeof(ketama_options) */
+    const char *profile;  /* the dialect of ketama; NULL: "libketama" */
+    const char *settings; /* "key=value key=value"; NULL or "": the profile's defaults */
+    unsigned flags;       /* KETAMA_PRIVATE, or 0 */
+    unsigned reserved;    /* 0 */
 } ketama_options;
 
 /* ketama_open: load the server file at `path`, attaching to its published image if there

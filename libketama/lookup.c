@@ -237,8 +237,8 @@ int ketama_server_at(ketama_continuum c, uint32_t index, ketama_server *server)
     if (index >= c->view.server_count) {
         ketama_failure failure;
         int status = ketama_set_failure(
-            &failure, KETAMA_ERANGE, 0, "no server %lu: the last one is %lu",
-            (unsigned long)index, (unsigned long)c->view.server_count - 1);
+            &failure, KETAMA_ERANGE, 0, "no server %lu: there are %lu",
+            (unsigned long)index, (unsigned long)c->view.server_count);
         return ketama_store_failure(status, NULL, &failure);
     }
     const struct ketama_image_server *from = &c->view.servers[index];

@@ -15,12 +15,13 @@
 #ifndef _DARWIN_C_SOURCE
 #define _DARWIN_C_SOURCE 1 /* st_mtimespec */
 #endif
+#ifndef __LP64__
 #ifndef _FILE_OFFSET_BITS
-#define _FILE_OFFSET_BITS 64 /* files of 2 GiB and more on 32-bit machines */
+#define _FILE_OFFSET_BITS 64 /* files of 2 GiB and more */
 #endif
-
 #ifndef _TIME_BITS
-#define _TIME_BITS 64 /* and files from after 2038 */
+#define _TIME_BITS 64 /* times after 2038 */
+#endif
 #endif
 
 #include <errno.h>

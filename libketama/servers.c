@@ -277,7 +277,8 @@ int ketama_servers_parse(const char *text, size_t size, struct ketama_server_lis
 static int copy_server(const ketama_server *server, uint64_t position,
                        struct ketama_listed *listed, ketama_failure *failure)
 {
-    struct span address = {server->address, server->address + strlen(server->address)};
+    const char *text = server->address != NULL ? server->address : "";
+    struct span address = {text, text + strlen(text)};
     int status = check_address(address, position, failure);
 
     *listed = (struct ketama_listed){.address = address.at,

@@ -24,9 +24,9 @@ static int64_t patience_ns(uint64_t file_bytes)
 
 /* The published image, if it was found to be out of date. */
 struct stale {
-    struct ketama_file file;
-    bool seen;           /* `file` is set: do not map it again */
-    uint64_t generation; /* of the image published last; 0: none */
+    struct ketama_file file;       /* not to be mapped again; */
+    struct ketama_segment segment; /* it stays mapped, so that its inode is not reused */
+    uint64_t generation;           /* of the image published last; 0: none */
 };
 
 /* Lets the handle look up in an image. */
@@ -75,19 +75,22 @@ static bool attach(ketama_continuum c, const struct ketama_slot *slot,
     struct ketama_file file;
     bool reliable = false;
 
-    if (ketama_segment_attach(slot, stale->seen ? &stale->file : NULL, &segment,
-                              &file) != KETAMA_FOUND)
+    if (ketama_segment_attach(slot, stale->segment.bytes != NULL ? &stale->file : NULL,
+                              &segment, &file) != KETAMA_FOUND)
         return false;
     if (ketama_image_read(segment.bytes, segment.size_bytes, &identity, &info)) {
         if (is_current(c->path, &info.source, &reliable) &&
-            ketama_image_intact(segment.bytes, segment.size_bytes)) {
+            ketama_image_intact(segment.bytes, segment.size_bytes) &&
+            atomic_load(info.view.superseded) == 0) {
             ketama_image_free(c->image);
             c->image = NULL;
             c->segment = segment;
             adopt(c, &info, reliable);
             return true;
         }
-        *stale = (struct stale){file, true, info.generation};
+        ketama_segment_detach(&stale->segment);
+        *stale = (struct stale){file, segment, info.generation};
+        return false;
     }
     ketama_segment_detach(&segment);
     return false;
@@ -173,30 +176,31 @@ static bool wait_for_builder(ketama_continuum c, struct ketama_slot *slot,
 
 /* Before and after building, somebody else's image may have appeared, and is as good. */
 static int attach_or_build(ketama_continuum c, struct ketama_slot *slot,
-                           ketama_failure *failure)
+                           struct stale *stale, ketama_failure *failure)
 {
-    struct stale stale = {.seen = false};
     struct ketama_stamp now;
 
     if (ketama_source_stat(c->path, &now) != KETAMA_OK)
         return ketama_set_system_failure(failure, errno, NULL);
-    if (wait_for_builder(c, slot, &stale, now.size_bytes) ||
-        (slot->lock >= 0 && attach(c, slot, &stale)))
+    if (wait_for_builder(c, slot, stale, now.size_bytes) ||
+        (slot->lock >= 0 && attach(c, slot, stale)))
         return KETAMA_OK;
-    int status = build_from_file(c, stale.generation + 1, failure);
-    if (status == KETAMA_OK && (slot->lock >= 0 || !attach(c, slot, &stale)))
-        publish(c, slot, &stale);
+    int status = build_from_file(c, stale->generation + 1, failure);
+    if (status == KETAMA_OK && (slot->lock >= 0 || !attach(c, slot, stale)))
+        publish(c, slot, stale);
     return status;
 }
 
 int ketama_share(ketama_continuum c, ketama_failure *failure)
 {
     struct ketama_identity identity = ketama_handle_identity(c);
+    struct stale stale = {.segment.bytes = NULL};
     struct ketama_slot slot;
 
     if ((c->flags & KETAMA_PRIVATE) != 0 || !ketama_slot_open(&slot, &identity))
         return build_from_file(c, 1, failure);
-    int status = attach_or_build(c, &slot, failure);
+    int status = attach_or_build(c, &slot, &stale, failure);
+    ketama_segment_detach(&stale.segment);
     ketama_slot_close(&slot);
     /* It took descriptors that reading the file may have needed. */
     return status == KETAMA_ESYSTEM ? build_from_file(c, 1, failure) : status;

@@ -79,8 +79,9 @@ static ssize_t read_fully(int fd, char *to, size_t size)
     return (ssize_t)done;
 }
 
-/* Is this a file that can be read whole? *size: its bytes. */
-static int check_file(int fd, size_t *size, ketama_failure *failure)
+/* Is this a file that can be read whole, and the one of that stamp? *size: its bytes. */
+static int check_file(int fd, const struct ketama_stamp *stamp, size_t *size,
+                      ketama_failure *failure)
 {
     struct stat st;
     if (fstat(fd, &st) != 0)
@@ -94,21 +95,23 @@ static int check_file(int fd, size_t *size, ketama_failure *failure)
                                   "file too large: %lld bytes, at most %lld",
                                   (long long)st.st_size, (long long)file_bytes_max);
     *size = (size_t)st.st_size;
-    return KETAMA_OK;
+    return stamp->device == (uint64_t)st.st_dev && stamp->inode == (uint64_t)st.st_ino
+               ? KETAMA_OK
+               : KETAMA_EUNSTABLE;
 }
 
-/* Reads `size` bytes into a new *text. EUNSTABLE: there are fewer or more. */
-static int read_text(int fd, size_t size, char **text, ketama_failure *failure)
+/* Reads up to `size` bytes into a new *text, and one more, to see the file grow. */
+static int read_text(int fd, size_t size, char **text, size_t *got,
+                     ketama_failure *failure)
 {
     *text = malloc(size + 1);
     if (*text == NULL)
         return KETAMA_ENOMEM;
-    ssize_t got = read_fully(fd, *text, size + 1); /* one more, to see it grow */
-    if (got < 0)
+    ssize_t bytes = read_fully(fd, *text, size + 1);
+    if (bytes < 0)
         return ketama_set_system_failure(failure, errno, NULL);
-    if (size == 0 && got > 0)
-        return ketama_set_system_failure(failure, EINVAL, "the file reports no size");
-    return (size_t)got == size ? KETAMA_OK : KETAMA_EUNSTABLE;
+    *got = (size_t)bytes;
+    return KETAMA_OK;
 }
 
 /*
@@ -128,14 +131,27 @@ static int open_file(const char *path)
     return fd;
 }
 
-/* One attempt. The stamp is taken before and after: if it is the same, the text between
- * is that of the stamp. EUNSTABLE: it is not. */
+/* Does what was read belong to the stamp that was taken before? */
+static int check_unchanged(const char *path, const struct ketama_stamp *before,
+                           size_t size, size_t got, ketama_failure *failure)
+{
+    struct ketama_stamp after;
+    if (ketama_source_stat(path, &after) != KETAMA_OK)
+        return ketama_set_system_failure(failure, errno, NULL);
+    if (size == 0 && got > 0 && after.size_bytes == 0) /* as in /proc */
+        return ketama_set_system_failure(failure, EINVAL, "the file reports no size");
+    return got == size && before->size_bytes == size &&
+                   ketama_stamp_equal(before, &after)
+               ? KETAMA_OK
+               : KETAMA_EUNSTABLE;
+}
+
+/* One attempt. EUNSTABLE: the file changed meanwhile. */
 static int read_once(const char *path, struct ketama_source *source, char **text,
                      ketama_failure *failure)
 {
-    struct ketama_stamp after;
     struct timespec now;
-    size_t size = 0;
+    size_t size = 0, got = 0;
     int status, fd;
 
     *text = NULL;
@@ -146,15 +162,12 @@ static int read_once(const char *path, struct ketama_source *source, char **text
     fd = open_file(path);
     if (fd < 0)
         return ketama_set_system_failure(failure, errno, NULL);
-    status = check_file(fd, &size, failure);
+    status = check_file(fd, &source->stamp, &size, failure);
     if (status == KETAMA_OK)
-        status = read_text(fd, size, text, failure);
+        status = read_text(fd, size, text, &got, failure);
     (void)close(fd); /* it was only read from */
-    if (status == KETAMA_OK && ketama_source_stat(path, &after) != KETAMA_OK)
-        status = ketama_set_system_failure(failure, errno, NULL);
-    if (status == KETAMA_OK && (source->stamp.size_bytes != size ||
-                                !ketama_stamp_equal(&source->stamp, &after)))
-        status = KETAMA_EUNSTABLE;
+    if (status == KETAMA_OK)
+        status = check_unchanged(path, &source->stamp, size, got, failure);
     if (status == KETAMA_OK) {
         ketama_md5(*text, size, source->md5);
         return KETAMA_OK;

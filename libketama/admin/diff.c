@@ -164,6 +164,11 @@ int ketama_diff(ketama_continuum before, ketama_continuum after, ketama_move **m
                 size_t *count)
 {
     struct moves found = {NULL, 0, 0};
+
+    *moves = NULL;
+    *count = 0;
+    if (before->view.server_count == 0 || after->view.server_count == 0)
+        return KETAMA_OK; /* nobody owns the keys before, or after */
     uint32_t *groups_before = calloc(ketama_count_servers(before), sizeof(uint32_t));
     uint32_t *groups_after = calloc(ketama_count_servers(after), sizeof(uint32_t));
     bool done = groups_before != NULL && groups_after != NULL &&

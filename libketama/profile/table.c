@@ -36,6 +36,8 @@ static const struct ketama_profile *find(const char *name)
 /* Are members set that only a later version knows? */
 static bool is_from_a_later_version(const ketama_options *options)
 {
+    if (options->reserved != 0)
+        return true;
     const unsigned char *bytes = (const unsigned char *)options;
     for (size_t i = sizeof *options; i < options->size; i++)
         if (bytes[i] != 0)

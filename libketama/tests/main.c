@@ -125,6 +125,7 @@ char *__wrap_strdup(const char *text)
 }
 
 void (*before_read)(void);
+void (*before_open)(void);
 int read_fails, reads_spoiled;
 bool opened_without_cloexec;
 
@@ -155,6 +156,8 @@ ssize_t __wrap_read(int fd, void *to, size_t size)
 /* The library creates files only with openat(), so open() has no mode to pass on. */
 int __wrap_open(const char *path, int flags, ...)
 {
+    if (before_open != NULL)
+        before_open();
     opened_without_cloexec |= (flags & O_CLOEXEC) == 0;
     return __real_open(path, flags);
 }

@@ -141,6 +141,33 @@ static void check_empty(ketama_continuum c)
     ketama_smoke(c);
     ketama_smoke(c);
     CHECK(ketama_get_server(text("user:42"), c) == NULL);
+
+    /* Nor must the new ones. */
+    ketama_server server;
+    ketama_continuum newer, some = rolled(put("some", two));
+    ketama_key keys[40];
+    ketama_move *moves;
+    uint32_t servers[40];
+    size_t count;
+    for (int i = 0; i < 40; i++)
+        keys[i] = (ketama_key){"user:42", 7};
+    CHECK_INT(0, ketama_find(c, "user:42", 7, servers));
+    CHECK_INT(0, ketama_find_hash(c, UINT32_MAX, servers));
+    ketama_find_many(c, keys, 40, servers, NULL);
+    CHECK_INT(KETAMA_ERANGE, ketama_server_at(c, servers[39], &server));
+    CHECK_INT(0, ketama_successors(c, "user:42", 7, servers, 40));
+    CHECK_INT(0, ketama_count_points(c));
+    CHECK_INT(0, ketama_points(c, 0, 1, NULL));
+    CHECK_INT(KETAMA_OK, ketama_refresh(c, &newer));
+    CHECK_INT(0, ketama_due(c));
+    CHECK_INT(KETAMA_OK, ketama_diff(c, some, &moves, &count));
+    CHECK_INT(0, count);
+    CHECK_INT(KETAMA_OK, ketama_diff(some, c, &moves, &count));
+    CHECK_INT(0, count);
+    ketama_smoke(some);
+    ketama_close(ketama_retain(c));
+    ketama_close(c);
+    CHECK_INT(0, c->numpoints);
 }
 
 static void no_ring_at_all(void)
@@ -184,9 +211,9 @@ static void rolls_that_fail(void)
     ketama_continuum c = (ketama_continuum)&expected; /* is overwritten */
 
     CHECK_INT(0, ketama_roll(&c, text(path)));
-    check_empty(c);
     snprintf(expected, sizeof expected, "%s:4: invalid weight \"none\"", path);
     CHECK(strncmp(ketama_error(), expected, strlen(expected)) == 0);
+    check_empty(c);
     CHECK_INT(0, ketama_roll(&c, text("/nowhere")));
     CHECK_TEXT("/nowhere: No such file or directory", ketama_error());
     CHECK_INT(0, ketama_roll(&c, NULL));

@@ -200,6 +200,49 @@ static void other_handles_attach(void)
     ketama_close(own);
 }
 
+/* Changes one byte of a file's published image. */
+static void damage(const char *file, long at)
+{
+    const struct ketama_identity whose = {file, "", 1};
+    char folder[KETAMA_FOLDER_MAX], name[KETAMA_SLOT_NAME_MAX],
+        image[KETAMA_FOLDER_MAX + KETAMA_SLOT_NAME_MAX + 1];
+    (void)close(ketama_slot_folder(folder, false));
+    ketama_slot_name(name, &whose);
+    snprintf(image, sizeof image, "%s/%s", folder, name);
+    FILE *stream = fopen(image, "r+b");
+    CHECK(stream != NULL);
+    if (stream == NULL)
+        return;
+    CHECK_INT(0, fseek(stream, at, SEEK_SET));
+    int byte = fgetc(stream);
+    CHECK_INT(0, fseek(stream, at, SEEK_SET));
+    CHECK_INT(byte ^ 1, fputc(byte ^ 1, stream));
+    CHECK_INT(0, fclose(stream));
+}
+
+/* If the header is valid and another byte is damaged, nobody attaches. */
+static void a_damaged_image_is_replaced(void)
+{
+    const char *file = write_file("damaged", "a:1 1\nb:1 1\n", 12);
+    ketama_continuum own = opened_at(file, KETAMA_PRIVATE);
+
+    for (long at = 320; at < 2000; at += 123) {
+        ketama_close(opened_at(file, 0));
+        damage(file, at);
+        ketama_continuum c = opened_at(file, 0);
+        CHECK_INT(1, ketama_is_shared(c));
+        for (uint64_t hash = 0; hash <= UINT32_MAX; hash += 0x1fffff) {
+            uint32_t point, expected;
+            CHECK_INT(ketama_find_hash(own, (uint32_t)hash, &expected),
+                      ketama_find_hash(c, (uint32_t)hash, &point));
+            CHECK_INT(expected, point);
+        }
+        CHECK_TEXT("a:1", first_address(c));
+        ketama_close(c);
+    }
+    ketama_close(own);
+}
+
 static void the_mark_makes_a_handle_due_once(void)
 {
     const char *file = write_file("marked", "a:1 1\n", 6);
@@ -270,6 +313,7 @@ void run_image(void)
     RUN(every_bit_counts);
     RUN(damaged_images);
     RUN(other_handles_attach);
+    RUN(a_damaged_image_is_replaced);
     RUN(the_mark_makes_a_handle_due_once);
     RUN(another_text_with_the_same_stamp);
     RUN(the_interval_makes_a_handle_due);

@@ -49,7 +49,7 @@ static void two_servers_of_the_2007_library(void)
     CHECK_INT(400, server.weight);
     CHECK_INT(128, server.points);
     CHECK_INT(KETAMA_ERANGE, ketama_server_at(c, 2, &server));
-    CHECK_TEXT("no server 2: the last one is 1", ketama_error());
+    CHECK_TEXT("no server 2: there are 2", ketama_error());
     ketama_close(c);
 }
 

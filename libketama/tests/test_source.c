@@ -105,6 +105,48 @@ static void truncate_once(void)
         (void)put(read_path, "c:1 1\n");
 }
 
+static void fill_once(void)
+{
+    if (reads++ == 0)
+        (void)put(read_path, "d:1 1\n");
+}
+
+/* Lets the link lead elsewhere while the file is opened and read, once. */
+static void point_link_to(const char *target)
+{
+    (void)unlink(scratch_path("turned"));
+    CHECK_INT(0, symlink(scratch_path(target), scratch_path("turned")));
+}
+
+static void point_elsewhere(void)
+{
+    if (reads == 0)
+        point_link_to("there");
+}
+
+static void point_back(void)
+{
+    if (reads++ == 0)
+        point_link_to("here");
+}
+
+static void a_link_that_leads_elsewhere_while_it_is_read(void)
+{
+    ketama_continuum c = NULL, newer;
+    put("here", "a:1 1\n");
+    put("there", "b:1 1\n");
+    point_link_to("here");
+    reads = 0;
+    before_open = point_elsewhere;
+    before_read = point_back;
+    CHECK_INT(KETAMA_OK, ketama_open(&c, scratch_path("turned"), &private_copy));
+    before_open = before_read = NULL;
+    CHECK(reads > 1);
+    CHECK_TEXT("a:1", first_address(c));
+    CHECK_INT(KETAMA_OK, ketama_refresh(c, &newer));
+    ketama_close(c);
+}
+
 static void touch_always(void)
 {
     struct timespec times[] = {{0, 0}, {.tv_sec = ++reads}};
@@ -114,14 +156,17 @@ static void touch_always(void)
 static void a_change_while_it_is_read(void)
 {
     static const struct {
+        const char *before;
         void (*change)(void);
         const char *first;
         uint32_t count;
-    } changes[] = {
-        {rewrite_once, "b:1", 1}, {append_once, "a:1", 2}, {truncate_once, "c:1", 1}};
+    } changes[] = {{"a:1 1\n", rewrite_once, "b:1", 1},
+                   {"a:1 1\n", append_once, "a:1", 2},
+                   {"a:1 1\n", truncate_once, "c:1", 1},
+                   {"", fill_once, "d:1", 1}};
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         ketama_continuum c = NULL;
-        const char *path = put(read_path = "read", "a:1 1\n");
+        const char *path = put(read_path = "read", changes[i].before);
         reads = 0;
         before_read = changes[i].change;
         int status = ketama_open(&c, path, &private_copy);
@@ -178,6 +223,7 @@ void run_source(void)
     RUN(not_a_regular_file);
     RUN(a_file_that_is_constantly_rewritten);
     RUN(a_change_while_it_is_read);
+    RUN(a_link_that_leads_elsewhere_while_it_is_read);
     RUN(a_read_that_fails);
     RUN(failures_do_not_mix);
 }
