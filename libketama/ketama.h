@@ -2,7 +2,8 @@
  * ketama.h - consistent hashing, compatible with libketama
  *
  * A continuum is a ring of 2^32 hashes on which every server has points. A key belongs
- * to the server of the first point at or after the key's hash. Adding a server moves
+ * to the server of the first point at or after the key's hash, or, past the last point,
+ * to that of the first one. Adding a server moves
  * few keys; the answers are, bit for bit, those of the 2007 libketama.
  *
  *     ketama_continuum c;
@@ -24,54 +25,59 @@
  * is hashed as text and never resolved. The weight is an integer from 1 to 2^63 - 1,
  * conventionally MB of memory. The name, text like an address, is hashed in place of the
  * address: a server that moves to another address and keeps its name keeps its keys.
- * Empty lines are skipped. Lines end in \n or \r\n; the last line's end may be missing.
+ * Empty lines are skipped. Lines end in \n or \r\n; the last line need not have an end.
  * A UTF-8 byte order mark at the start is skipped.
  *
  * HANDLES. A ketama_continuum is one version of a ring and never changes.
  * ketama_refresh() returns a new handle if the server file has changed; the old handle
  * keeps answering from the old version until it is closed. An invalid, empty or
- * unreadable file is an error, and existing handles remain valid.
+ * unreadable file is reported as an error; existing handles remain valid.
  *
  * THREADS. Any number of threads may call any function on the same handle at the same
- * time. No function blocks on a lock of the library's. If threads share a variable that
- * holds the newest handle, the caller guards that variable:
- *     lookups:    lock; c = ketama_retain(current); unlock;
+ * time. Lookups never wait. Opening and refreshing wait for less than a second if
+ * another process is building the same ring. If threads share a variable that holds the
+ * newest handle, the caller must guard that variable: lookups:    lock; c =
+ * ketama_retain(current); unlock;
  *                 ... any number of lookups, all in one version ...
  *                 ketama_close(c);
  *     one thread: if (ketama_refresh(current, &newer) == KETAMA_CHANGED) {
  *                     lock; old = current; current = newer; unlock;
  *                     ketama_close(old);
  *                 }
+ * A handle that was opened before fork() works in the child; each process closes its
+ * own.
  *
  * SHARED MEMORY. The ring of a server file is built once per user and machine, published
- * as an image in a directory of that user under $KETAMA_SHM_DIR, or else /dev/shm, or
- * else $TMPDIR or /tmp, and mapped read-only by all processes. If an image cannot be
- * published or trusted (no space, no permission, another user's file, a set-id program),
- * the handle gets a private copy with the same answers.
+ * as an image, and mapped read-only by all processes. Images are in a directory of that
+ * user, under $KETAMA_SHM_DIR if that is set, else under the first of /dev/shm and
+ * $TMPDIR (default: /tmp) that works. If an image cannot be published or trusted (no
+ * space, no permission, another user's file, a set-id program), the handle gets a
+ * private copy with the same answers.
  *
  * COST. About 1.8 KB of memory per server, twice that while building. Building takes
- * less than a millisecond for 100 servers; a lookup about as long as hashing the key.
+ * less than a millisecond for 100 servers. A lookup takes about as long as hashing its
+ * key.
  *
  * HAZARDS
- * - A server file that is edited in place is briefly empty or truncated, and a
- * concurrent open or refresh may fail or load a truncated list. Remedy: write a new file
- * and rename(2) it over the old one.
+ * - A server file that is edited in place is briefly empty or truncated, and
+ *   a concurrent open or refresh may fail or load a truncated list. Remedy: write a new
+ *   file and rename(2) it over the old one.
  * - Server indexes and address pointers belong to one handle. Remedy: look them up again
  *   in the new handle, and copy an address that must outlive its handle.
- * - Handles survive fork(): parent and child each close their own. Remedy: none needed.
  * - Only functions documented as "cannot fail" are safe in a signal handler; the others
- *   allocate. Remedy: set a flag, and refresh outside the handler.
+ *   may allocate. Remedy: set a flag, and refresh outside the handler.
  * - A relative path is resolved when the handle is opened; symbolic links are resolved
  *   again on every check. Remedy: pass an absolute path if the process changes
- * directory.
+ *   its working directory.
  * - Truncating a published image while it is mapped raises SIGBUS in its readers. Only
  *   the same user can do that. Remedy: remove images instead (`ketama images --purge`).
  *
  * ERRORS. Functions that can fail return a status: KETAMA_OK (0), KETAMA_CHANGED (1), or
- * a negative value that names the circumstance. ketama_error() then returns a message
- * with file, line and reason for the calling thread. After KETAMA_ESYSTEM, errno is that
- * of the failed call. Nothing is printed, no signal handler is installed, and the
- * process never exits. A pointer may be NULL where the text says so, or its length is 0.
+ * a negative value that identifies the cause. ketama_error() then returns a message
+ * with file, line and reason for the calling thread. After KETAMA_ESYSTEM, errno is as
+ * the failed call left it. Nothing is printed, no signal handler is installed, and the
+ * process never exits. A pointer may be NULL only where documented, or if its length is
+ * 0.
  *
  * COMPATIBILITY. Structs that the caller allocates never change in a 1.x release, except
  * ketama_options, which carries its own size. Structs that the library allocates may
@@ -108,7 +114,7 @@ typedef struct ketama_handle *ketama_continuum;
 
 typedef struct ketama_server {
     const char *address; /* NUL-terminated UTF-8, 1 to 255 bytes */
-    const char *name;    /* likewise: hashed in place of the address; NULL: none */
+    const char *name;    /* likewise: hashed instead of the address; NULL: none */
     uint64_t weight;     /* 1 to 2^63 - 1 */
     uint64_t share;      /* how many of the 2^32 hashes it owns, exactly */
     uint32_t points;     /* how many points it has on the ring; may be 0 */
@@ -171,24 +177,28 @@ int ketama_open(ketama_continuum *c, const char *path, const ketama_options *opt
 int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
                         const ketama_options *options);
 
-/* ketama_refresh: reload if the server file has changed since c was made.
- * KETAMA_OK: it has not; *newer is NULL. This costs one stat(2), except within two
- * seconds of a change, or if the file's time is ahead of the clock: then the file is
- * read and compared, as its time stamps could hide a second change. KETAMA_CHANGED: its
- * text, inode, size, mtime or ctime has (chmod(2) sets ctime); *newer is a handle of the
- * next generation, to be closed by the caller; c is unaffected. Negative: the file is
- * missing or invalid; *newer is NULL, c is unaffected, and the next call tries again.
- * Errors: as ketama_open. A continuum made by ketama_open_servers() never changes. */
+/* ketama_refresh: reload if the server file has changed since c was made. Returns:
+ * - KETAMA_OK: it has not; *newer is NULL. This costs one stat(2). Within two seconds
+ *   of a change, or if the file's time is ahead of the clock, the file is read and
+ *   compared as well, because its time stamps could hide a second change.
+ * - KETAMA_CHANGED: its text, inode, size, mtime or ctime has (chmod(2) sets ctime).
+ *   *newer is a handle of the next generation, to be closed by the caller.
+ * - a negative status: the file is missing or invalid; *newer is NULL, and the next
+ *   call tries again. Errors: as ketama_open.
+ * In each case c is unaffected. A continuum of ketama_open_servers() never changes. */
 int ketama_refresh(ketama_continuum c, ketama_continuum *newer);
 
-/* ketama_follow: let ketama_due() report when c should be refreshed. Handles that
- * ketama_refresh() makes from c inherit the interval. interval_ns: the longest time
- * between two checks of the file, in nanoseconds; 0, the default: never due.
- * ketama_due: return 1 if c should be refreshed, else 0: if another process has
- * published a newer image (reported once, then every second), or if c was not refreshed
- * for interval_ns. Only one caller gets 1. No system call, a few nanoseconds; cannot
- * fail. ketama_is_shared: return 1 if the image is mapped from shared memory, 0 if
- * private. */
+/* ketama_follow: let ketama_due() report when c should be refreshed. interval_ns: the
+ * longest time between two checks of the file, in nanoseconds; 0, the default: never.
+ * Handles that ketama_refresh() makes from c inherit it.
+ *
+ * ketama_due: return 1 if c should be refreshed, else 0. It should be if another process
+ * has published a newer image (reported once, then every second), or if it was not
+ * refreshed for interval_ns. Only one caller gets 1 each time. No system call, a few
+ * nanoseconds.
+ *
+ * ketama_is_shared: return 1 if the image is mapped from shared memory, 0 if private.
+ * All three cannot fail. */
 void ketama_follow(ketama_continuum c, int64_t interval_ns);
 int ketama_due(ketama_continuum c);
 int ketama_is_shared(ketama_continuum c);
@@ -252,7 +262,7 @@ typedef struct ketama_failure {
 /* ketama_strerror: return what a status means, as a static string.
  * ketama_error: return the calling thread's latest failure as a message, such as
  *     "/etc/ketama.servers:3: invalid weight \"0\": must be an integer from 1 to ...";
- *     "" if there was none. Success does not clear it, but for that of ketama_roll().
+ *     "" if there was none. Success does not clear it, except that of ketama_roll().
  * ketama_last_failure: return its parts. Both are valid until the thread's next failure.
  * ketama_version: return the library's version, KETAMA_VERSION when it was compiled. */
 const char *ketama_strerror(int status);
@@ -269,7 +279,7 @@ const char *ketama_version(void);
 }
 #endif
 
-/* The interface of 2007, unless the program uses those names for something else. */
+/* The interface of 2007, unless KETAMA_NO_OLD_NAMES is defined. */
 #ifndef KETAMA_NO_OLD_NAMES
 #include "ketama_compat.h"
 #endif

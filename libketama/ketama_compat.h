@@ -19,15 +19,15 @@
  * - A roll always sees the file as it is now, even after two changes within a second. A
  *   continuum keeps its version until it is smoked.
  * - ketama_error() is per thread, and any thread may call any function.
- * - A server file with an address of more than 21 bytes, which `ip` cannot hold, cannot
- * be rolled; ketama_error() names the line. Remedy: use ketama_open().
+ * - A server file with an address of more than 21 bytes, which `ip` cannot hold,
+ *   cannot be rolled; ketama_error() names the line. Remedy: use ketama_open().
  */
 #ifndef KETAMA_COMPAT_H
 #define KETAMA_COMPAT_H
 
 #include <stdlib.h>
 #include <time.h>
-/* The 2007 header brought these, too: semget, ftok, key_t. */
+/* The 2007 header also included these: semget, ftok, key_t. */
 #if !defined(__STRICT_ANSI__) || defined(_DEFAULT_SOURCE) || defined(_XOPEN_SOURCE)
 #include <sys/sem.h>
 #include <sys/types.h>
@@ -70,13 +70,17 @@ typedef struct ketama_handle continuum;
 typedef int (*compfn)(const void *, const void *);
 
 /* ketama_roll: set *c to the continuum of the server file, and return 1. On failure it
- * returns 0, and *c is the last valid continuum of that file which this process rolled,
- * or else an empty one: numpoints is 0, array is NULL, and ketama_get_server() returns
- * NULL. Either is smoked like any other. The process caches the continuum of the 16
- * files that it rolled last, so a roll of an unchanged file costs one stat(2) (or
- * reading the file, within two seconds of a change). The array takes 28 bytes per
- * point, 4.5 KB per server, of private memory. Must not be called in a signal handler.
- * ketama_smoke: release it, once for every roll. c may be NULL.
+ * returns 0, and *c is the last valid continuum that this process rolled from the file,
+ * or an empty one if there is none: numpoints is 0, array is NULL, and
+ * ketama_get_server() returns NULL. Release either with ketama_smoke() as usual.
+ *
+ * The process caches the continuum of the 16 files that it rolled last, so a roll of an
+ * unchanged file costs one stat(2) (or reading the file, within two seconds of a
+ * change). The array takes 28 bytes per point, 4.5 KB per server, of private memory.
+ * Must not be called in a signal handler.
+ *
+ * ketama_smoke: release a continuum; call it once per roll. c may be NULL.
+ *
  * ketama_error: return the calling thread's latest message; "" if there is none. A roll
  * that succeeds clears it. */
 int ketama_roll(ketama_continuum *c, char *filename);
