@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -209,28 +210,42 @@ def test_a_roll_while_the_lock_is_held(tmp_path: Path) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+@contextlib.contextmanager
+def interrupted(handle: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Call `handle` in a signal handler, again and again, so long after the last time."""
+    ended = False
+
+    def handler(*_: object) -> None:
+        handle()
+        if not ended:  # else the alarm would go off in the next test
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    old = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        ended = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+
 def test_a_handler_does_not_replace_an_error(tmp_path: Path) -> None:
     """An error has its own file and reason, even if a signal handler causes another one."""
     wrong = tmp_path / "wrong"
     wrong.write_text("x:1 x\n")
 
-    def handler(*_: object) -> None:
+    def fail() -> None:
         with contextlib.suppress(ketama.ServersError):
             ketama.Continuum(wrong, shared=False)
-        signal.setitimer(signal.ITIMER_REAL, 0.0001)
 
-    old = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.0001)
     errors = set()
-    try:
+    with interrupted(fail, 0.0001):
         for _ in range(20_000):
             try:
                 ketama.Continuum("/nonexistent", shared=False)
             except ketama.KetamaError as error:
                 errors.add(repr(error))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
     assert errors == {"KetamaOSError(2, 'No such file or directory')"}
 
 
@@ -241,22 +256,16 @@ def test_a_signal_handler_that_rolls(tmp_path: Path) -> None:
     continuum = ketama.Continuum(path)
     handled = 0
 
-    def handler(*_: object) -> None:
+    def roll() -> None:
         nonlocal handled
         handled += 1
         replace(path, TEXTS[handled % 2])
         continuum.roll()
-        signal.setitimer(signal.ITIMER_REAL, 0.0005)
 
-    old = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.0005)
-    try:
+    with interrupted(roll, 0.0005):
         deadline = time.monotonic() + PATIENCE
         while handled < 300 and time.monotonic() < deadline:
             continuum.roll()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
     assert handled >= 300
     continuum.roll()
     assert len(continuum.servers) == (3 if handled % 2 == 0 else 2)
