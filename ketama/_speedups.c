@@ -7,7 +7,6 @@
  *
  * The GIL is the only lock; builds of CPython without it do not get this module.
  */
-#define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include <string.h>
@@ -328,9 +327,12 @@ static PyObject *make_groups(const struct batch *batch)
 
 static PyObject *make_indexes(const struct batch *batch)
 {
-    return Py_BuildValue("(y#n)", (const char *)batch->servers,
-                         batch->count * (Py_ssize_t)sizeof *batch->servers,
-                         PyTuple_Size(batch->addresses));
+    /* No "y#": built with CPython 3.13's headers, it fails on 3.12 and older. */
+    PyObject *indexes = PyBytes_FromStringAndSize(
+        (const char *)batch->servers, batch->count * (Py_ssize_t)sizeof *batch->servers);
+    if (indexes == NULL)
+        return NULL;
+    return Py_BuildValue("(Nn)", indexes, PyTuple_Size(batch->addresses));
 }
 
 static PyObject *lookup_many(PyObject *self, PyObject *const *args, Py_ssize_t count,
