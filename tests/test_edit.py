@@ -222,9 +222,9 @@ def test_after_the_edit(path: Path) -> None:
     """An edit after the end of the block raises."""
     with ketama.edit(path) as servers:
         pass
-    with pytest.raises(ValueError, match="the edit is over"):
+    with pytest.raises(ValueError, match="the edit has ended"):
         servers.add("x:1", 5)
-    with pytest.raises(ValueError, match="the edit is over"):
+    with pytest.raises(ValueError, match="the edit has ended"):
         servers.remove("10.0.1.1:11211")
 
 

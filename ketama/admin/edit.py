@@ -156,7 +156,7 @@ class Edit:
     def _check(self, address: str, weight: SupportsIndex = 1) -> None:
         """Raise where these are not a server's, or the edit is over."""
         if self._closed:
-            raise ValueError("the edit is over: its file has been written")
+            raise ValueError("the edit has ended")
         server_file.check_server(address, weight)
 
 

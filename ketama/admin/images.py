@@ -47,7 +47,7 @@ class Image(NamedTuple):
 def images() -> tuple[str | None, list[Image]]:
     """Return the folder of this user's images, and the images sorted by path.
 
-    The folder is None where there is none. Every image is read, and its checksum verified.
+    The folder is None if it does not exist. Every image is read, and its checksum verified.
     Raises KetamaOSError where the folder can't be read.
     """
     folder, rows = ffi.new("char **"), ffi.new("ketama_published ***")
@@ -77,7 +77,7 @@ def _image(row: Any) -> Image:
 
 
 def image_of(path: str | bytes) -> Image | None:
-    """Return the published image of a server file; None where there is none.
+    """Return the published image of a server file, or None if it is not published.
 
     Each spelling of a path, such as a symbolic link, has an image of its own. This is the one
     of the path as given; where it has none, the one of another path to the same file.

@@ -53,7 +53,7 @@ def lock(there: bytes, filename: str | bytes, timeout: float) -> tuple[int, Path
 def _open(there: bytes, filename: str | bytes) -> tuple[int, Path]:
     real = Path(os.path.realpath(os.fsdecode(there)))
     try:
-        # For writing: a user who may not write the file must not replace it either.
+        # For writing: replacing a file must require permission to write it.
         return os.open(real, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), real
     except OSError as error:
         raise _error(error, filename) from None

@@ -29,7 +29,7 @@ class Line(NamedTuple):
     number: of the line, from 1; 0 for a run, and for a line that is not in the file yet.
     start: where it begins in the file's text, bytes.
     text: the line with its line break.
-    address, weight, name: the server's; "" , 0 and None where there is none.
+    address, weight, name: the server's; "", 0 and None if the line has no server.
     weight_at, weight_end: where the digits of the weight are in `text`, bytes.
     status, reason: why the line is invalid, as a status of libketama and in words; else 0, "".
     """
