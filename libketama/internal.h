@@ -9,9 +9,9 @@
  * attach to a published image or to build one; roll.c opens and refreshes handles.
  * hash/, profile/ and admin/ have headers of their own.
  *
- * servers.c, points.c, image.c, hash/ and profile/ are pure: no system call, no global
- * state. A stage that can fail fills a ketama_failure and returns its status; roll.c and
- * the other public boundaries store it for the calling thread.
+ * servers.c, labels.c, points.c, image.c, hash/, profile/ are pure: no system call, no
+ * global state. A stage that can fail fills a ketama_failure and returns its status;
+ * roll.c and the other public boundaries store it for the calling thread.
  */
 #ifndef KETAMA_INTERNAL_H
 #define KETAMA_INTERNAL_H
@@ -122,6 +122,12 @@ struct ketama_line {
  * wrong, also *failure. */
 void ketama_servers_scan(const char *text, size_t size, uint64_t number,
                          struct ketama_line *line, ketama_failure *failure);
+
+/* ---- labels.c */
+
+/* Refuses a name that another server has as its name or address: KETAMA_ENAME. */
+int ketama_servers_check_labels(const struct ketama_server_list *list,
+                                ketama_failure *failure);
 
 /* ---- points.c: server list -> arcs */
 

@@ -25,6 +25,7 @@
  * is hashed as text and never resolved. The weight is an integer from 1 to 2^63 - 1,
  * conventionally MB of memory. The name, text like an address, is hashed in place of the
  * address: a server that moves to another address and keeps its name keeps its keys.
+ * Names must be unique.
  * Empty lines are skipped. Lines end in \n or \r\n; the last line need not have an end.
  * A UTF-8 byte order mark at the start is skipped.
  *

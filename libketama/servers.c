@@ -270,7 +270,7 @@ int ketama_servers_parse(const char *text, size_t size, struct ketama_server_lis
     if (list->count == 0)
         return ketama_set_failure(failure, KETAMA_ENOSERVERS, 0,
                                   "no servers: write one per line, 'address weight'");
-    return KETAMA_OK;
+    return ketama_servers_check_labels(list, failure);
 }
 
 /* Fills *listed from a server of a list, which is number `position`. */
@@ -316,7 +316,7 @@ int ketama_servers_copy(const ketama_server *servers, size_t count,
     if (list->count == 0)
         return ketama_set_failure(failure, KETAMA_ENOSERVERS, 0,
                                   "no servers: the list is empty");
-    return KETAMA_OK;
+    return ketama_servers_check_labels(list, failure);
 }
 
 void ketama_servers_free(struct ketama_server_list *list)

@@ -70,7 +70,7 @@ def codes(text: str | bytes, tmp_path: Path) -> list[tuple[int | None, str, str]
         ]),
         ("a:1 900 b:1\nb:1 900\na:1 900\n", [
             (1, "warning", "compat-name"),
-            (2, "warning", "duplicate"),
+            (2, "error", "name"),
         ]),
         ("a:1 1 \x07\n", [(1, "warning", "control"), (1, "warning", "compat-name")]),
         ("a:1 1 #\n", [(1, "warning", "compat-name")]),

@@ -243,6 +243,8 @@ def test_wrong_types(source: Any, message: str) -> None:
         ({"a": 2**200}, 1, f"invalid weight {2**200}: {WEIGHT}"),
         ({"a": 10**5000}, 1, f"invalid weight a number of 16610 bits: {WEIGHT}"),
         ([""], 1, "empty address"),
+        ([("a", 1, "n"), ("b", 1, "n")], 2, 'duplicate name "n": names must be unique'),
+        ([("a", 1, "b"), "b"], 2, 'address "b" is another server'),
         (["a b"], 1, 'invalid address "a b": must not contain blanks or line breaks'),
         (["a", "b\n"], 2, 'invalid address "b\\x0a": must not contain blanks or line breaks'),
         (["a\0"], 1, r"invalid address 'a\x00': has a NUL byte"),

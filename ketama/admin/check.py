@@ -37,7 +37,7 @@ _ERRORS = {
 WARNINGS = (
     "share",  # of the keys, more than 10 % off the weight's
     "no-points",  # the weight is too small for a point
-    "duplicate",  # the same name, or the same address without a name, on two lines
+    "duplicate",  # the same address on two lines
     "port",
     "control",  # characters that do not print
     # What the libketama of 2007 would misread, or cannot hold.
@@ -107,6 +107,7 @@ class _Findings:
 
     def __init__(self) -> None:
         self.errors = False
+        self.names_clash = False
         self._listed: list[Finding] = []
         self._counts: Counter[tuple[str, str]] = Counter()
 
@@ -152,12 +153,17 @@ def _label(line: Line) -> str:
 
 
 def _check_servers(servers: list[Line], found: _Findings) -> None:
-    first: dict[str, int] = {}
+    first: dict[str, Line] = {}
     for line in servers:
         label = _label(line)
-        if first.setdefault(label, line.number) != line.number:
+        other = first.setdefault(label, line)
+        if other is not line and (line.name or other.name):
+            reason = f"name {label} is also on line {other.number}: names must be unique"
+            found.add(line.number, "name", reason, severity="error")
+            found.names_clash = True
+        elif other is not line:
             reason = (
-                f"{label} is also on line {first[label]}: both have the same points, so their "
+                f"{label} is also on line {other.number}: both have the same points, so their "
                 "weights do not add up"
             )
             found.add(line.number, "duplicate", reason)
@@ -245,7 +251,7 @@ def _check_ring(servers: list[Line], found: _Findings) -> None:
         continuum = server_file.continuum(servers, "")
     except ServersError as error:
         # No line is invalid by itself: there are too many, or none.
-        if error.lineno is not None:
+        if error.lineno is not None and not found.names_clash:
             found.add(error.lineno, "too-many", error.reason, severity="error")
         elif not found.errors:
             found.add(None, "no-servers", error.reason, severity="error")

@@ -107,6 +107,30 @@ static void names_and_comments(void)
           NULL);
 }
 
+/* Servers of one name would have the same points, and only the first would get keys. */
+static void names_are_unique(void)
+{
+    PARSED("a 1 x;b 1 y;", "a 1 x\nb 1 y\n");
+    PARSED("-21 at 2: duplicate name \"MB\": names must be unique", "a 1 MB\nb 1 MB\n");
+    PARSED("-21 at 3: duplicate name \"x\": names must be unique",
+           "z 1 x\ny 1 w\na 1 x\nb 1 w\n");
+    PARSED("-21 at 3: address \"x\" is another server's name: names must be unique",
+           "a 1 x\nb 1\nx 1\n");
+    PARSED("-21 at 2: duplicate name \"x\": names must be unique", "x 1\nb 1 x\n");
+    PARSED("-21 at 3: duplicate name \"x\": names must be unique", "x 1\nx 1\nb 1 x\n");
+    PARSED("a 1;a 1;b 1 x;", "a 1\na 1\nb 1 x\n");
+    PARSED("a 1 xx;b 1 x;", "a 1 xx\nb 1 x\n");
+    PARSED("a 1 x;a 1 y;", "a 1 x\na 1 y\n");
+
+    const ketama_server servers[] = {{.address = "a", .name = "x", .weight = 1},
+                                     {.address = "b", .name = "x", .weight = 1}};
+    struct ketama_server_list list;
+    ketama_failure failure;
+    CHECK_INT(KETAMA_ENAME, ketama_servers_copy(servers, 2, &list, &failure));
+    CHECK_INT(2, failure.line);
+    ketama_servers_free(&list);
+}
+
 /* A byte order mark is skipped only at the start of the file. */
 static void byte_order_mark(void)
 {
@@ -238,6 +262,7 @@ void run_servers(void)
 {
     RUN(valid_files);
     RUN(names_and_comments);
+    RUN(names_are_unique);
     RUN(byte_order_mark);
     RUN(invalid_weights);
     RUN(invalid_lines);
