@@ -25,6 +25,7 @@ public final class Lookup {
     Lookup(String file) throws IOException, NoSuchAlgorithmException {
         var addresses = new ArrayList<String>();
         var hashed = new ArrayList<String>(); // the name, or else the address
+        var named = new HashMap<String, Boolean>(); // whether a text that is hashed is a name
         var weights = new ArrayList<BigInteger>();
         var total = BigInteger.ZERO; // exact: may exceed a long
         // One char per byte, because addresses are limited, and hashed, as bytes.
@@ -44,6 +45,9 @@ public final class Lookup {
             if (address == null || server.group(3) != null && name == null)
                 throw invalid(file, i);
             addresses.add(address);
+            Boolean other = named.put(name != null ? name : address, name != null);
+            if (other != null && (other || name != null))
+                throw new IOException(file + ":" + (i + 1) + ": names must be unique");
             hashed.add(name != null ? name : address);
             weights.add(weight);
         }

@@ -54,6 +54,16 @@ WRONG_FILES = {
         1,
         'unexpected "5" after the name: begin a comment with #',
     ),
+    "a name on two lines": (
+        b"a:1 600 MB\nb:1 600 MB\n",
+        2,
+        'duplicate name "MB": names must be unique',
+    ),
+    "a name that is an address": (
+        b"a:1 600 b:1\nb:1 600\n",
+        2,
+        'address "b:1" is another server\'s name: names must be unique',
+    ),
     "256 bytes of address": (
         b"a" * 256 + b" 9\n",
         1,
