@@ -3,8 +3,8 @@
  *
  * A continuum is a ring of 2^32 hashes on which every server has points. A key belongs
  * to the server of the first point at or after the key's hash, or, past the last point,
- * to that of the first one. Adding a server moves
- * few keys; the answers are, bit for bit, those of the 2007 libketama.
+ * to that of the first one. Adding a server moves few keys; the answers are, bit for
+ * bit, those of the 2007 libketama.
  *
  *     ketama_continuum c;
  *     ketama_server server;
@@ -37,8 +37,8 @@
  * THREADS. Any number of threads may call any function on the same handle at the same
  * time. Lookups never wait. Opening and refreshing wait for less than a second if
  * another process is building the same ring. If threads share a variable that holds the
- * newest handle, the caller must guard that variable: lookups:    lock; c =
- * ketama_retain(current); unlock;
+ * newest handle, the caller must guard that variable:
+ *     lookups:    lock; c = ketama_retain(current); unlock;
  *                 ... any number of lookups, all in one version ...
  *                 ketama_close(c);
  *     one thread: if (ketama_refresh(current, &newer) == KETAMA_CHANGED) {
