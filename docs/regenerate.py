@@ -22,7 +22,7 @@ from typing import BinaryIO
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "cli.md"
 BLOCK = re.compile(r"(?<=```console\n).*?(?=```)", re.DOTALL)
-PICTURES = ("ring.png", "friday.png")
+PICTURES = ("shares.png", "friday.png")
 SEPARATOR = "\0"
 # As long as the real path of the folder, so that columns of tables stay aligned.
 POOL = "/etc/memcached/shop-1"

@@ -1,4 +1,4 @@
-"""What the command answers: where, show, check, diff, dump, plot."""
+"""What the command answers: where, show, check, diff, dump."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import COMMAND, EXAMPLE, as_json, fits_schema, refusal, run, text
+from command import COMMAND, EXAMPLE, as_json, fits_schema, run, text
 from waiting import wait_for
 
 import ketama
@@ -397,64 +397,6 @@ def test_dump() -> None:
     found = fits_schema("dump", as_json("dump", EXAMPLE))
     assert [tuple(row) for row in found["points"]] == points
     assert found["servers"] == as_json("show", EXAMPLE)["servers"]
-
-
-@pytest.mark.parametrize(
-    ("name", "begin"),
-    [("ring.png", b"\x89PNG\r\n"), ("Ring.SVG", b"<?xml"), ("x.svg", b"<?xml")],
-)
-def test_plot(name: str, begin: bytes, new: Path, tmp_path: Path) -> None:
-    """A picture of a file, or of what moves, is written in the format of its name."""
-    picture = tmp_path / name
-    said = text("plot", EXAMPLE, "-o", picture)
-    assert said == f"{picture}: 8 servers, 1,264 points\n"
-    one = picture.read_bytes()
-    assert one.startswith(begin)
-    said = text("plot", EXAMPLE, new, "-o", picture)
-    assert said == f"{picture}: 12.70 % of all keys move, 1.22 % collateral\n"
-    assert picture.read_bytes().startswith(begin)
-    assert picture.read_bytes() != one
-
-
-def test_what_is_in_a_picture(new: Path, tmp_path: Path) -> None:
-    """Names, shares and what moves can be read in it."""
-    picture = tmp_path / "x.svg"
-    environment = {**os.environ, "MATPLOTLIBRC": str(tmp_path)}
-    (tmp_path / "matplotlibrc").write_text("svg.fonttype: none\n")
-    text("plot", EXAMPLE, "-o", picture, env=environment)
-    shown = picture.read_text()
-    for row in as_json("show", EXAMPLE)["servers"]:
-        assert f">{row['address']}<" in shown
-        assert f">{100 * row['share']:.2f} %  ({100 * row['deviation']:+.1f} %)<" in shown
-    assert ">8 servers<" in shown
-    text("plot", EXAMPLE, new, "-o", picture, env=environment)
-    shown = picture.read_text()
-    assert ">10.0.1.9:11211 (added)<" in shown
-    assert ">of all keys move,<" in shown
-    text("plot", new, EXAMPLE, "-o", picture, env=environment)
-    assert ">10.0.1.9:11211 (removed)<" in picture.read_text()
-
-
-def test_plot_of_many_and_odd(tmp_path: Path) -> None:
-    """Four hundred servers, formulas, scripts without glyphs, and no move at all are drawn."""
-    many = tmp_path / "many"
-    many.write_text("".join(f"cache-{i}.example.com:11211 {1 + i % 7}\n" for i in range(400)))
-    odd = tmp_path / "odd"
-    odd.write_text("$\\frac{1}{$:1 5\n日本\u0301:1 5\n_x^2:1 1\nstarved 1\nx 100\n", "utf-8")
-    pairs: list[list[Path | str]] = [[many], [odd, odd], ["-", many]]
-    for arguments in pairs:
-        said = text("plot", *arguments, "-o", tmp_path / "x.png", stdin=b"a:1 5\n")
-        assert said.startswith(f"{tmp_path}/x.png: ")
-    found = fits_schema("plot", as_json("plot", odd, many, "-o", tmp_path / "x.png"))
-    assert found["diff"]["moved"] == 1
-    assert fits_schema("plot", as_json("plot", odd, "-o", tmp_path / "x.png"))["new"] is None
-
-
-def test_plot_where_it_cannot_be_written(tmp_path: Path) -> None:
-    """A folder that is not there is 3, with its name."""
-    picture = tmp_path / "missing" / "x.png"
-    said = refusal(3, "plot", EXAMPLE, "-o", picture)
-    assert said == f"ketama: {picture}: No such file or directory"
 
 
 def test_asking_publishes_nothing(new: Path) -> None:

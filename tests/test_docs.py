@@ -14,5 +14,5 @@ def test_the_page_of_the_command() -> None:
     command = [sys.executable, str(ROOT / "docs" / "regenerate.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    for picture in ("ring.png", "friday.png"):
+    for picture in ("shares.png", "friday.png"):
         assert (ROOT / "docs" / picture).read_bytes().startswith(b"\x89PNG")

@@ -1,8 +1,9 @@
-"""`ketama plot`: a picture of the ring, and of what each server gets."""
+"""`ketama plot`: a picture of each server's share, or of what a change moves."""
 
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,15 +12,19 @@ import click
 from ketama.cli import source
 from ketama.cli.app import file_argument, json_option
 from ketama.cli.documents import diff_as_json
-from ketama.cli.output import counted, percent, print_json, printable
+from ketama.cli.moves import Moves
+from ketama.cli.output import counted, print_json, printable
+from ketama.cli.plot_moves import draw_moves
+from ketama.cli.plot_shares import draw_shares
 
 if TYPE_CHECKING:
-    import ketama
+    from collections.abc import Iterator
 
 FORMATS = (".png", ".svg")
+DPI = 200  # 1,800 pixels across, for a screen that shows them as 900
 
 
-@click.command(short_help="Draw the ring, and each server's share of the keys.")
+@click.command(short_help="Draw each server's share of the keys, or what a change moves.")
 @file_argument()
 @file_argument("new", required=False)
 @click.option(
@@ -32,15 +37,17 @@ FORMATS = (".png", ".svg")
 )
 @json_option
 def plot(file: str, new: str | None, output: str, as_json: bool) -> None:
-    r"""Draw the ring, and each server's share of the keys.
+    r"""Draw each server's share of the keys, or what a change moves.
 
-    On the ring, each arc has the colour of its server; bars show each server's share of the
-    keys, and a mark its share of all weights. With NEW, another server file: which keys move
-    when NEW replaces FILE, on the ring and for each server.
+    The picture shows how far each server's share of the keys is from its fair share, its part
+    of all weights; the server with the most keys too many comes first. With NEW, another server
+    file, it shows what happens when NEW replaces FILE: each server's share before and after,
+    what it loses and gains, and between which servers most keys move. "Collateral" is what
+    moves between two servers with the same address and weight in both files.
 
     \b
     Examples:
-      ketama plot ketama.servers -o ring.png
+      ketama plot ketama.servers -o shares.png
       ketama plot ketama.servers new.servers -o friday.svg
     """
     suffix = Path(output).suffix
@@ -49,43 +56,36 @@ def plot(file: str, new: str | None, output: str, as_json: bool) -> None:
     source.only_one_stdin(file, new)
     before = source.open_continuum(file)
     after = None if new is None else source.open_continuum(new)
-    summary = _summary(before, after)
-
-    import matplotlib as mpl
-
-    from ketama.cli.picture import draw_moves, draw_shares
-
-    mpl.use("agg")
-    mpl.rcParams["text.parse_math"] = False  # an address may contain $
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
-        if after is None:
-            figure = draw_shares(before, source.label(file), summary.replace(", ", "\n"))
+    moves = None if after is None else Moves(before, after)
+    if moves is None:
+        servers, points = len(before.servers), sum(server.points for server in before.servers)
+        summary = f"{counted(servers, 'server')}, {counted(points, 'point')}"
+    else:
+        summary = moves.summary
+    with _style():
+        if moves is None:
+            figure = draw_shares(before, source.label(file))
         else:
-            names = source.label(file), source.label(str(new))
-            caption = summary.replace(" of", "\nof").replace(", ", ",\n")
-            figure = draw_moves(before, after, names, caption)
-        figure.savefig(output, dpi=110)
+            figure = draw_moves(moves, (source.label(file), source.label(str(new))))
+        figure.savefig(output, dpi=DPI)
     if as_json:
         print_json(
             {
                 "file": source.label(file),
                 "new": None if new is None else source.label(new),
                 "output": output,
-                "diff": None if after is None else diff_as_json(before.diff(after)),
+                "diff": None if moves is None else diff_as_json(moves.diff),
             }
         )
     else:
         print(f"{printable(output)}: {summary}")
 
 
-def _summary(before: ketama.Continuum, after: ketama.Continuum | None) -> str:
-    if after is None:
-        servers = before.servers
-        points = sum(server.points for server in servers)
-        return f"{counted(len(servers), 'server')}, {counted(points, 'point')}"
-    found = before.diff(after)
-    moved = f"{percent(found.moved)} of all keys move"
-    if not found.added and not found.removed:
-        return moved  # the weights ask for all of it
-    return f"{moved}, {percent(found.collateral)} collateral"
+@contextmanager
+def _style() -> Iterator[None]:
+    """Draw any address: one with $ is no formula, and a glyph that is missing is a box."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
+        yield
