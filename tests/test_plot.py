@@ -139,6 +139,7 @@ def test_shares_of_many() -> None:
     [
         (EIGHT, [*EIGHT, NINTH], {NINTH[0]: "added"}),
         ([*EIGHT, NINTH], EIGHT, {NINTH[0]: "removed"}),
+        (EIGHT, [*EIGHT[:7], (EIGHT[7][0], 101)], {EIGHT[7][0]: "weight 100 → 101"}),
         (EIGHT, [*EIGHT[:7], (EIGHT[7][0], 700)], {EIGHT[7][0]: "weight 100 → 700"}),
         (EIGHT, EIGHT[::-1], {}),
         (
@@ -153,7 +154,7 @@ def test_shares_of_many() -> None:
             | dict.fromkeys((many(2)[0][0], many(2)[1][0]), "added"),
         ),
     ],
-    ids=["add", "remove", "weight", "order", "duplicate", "all"],
+    ids=["add", "remove", "weight", "more", "order", "duplicate", "all"],
 )
 def test_moves(before: Servers, after: Servers, changes: dict[str, str]) -> None:
     """Changed servers come first; bars and dots are what the two rings say."""

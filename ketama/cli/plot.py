@@ -14,8 +14,6 @@ from ketama.cli.app import file_argument, json_option
 from ketama.cli.documents import diff_as_json
 from ketama.cli.moves import Moves
 from ketama.cli.output import counted, print_json, printable
-from ketama.cli.plot_moves import draw_moves
-from ketama.cli.plot_shares import draw_shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,11 +37,11 @@ DPI = 200  # 1,800 pixels across, for a screen that shows them as 900
 def plot(file: str, new: str | None, output: str, as_json: bool) -> None:
     r"""Draw each server's share of the keys, or what a change moves.
 
-    The picture shows how far each server's share of the keys is from its fair share, its part
-    of all weights; the server with the most keys too many comes first. With NEW, another server
-    file, it shows what happens when NEW replaces FILE: each server's share before and after,
-    what it loses and gains, and between which servers most keys move. "Collateral" is what
-    moves between two servers with the same address and weight in both files.
+    The picture shows how far each server's share of the keys is from its fair share, which is
+    its part of all weights; the servers are sorted, the fullest first. With NEW, another server
+    file, it shows what happens if NEW replaces FILE: each server's share before and after, what
+    it loses and gains, and between which servers the most keys move. "Collateral" is what moves
+    between two servers with the same address and weight in both files.
 
     \b
     Examples:
@@ -55,18 +53,20 @@ def plot(file: str, new: str | None, output: str, as_json: bool) -> None:
         raise click.UsageError(f"unsupported format {suffix!r} (use .png or .svg)")
     source.only_one_stdin(file, new)
     before = source.open_continuum(file)
-    after = None if new is None else source.open_continuum(new)
-    moves = None if after is None else Moves(before, after)
-    if moves is None:
-        servers, points = len(before.servers), sum(server.points for server in before.servers)
-        summary = f"{counted(servers, 'server')}, {counted(points, 'point')}"
-    else:
-        summary = moves.summary
     with _style():
-        if moves is None:
+        if new is None:
+            from ketama.cli.plot_shares import draw_shares
+
+            moves = None
+            points = counted(sum(server.points for server in before.servers), "point")
+            summary = f"{counted(len(before.servers), 'server')}, {points}"
             figure = draw_shares(before, source.label(file))
         else:
-            figure = draw_moves(moves, (source.label(file), source.label(str(new))))
+            from ketama.cli.plot_moves import draw_moves
+
+            moves = Moves(before, source.open_continuum(new))
+            summary = moves.summary
+            figure = draw_moves(moves, (source.label(file), source.label(new)))
         figure.savefig(output, dpi=DPI)
     if as_json:
         print_json(
