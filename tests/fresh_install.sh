@@ -17,4 +17,9 @@ if [ "$answer" != "3454255383 127.0.0.1:11211" ]; then
     echo "$file: a fresh install answers $answer" >&2
     exit 1
 fi
+manual=$folder/venv/share/man
+if [ "$(man -M "$manual" -w 1 ketama)" != "$manual/man1/ketama.1" ]; then
+    echo "$file: man does not find ketama(1) in $manual" >&2
+    exit 1
+fi
 echo "$file: good in a fresh environment"
