@@ -139,28 +139,54 @@ static int check_name(struct span name, uint64_t line, ketama_failure *failure)
     return check_text(name, line, KETAMA_ENAME, "name", failure);
 }
 
-static int fail_weight(const char *weight, uint64_t line, ketama_failure *failure)
+static int fail_weight(const char *weight, const char *remedy, uint64_t line,
+                       ketama_failure *failure)
 {
     return ketama_set_failure(failure, KETAMA_EWEIGHT, line,
-                              "invalid weight %s: must be an integer from 1 to %lld",
-                              weight, (long long)KETAMA_WEIGHT_MAX);
+                              "invalid weight %s: must be an integer from 1 to %lld%s",
+                              weight, (long long)KETAMA_WEIGHT_MAX, remedy);
+}
+
+/* Returns the end of the digits at the start of a text, and sets *value to their number;
+ * to 0 if they are none, or more than a weight can be. */
+static const char *read_digits(struct span text, uint64_t *value)
+{
+    const char *c = text.at;
+
+    *value = 0;
+    for (; c < text.end && *c >= '0' && *c <= '9'; c++)
+        if (*value <= KETAMA_WEIGHT_MAX / 10)
+            *value = *value * 10 + (uint64_t)(*c - '0');
+        else
+            *value = UINT64_MAX;
+    if (*value > KETAMA_WEIGHT_MAX)
+        *value = 0;
+    return c;
+}
+
+/* The 2007 libketama reads +600, 600.5 and 600MB as 600, so say what to write. */
+static int fail_weight_text(struct span text, uint64_t line, ketama_failure *failure)
+{
+    struct ketama_quoted quoted = quote(text);
+    char remedy[80] = "";
+    uint64_t value;
+
+    if (text.at < text.end && *text.at == '+')
+        text.at++;
+    (void)read_digits(text, &value);
+    if (value > 0)
+        (void)snprintf(remedy, sizeof remedy,
+                       "; write %llu, as the 2007 libketama reads it",
+                       (unsigned long long)value);
+    return fail_weight(quoted.text, remedy, line, failure);
 }
 
 static int read_weight(struct span text, uint64_t line, uint64_t *weight,
                        ketama_failure *failure)
 {
-    uint64_t value = 0;
-    bool valid = text.at < text.end;
-
-    for (const char *c = text.at; valid && c < text.end; c++) {
-        valid = *c >= '0' && *c <= '9' && value <= KETAMA_WEIGHT_MAX / 10;
-        if (valid)
-            value = value * 10 + (uint64_t)(*c - '0');
-    }
-    if (!valid || value < 1 || value > KETAMA_WEIGHT_MAX)
-        return fail_weight(quote(text).text, line, failure);
-    *weight = value;
-    return KETAMA_OK;
+    if (read_digits(text, weight) == text.end && *weight > 0)
+        return KETAMA_OK;
+    return fail_weight_text(text, line, failure);
 }
 
 /* Appends a server that was checked. */
@@ -296,7 +322,7 @@ static int copy_server(const ketama_server *server, uint64_t position,
         char digits[24];
         (void)snprintf(digits, sizeof digits, "%llu",
                        (unsigned long long)server->weight);
-        status = fail_weight(digits, position, failure);
+        status = fail_weight(digits, "", position, failure);
     }
     return status;
 }

@@ -294,6 +294,28 @@ def test_check(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("weight", ["+600", "600.5", "600MB"])
+def test_check_says_which_weight_to_write(weight: str, tmp_path: Path) -> None:
+    """Weights that the 2007 libketama reads as 600 are errors that say so."""
+    path = tmp_path / "x.servers"
+    path.write_text(f"a:1 {weight}\n")
+    done = run("check", path)
+    assert (done.returncode, done.stdout.decode().splitlines()[0]) == (
+        1,
+        f'{path}:1: error: invalid weight "{weight}": must be an integer from 1 to '
+        "9223372036854775807; write 600, as the 2007 libketama reads it [weight]",
+    )
+
+
+@pytest.mark.parametrize("text", ["a:1 600 # web1\n", "\ufeffa:1 600\n"])
+def test_check_accepts(text: str, tmp_path: Path) -> None:
+    """A comment after the weight and a byte order mark are no errors."""
+    path = tmp_path / "x.servers"
+    path.write_text(text, encoding="utf-8")
+    assert run("check", path).returncode == 0
+    assert ketama.Continuum(path).servers[0][:2] == ("a:1", 600)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "warnings"),
     [

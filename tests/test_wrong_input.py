@@ -20,6 +20,7 @@ import ketama
 
 SOURCE = "source must be a path, an iterable of servers or a mapping of address to weight"
 WEIGHT = "must be an integer from 1 to 9223372036854775807"
+READ_AS_600 = f"{WEIGHT}; write 600, as the 2007 libketama reads it"
 NO_WEIGHT = "no weight after address \"a:1\": write 'address weight'"
 NO_SERVERS = "no servers: write one per line, 'address weight'"
 
@@ -40,7 +41,13 @@ GOOD_FILES = {
 }
 
 WRONG_FILES = {
-    "letters in the weight": (b"a:1 5\nb:1 600abc\n", 2, f'invalid weight "600abc": {WEIGHT}'),
+    "a unit after the weight": (
+        b"a:1 5\nb:1 600MB\n",
+        2,
+        f'invalid weight "600MB": {READ_AS_600}',
+    ),
+    "a sign": (b"a:1 +600\n", 1, f'invalid weight "+600": {READ_AS_600}'),
+    "a fraction": (b"a:1 600.5\n", 1, f'invalid weight "600.5": {READ_AS_600}'),
     "a negative weight": (b"a:1 -5\n", 1, f'invalid weight "-5": {WEIGHT}'),
     "a weight of 0": (b"a:1 0\n", 1, f'invalid weight "0": {WEIGHT}'),
     "a weight over 2**63": (

@@ -54,25 +54,34 @@ static void valid_files(void)
 
 static void invalid_weights(void)
 {
-    static const char *const wrong[] = {"0",
-                                        "-5",
-                                        "+5",
-                                        "600abc",
-                                        "abc",
-                                        "1.5",
-                                        "1e3",
-                                        "0x1",
-                                        "00",
-                                        "9223372036854775808",
-                                        "99999999999999999999",
-                                        "18446744073709551617"};
+    /* With what the 2007 libketama reads, where that is a weight. */
+    static const struct {
+        const char *text, *write;
+    } wrong[] = {{"0", NULL},
+                 {"-5", NULL},
+                 {"+5", "5"},
+                 {"++5", NULL},
+                 {"+", NULL},
+                 {"600abc", "600"},
+                 {"600MB", "600"},
+                 {"abc", NULL},
+                 {"600.5", "600"},
+                 {"1e3", "1"},
+                 {"0x1", NULL},
+                 {"00", NULL},
+                 {"9223372036854775807x", "9223372036854775807"},
+                 {"9223372036854775808", NULL},
+                 {"99999999999999999999", NULL},
+                 {"18446744073709551617x", NULL}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char text[64], expected[256];
-        snprintf(text, sizeof text, "a 1\nb %s\n", wrong[i]);
+        snprintf(text, sizeof text, "a 1\nb %s\n", wrong[i].text);
         snprintf(expected, sizeof expected,
                  "-18 at 2: invalid weight \"%s\": must be an integer from 1 to "
-                 "9223372036854775807",
-                 wrong[i]);
+                 "9223372036854775807%s%s%s",
+                 wrong[i].text, wrong[i].write ? "; write " : "",
+                 wrong[i].write ? wrong[i].write : "",
+                 wrong[i].write ? ", as the 2007 libketama reads it" : "");
         CHECK_TEXT(expected, parsed(text, strlen(text)));
     }
     PARSED("-20 at 3: too much weight: all together at most 18446744073709551615",
@@ -153,7 +162,7 @@ static void invalid_lines(void)
     PARSED("-16 at 1: NUL byte: must be text", "a:1 6\0 0\n");
     PARSED("-16 at 2: NUL byte: must be text", "a:1 6\n#\0\nb 1 1\n");
     PARSED("-18 at 1: invalid weight \"6\\x0db\": must be an integer from 1 to "
-           "9223372036854775807",
+           "9223372036854775807; write 6, as the 2007 libketama reads it",
            "a 6\rb 7\r");
     PARSED("-16 at 2: NUL byte: must be text", "a 1\n\0\n");
     PARSED("-19 at 0: no servers: write one per line, 'address weight'", "");
