@@ -56,6 +56,14 @@ def parse_address(text: str) -> Address:
     return Address(host, _port(port))
 
 
+def find_address(text: str) -> Address | None:
+    """Return what `parse_address` returns, or None if that would raise."""
+    try:
+        return parse_address(text)
+    except ValueError:
+        return None
+
+
 def _port(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX:
         port = int(text)

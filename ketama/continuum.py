@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from _thread import RLock
 from collections import namedtuple
@@ -85,12 +86,31 @@ def absolute(filename: str | bytes) -> bytes:
         raise KetamaOSError(error.errno, error.strerror, filename) from None
 
 
+def _not_opened(error: Exception, source: object) -> Exception:
+    """Return the error of a source; for addresses in place of a path, with the remedy."""
+    if not (isinstance(source, str) and isinstance(error, KetamaOSError)):
+        return error
+    from ketama.addresses import find_address
+
+    servers = source.replace(";", ",").split(",")
+    addresses = [find_address(server) for server in servers]
+    if error.errno != errno.ENOENT or not all(found and found.port for found in addresses):
+        return error
+    reason = (
+        f"{error.strerror}: expected the path of a server file; for a list of servers, write "
+        f"{servers!r:.200}"
+    )
+    return KetamaOSError(error.errno, reason, source)
+
+
 class Continuum(_Lookups):
     """A consistent-hash ring loaded from a file or a list; `roll()` reloads it.
 
     source: the path of a server file (str, bytes or os.PathLike), or the servers themselves:
         an iterable of "address", ("address", weight) or ("address", weight, name), or a
-        mapping of address to weight. The default weight is 100.
+        mapping of address to weight. The default weight is 100. Of the tuples with two items,
+        those with an address without a port and a weight from 11210 to 11219 are refused:
+        they are likely to be (host, port), the form of other clients.
     shared: attach to the image of the file that another process of this user has published,
         or publish one. False: build a private one.
     auto_roll: None, or an interval in seconds, above 0, at most 10**9: lookups then reload
@@ -148,7 +168,7 @@ class Continuum(_Lookups):
             array, count, _kept_alive = to_c(source)
             status = lib.open_servers(out, array, count, ffi.NULL, ffi.NULL, failed)
         if status < 0:
-            raise failure(failed, filename)
+            raise _not_opened(failure(failed, filename), source)
         if auto_roll is not None:
             lib.ketama_follow(out[0], max(1, int(auto_roll * 1e9)))
         self._filename = filename
@@ -328,14 +348,8 @@ class Continuum(_Lookups):
         """Pickle the file's absolute path, to be loaded when unpickled, or the servers."""
         if self._path is not None:
             return _reopen, (type(self), os.fsdecode(self._path), *self._options)
-        return type(self), (
-            [
-                (server.address, server.weight)
-                if server.name is None
-                else (server.address, server.weight, server.name)
-                for server in self.servers
-            ],
-        )
+        servers = [(server.address, server.weight, server.name) for server in self.servers]
+        return type(self), (servers,)
 
     def __copy__(self: Self) -> Self:
         """Return another Continuum of the same version, which is rolled separately."""

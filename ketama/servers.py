@@ -46,6 +46,8 @@ Entry = str | tuple[str, SupportsIndex] | tuple[str, SupportsIndex, str | None] 
 Servers = Iterable[Entry] | Mapping[str, SupportsIndex]
 
 DEFAULT_WEIGHT = 100
+# Of memcached. Beside an address without a port, such a number is refused as a weight.
+PORTS = range(11210, 11220)
 
 
 def _rows(servers: Servers) -> Iterator[tuple[object, object, object]]:
@@ -58,6 +60,7 @@ def _rows(servers: Servers) -> Iterator[tuple[object, object, object]]:
         if isinstance(entry, Server):
             yield entry.address, entry.weight, entry.name
         elif isinstance(entry, (tuple, list)) and len(entry) == 2:
+            _refuse_port(position, *entry)
             yield entry[0], entry[1], None
         elif isinstance(entry, (tuple, list)) and len(entry) == 3:
             yield entry[0], entry[1], entry[2]
@@ -68,6 +71,22 @@ def _rows(servers: Servers) -> Iterator[tuple[object, object, object]]:
                 f"server {position} must be an address, (address, weight) or "
                 f"(address, weight, name), not {entry!r:.80}"
             )
+
+
+def _refuse_port(position: int, address: object, weight: object) -> None:
+    """Raise ServersError if these are a host and a port, as other clients write a server."""
+    if not (isinstance(address, str) and isinstance(weight, int) and weight in PORTS):
+        return
+    from ketama.addresses import find_address
+
+    found = find_address(address)
+    if found and found.host and found.port is None:
+        joined = f"{address}:{weight}"
+        reason = (
+            f"{weight} looks like a port, not a weight: write {joined!r} or "
+            f"({joined!r}, weight), or ({address!r}, {weight}, None) if it is the weight"
+        )
+        raise ServersError(None, position, reason)
 
 
 def _text(position: int, what: str, text: object) -> bytes:

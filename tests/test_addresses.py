@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ketama.addresses import Address, parse_address
+from ketama.addresses import Address, find_address, parse_address
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ from ketama.addresses import Address, parse_address
 )
 def test_addresses(text: str, expected: Address) -> None:
     """Hosts lose their brackets, sockets have a path, and an IPv6 address is not cut."""
-    assert parse_address(text) == expected
+    assert parse_address(text) == find_address(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,7 @@ def test_invalid_ports(text: str, port: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_address(text)
     assert str(caught.value) == f"invalid port '{port}': must be 1-65535"
+    assert find_address(text) is None
 
 
 def test_a_port_of_many_digits() -> None:

@@ -13,6 +13,7 @@ from model import Ring, digests, float32, hash_of
 
 import ketama
 from ketama._ketama import ffi, lib
+from ketama.servers import PORTS
 
 NAMES = st.text(
     st.characters(exclude_characters=" \t\r\n\0", exclude_categories=["Cs"]),
@@ -20,7 +21,8 @@ NAMES = st.text(
     max_size=30,
 ).filter(lambda name: not name.startswith("#"))
 FEW_NAMES = st.sampled_from(["a:1", "b:1", "c:1"])  # duplicates: all their points collide
-WEIGHTS = st.one_of(st.integers(1, 10), st.integers(1, 2**40))
+# Without those that are refused beside an address without a port.
+WEIGHTS = st.one_of(st.integers(1, 10), st.integers(1, 2**40)).filter(lambda w: w not in PORTS)
 LISTS = st.lists(st.tuples(st.one_of(NAMES, FEW_NAMES), WEIGHTS), min_size=1, max_size=12)
 KEYS = st.one_of(st.binary(max_size=300), st.text(st.characters(exclude_categories=["Cs"])))
 

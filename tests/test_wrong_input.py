@@ -138,6 +138,38 @@ def test_a_missing_file(kind: Any, tmp_path: Path) -> None:
     assert str(error) == f"[Errno 2] No such file or directory: {os.fspath(name)!r}"
 
 
+@pytest.mark.parametrize(
+    ("source", "servers"),
+    [
+        ("10.0.0.1:11211", ["10.0.0.1:11211"]),
+        ("[::1]:11211", ["[::1]:11211"]),
+        ("cache1:11211,cache2:11211", ["cache1:11211", "cache2:11211"]),
+        ("cache1:11211;cache2:11211", ["cache1:11211", "cache2:11211"]),
+    ],
+)
+def test_addresses_in_place_of_a_path(source: str, servers: list[str], tmp_path: Path) -> None:
+    """The error says that a path was expected, and how to pass servers."""
+    for opened in (ketama.Continuum, ketama.roll):
+        with pytest.raises(ketama.KetamaOSError) as caught:
+            opened(source)
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, source)
+        assert str(caught.value) == (
+            "[Errno 2] No such file or directory: expected the path of a server file; for a "
+            f"list of servers, write {servers}: {source!r}"
+        )
+    path = tmp_path / source
+    path.write_text("a:1 1\n")
+    assert ketama.Continuum(str(path))["key"] == "a:1"
+
+
+@pytest.mark.parametrize("name", ["servers", "cache1", "/etc/cache1:11211", "a:b", "a:1,/b"])
+def test_a_missing_file_that_is_no_address(name: str) -> None:
+    """Without a host and a port, the error is that of any missing file."""
+    with pytest.raises(ketama.KetamaOSError) as caught:
+        ketama.Continuum(name)
+    assert caught.value.strerror == "No such file or directory"
+
+
 def test_not_a_regular_file(tmp_path: Path) -> None:
     """Directories, FIFOs, devices, link loops and empty paths are rejected at once."""
     fifo, loop = tmp_path / "fifo", tmp_path / "loop"
@@ -287,6 +319,54 @@ def test_invalid_lists(source: Any, lineno: int | None, reason: str) -> None:
     assert (None, lineno) == (error.filename, error.lineno)
     assert error.reason.startswith(reason)
     assert str(error) == (f"server {lineno}: " if lineno else "") + error.reason
+
+
+@pytest.mark.parametrize(
+    ("entry", "joined"),
+    [
+        (("10.0.0.1", 11211), "10.0.0.1:11211"),
+        (["cache1", 11212], "cache1:11212"),
+        (("::1", 11211), "::1:11211"),
+        (("[::1]", 11211), "[::1]:11211"),
+        (("cache1", 11210), "cache1:11210"),
+        (("cache1", 11219), "cache1:11219"),
+    ],
+)
+def test_a_host_and_a_port(entry: Any, joined: str) -> None:
+    """(host, port), pymemcache's form, is refused; the message has both remedies."""
+    with pytest.raises(ketama.ServersError) as caught:
+        ketama.Continuum(["a:1", entry])
+    host, port = entry
+    assert str(caught.value) == (
+        f"server 2: {port} looks like a port, not a weight: write {joined!r} or "
+        f"({joined!r}, weight), or ({host!r}, {port}, None) if it is the weight"
+    )
+    assert ketama.Continuum(["a:1", joined]).servers[1].weight == 100
+    assert ketama.Continuum(["a:1", (joined, port)]).servers[1].weight == port
+    assert ketama.Continuum(["a:1", (host, port, None)]).servers[1].weight == port
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        [("cache1", 600), ("cache2", 600)],
+        [("cache1", 11209), ("cache2", 11220)],
+        [("cache1:11211", 11211)],
+        [("/run/memcached.sock", 11211)],
+        {"cache1": 11211},
+        [ketama.Server("cache1", 11211, 0, 0.0)],
+    ],
+)
+def test_weights_like_ports(servers: Any, tmp_path: Path) -> None:
+    """Other weights, and addresses with a port, are accepted; and in a file, all are."""
+    continuum = ketama.Continuum(servers)
+    assert pickle.loads(pickle.dumps(continuum)).servers == continuum.servers
+    path = tmp_path / "ketama.servers"
+    path.write_text("".join(f"{s.address} {s.weight}\n" for s in continuum.servers))
+    assert ketama.Continuum(path).servers == continuum.servers
+    with ketama.edit(path) as editing:
+        editing.add("cache9", 11211)
+    assert ketama.Continuum(path).servers[-1][:2] == ("cache9", 11211)
 
 
 def test_too_many_servers() -> None:

@@ -143,7 +143,7 @@ def check_server(address: str, weight: SupportsIndex) -> None:
     Raises ServersError where they are invalid, TypeError where they are of a wrong type.
     """
     try:
-        array, _, _kept_alive = to_c([(address, weight)])
+        array, _, _kept_alive = to_c([(address, weight, None)])
         failed = ffi.new("ketama_failure *")
         if lib.check_server(array, failed) < 0:
             raise failure(failed, None)
