@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ketama
+from ketama.compat import Pyketama
+
+VECTORS = Path(__file__).with_name("vectors")
+PYKETAMA = json.loads((VECTORS / "pyketama.json").read_text())
 
 
 def test_python_ketama(two: Path) -> None:
@@ -85,10 +90,78 @@ def test_pypi_ketama_errors(tmp_path: Path) -> None:
             ketama.Ketama(path)
 
 
-def test_pyketama() -> None:
-    """Pyketama's Continuum: servers with and without weights; the default is 100."""
+def test_servers_with_and_without_weights() -> None:
+    """Our Continuum takes pyketama's lists without values; the default weight is 100."""
     assert [100, 100] == [s.weight for s in ketama.Continuum(["a:1", "b:1"]).servers]
     mixed = ketama.Continuum([("a:1", 400), "b:1"])
     assert [("a:1", 400), ("b:1", 100)] == [(s.address, s.weight) for s in mixed.servers]
     assert mixed["key"] in {"a:1", "b:1"}
     assert mixed["key"] == mixed.get_server("key")[1]
+
+
+def node(item: Any) -> Any:
+    """Return a node of pyketama.json, which has lists for tuples."""
+    return tuple(item) if isinstance(item, list) else item
+
+
+@pytest.mark.parametrize("case", PYKETAMA)
+def test_pyketama(case: dict[str, Any]) -> None:
+    """Pyketama's answers: lists with weights and values, and nodes that are set later."""
+    ring = Pyketama([node(item) for item in case["nodes"]])
+    for item, value in case["set"]:
+        ring[node(item)] = value
+    assert case["answers"] == {key: ring[key] for key in case["answers"]}
+
+
+def test_pyketama_empty() -> None:
+    """An empty ring is valid, and a lookup in it raises KetamaError until a node is set."""
+    for ring in (Pyketama(), Pyketama([])):
+        with pytest.raises(ketama.KetamaError, match=r"^the continuum is empty: "):
+            ring["key"]
+        value = object()
+        ring["node1"] = value
+        assert ring["key"] is value
+        assert ring[b"key"] is value
+        with pytest.raises(TypeError):
+            list(ring)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("item", "error"),
+    [
+        (5, TypeError),
+        (None, TypeError),
+        (("a", "300"), TypeError),
+        (("a", 0), ketama.KetamaError),
+        (("a", -1), ketama.KetamaError),
+        (("a",), ValueError),
+        (("a", 1, 2), ValueError),
+        ("", ketama.KetamaError),
+        ("a b", ketama.KetamaError),
+    ],
+)
+def test_pyketama_wrong_nodes(item: Any, error: type[Exception]) -> None:
+    """An invalid node raises, and leaves the ring as it was."""
+    ring = Pyketama([("node1", "value", 300)])
+    with pytest.raises(error):
+        ring[item] = 1
+    assert [ring[str(number)] for number in range(20)] == ["value"] * 20
+
+
+@pytest.mark.parametrize("nodes", [5, [5], [("a",)], [("a", 1, 2, 3)], [(["a"], 1)]])
+def test_pyketama_wrong_lists(nodes: Any) -> None:
+    """A list of anything else raises TypeError."""
+    with pytest.raises(TypeError):
+        Pyketama(nodes)
+
+
+@pytest.mark.parametrize("key", [None, 5, ("a", 1), "a\0b"])
+def test_pyketama_wrong_keys(key: Any) -> None:
+    """Keys that are not text or bytes raise TypeError, and so do NUL bytes."""
+    with pytest.raises(TypeError):
+        Pyketama(["a"])[key]
+
+
+def test_pyketama_weights_like_ports() -> None:
+    """A weight of 11211 is a weight, as in pyketama."""
+    assert Pyketama([("node1", 11211)])["key"] == "node1"
