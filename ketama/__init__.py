@@ -15,7 +15,7 @@ from ketama.errors import KetamaError, KetamaOSError, ServersError
 from ketama.keys import Key, hashi, md5_digest
 from ketama.servers import Server, Servers
 
-TYPE_CHECKING = False
+TYPE_CHECKING: bool = False  # "bool", so that jedi follows the branch, too
 if TYPE_CHECKING:
     from ketama.admin.check import Finding, check
     from ketama.admin.diff import Diff

@@ -27,7 +27,8 @@ from ketama.servers import Server, Servers, from_c, name_of, to_c
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NamedTuple, TypeVar
+    from array import array
+    from typing import Any, NamedTuple, TypeVar, overload
 
     class Explanation(NamedTuple):
         """For type checkers; at run time a namedtuple, which needs no import of typing."""
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         server: str
 
     Self = TypeVar("Self", bound="Continuum")
+    Out = TypeVar("Out")
     _Lookups = Lookups
 else:
     Self = "Continuum"  # for typing.get_type_hints
@@ -176,6 +178,13 @@ class Continuum(_Lookups):
         self._options = shared, auto_roll
         self._last_error = None
         self._now = _version(out[0])
+
+    if TYPE_CHECKING:
+
+        @overload
+        def indexes(self, keys: Iterable[Key] | Packed, out: None = None) -> array[int]: ...
+        @overload
+        def indexes(self, keys: Iterable[Key] | Packed, out: Out) -> Out: ...
 
     def indexes(self, keys: Iterable[Key] | Packed, out: Buffer | None = None) -> Buffer:
         """Return the index of each key's server in `servers`: for NumPy, or millions of keys.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import index
 
 from ketama._ketama import ffi, lib
@@ -42,7 +42,14 @@ else:
     name: the text that is hashed in place of the address; None to hash the address.
     """
 
-Entry = str | tuple[str, SupportsIndex] | tuple[str, SupportsIndex, str | None] | Server
+Entry = (
+    str
+    | tuple[str, SupportsIndex]
+    | tuple[str, SupportsIndex, str | None]
+    | Server
+    # What mypy infers for a variable's list in which the entries differ.
+    | Sequence[str | SupportsIndex | None]
+)
 Servers = Iterable[Entry] | Mapping[str, SupportsIndex]
 
 DEFAULT_WEIGHT = 100
