@@ -1,15 +1,47 @@
 """Build the extension modules; pyproject.toml has everything else."""
 
 import re
+import shutil
 import sysconfig
+import tempfile
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 header = Path(__file__).with_name("libketama") / "ketama.h"
 version = re.search(r'^#define KETAMA_VERSION "(.+)"$', header.read_text(), re.MULTILINE)
 if version is None:
     raise SystemExit(f"{header}: KETAMA_VERSION is missing")
+
+REMEDY = (
+    "install a C compiler and Python's headers (apt-get install gcc python3-dev, "
+    "dnf install gcc python3-devel, or xcode-select --install)"
+)
+
+
+class BuildExtensions(build_ext):
+    """Say in one line what is missing, before the compiler does in many."""
+
+    def build_extensions(self) -> None:
+        """Build them, after a first try of the compiler and Python.h."""
+        compiler = self.compiler.compiler_so[0]
+        if shutil.which(compiler) is None:
+            raise SystemExit(
+                f"libketama needs a C compiler, and {compiler} is missing: {REMEDY}"
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "includes.c")
+            source.write_text("#include <Python.h>\n")
+            try:
+                self.compiler.compile([str(source)], output_dir=folder)
+            except CompileError:
+                raise SystemExit(
+                    f"libketama needs Python.h, which is missing: {REMEDY}"
+                ) from None
+        super().build_extensions()
+
 
 # Optional: without it, cffi does all the work. It relies on the GIL.
 speedups = Extension(
@@ -30,6 +62,7 @@ has_gil = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 setup(
     version=version.group(1),
+    cmdclass={"build_ext": BuildExtensions},
     cffi_modules=["ketama/_build.py:ffibuilder"],
     ext_modules=[speedups] if has_gil else [],
     options={"bdist_wheel": {"py_limited_api": "cp310"}} if has_gil else {},
