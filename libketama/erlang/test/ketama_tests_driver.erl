@@ -31,11 +31,14 @@ killed(Folder) ->
 killed_under_load(Folder) ->
     {Supervisor, _, _} = supervised(Folder),
     Answer = ketama:getserver("key"),
-    Callers = [spawn_monitor(fun() -> ask_until_stopped(#{}) end) || _ <- lists:seq(1, 20)],
+    Asked = counters:new(1, []),
+    Callers = [spawn_monitor(fun() -> ask_until_stopped(Asked, #{}) end)
+               || _ <- lists:seq(1, 20)],
     Drivers = [begin
         _ = until(fun() -> ketama:getserver("key") end, Answer),
         Driver = driver(),
-        timer:sleep(rand:uniform(10)), % kill it at random points of its work
+        Enough = counters:get(Asked, 1) + rand:uniform(500), % kill it at random points
+        _ = until(fun() -> counters:get(Asked, 1) >= Enough end, true),
         signal("KILL", Driver),
         gone(Driver)
     end || _ <- lists:seq(1, 30)],
@@ -48,9 +51,12 @@ killed_under_load(Folder) ->
     true = lists:member({error, {driver_exited, 137}}, Seen),
     end_supervisor(Supervisor).
 
-ask_until_stopped(Seen) ->
+ask_until_stopped(Asked, Seen) ->
     receive enough -> exit(Seen)
-    after 0 -> ask_until_stopped(Seen#{ketama:getserver("key") => true})
+    after 0 ->
+        Result = ketama:getserver("key"),
+        counters:add(Asked, 1, 1),
+        ask_until_stopped(Asked, Seen#{Result => true})
     end.
 
 %% The requests exceed the capacity of the pipe, so the server itself could block.
@@ -67,27 +73,45 @@ stopped(Folder) ->
     true = whereis(ketama) =/= Server,
     end_supervisor(Supervisor).
 
-%% The timeout starts when the driver owes an answer, and restarts with each answer.
+%% The timeout starts when the driver owes an answer, and restarts with each answer. A timer
+%% that an earlier request has started may expire at any time in between.
 slow(Folder) ->
     {Supervisor, Server, Driver} = supervised(Folder),
     Answer = ketama:getserver("key"),
-    timer:sleep(2500),
-    Callers = [begin
+    [begin
         signal("STOP", Driver),
-        Waiting = callers(2000, binary:copy(<<"x">>, 200)),
-        timer:sleep(3000),
+        Stopped = erlang:monotonic_time(millisecond),
+        Callers = callers(2000, binary:copy(<<"x">>, 200)),
+        true = heard() >= Stopped,
+        expire(),
+        Continued = erlang:monotonic_time(millisecond),
         signal("CONT", Driver),
-        Waiting
+        [{ok, _} = Result || Result <- results(Callers)],
+        true = heard() >= Continued
     end || _ <- [1, 2]],
-    [{ok, _} = Result || Result <- results(lists:append(Callers))],
     Answer = ketama:getserver("key"),
     Server = whereis(ketama),
     end_supervisor(Supervisor).
 
+%% The time that the server's timeout counts from.
+heard() ->
+    {state, _, _, _, Heard, _, _} = sys:get_state(ketama),
+    Heard.
+
+%% Lets the server's timer expire now; returns when the server has set another.
+expire() ->
+    {state, _, _, _, _, Timer, _} = sys:get_state(ketama),
+    ketama ! {timeout, Timer, patience},
+    {state, _, _, _, _, Next, _} = sys:get_state(ketama),
+    true = Next =/= Timer.
+
 unasked(Folder) ->
     Trapped = process_flag(trap_exit, true),
-    Script = script(Folder, "twice", "printf '\\001a'; sleep 1; printf '\\001b'; exec sleep 60"),
+    Go = filename:join(Folder, "go"),
+    Wait = "until [ -e " ++ Go ++ " ]; do sleep 0.01; done",
+    Script = script(Folder, "twice", "printf '\\001a'; " ++ Wait ++ "; printf '\\001b'; exec sleep 60"),
     {ok, Server} = ketama:start_link(file(Folder), Script),
+    ok = file:write_file(Go, ""),
     receive {'EXIT', Server, Reason} -> {driver_failed, unexpected_answer} = Reason end,
     {error, not_running} = ketama:getserver("key"),
     process_flag(trap_exit, Trapped).
