@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
+import ketama
 from ketama._ketama import lib
 from ketama.addresses import parse_address
 from ketama.admin import server_file
+from ketama.admin.server_file import Line
+from ketama.continuum import Continuum, Path
 from ketama.errors import ServersError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ketama.admin.edit import Edit
-    from ketama.admin.server_file import Line
-    from ketama.continuum import Continuum, Path
 
 SHARE_TOLERANCE = 0.10  # how far a server's share may be off its weight
 LISTED_MAX = 1000  # findings of one code
@@ -128,7 +125,7 @@ class _Findings:
         return found
 
 
-def check_added(editing: Edit, address: str) -> list[Finding]:
+def check_added(editing: ketama.Edit, address: str) -> list[Finding]:
     """Return the warnings about a server that an edit adds: "port", "control", "no-points".
 
     Raises ServersError where `editing.after` does.

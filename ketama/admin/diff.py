@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ketama._ketama import ffi, lib
 from ketama.errors import failure
-
-if TYPE_CHECKING:
-    from ketama.lookups import Version
+from ketama.lookups import Version
 
 KEY_SPACE = 2**32
 MOVE = struct.Struct("=IIQ")  # ketama_move

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import index
-from typing import TYPE_CHECKING
+from typing import SupportsIndex
 
+import ketama
 from ketama.admin import images, server_file
 from ketama.admin.replace import lock, replace, unlock
-from ketama.continuum import absolute
+from ketama.admin.server_file import Line
+from ketama.continuum import Continuum, absolute
+from ketama.continuum import Path as AnyPath
 from ketama.errors import ServersError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import SupportsIndex
-
-    from ketama.admin.diff import Diff
-    from ketama.admin.server_file import Line
-    from ketama.continuum import Continuum
-    from ketama.continuum import Path as AnyPath
 
 TIMEOUT = 30.0  # seconds
 
@@ -72,7 +67,7 @@ class Edit:
             self._after = server_file.continuum(self._lines, self._filename)
         return self._after
 
-    def diff(self) -> Diff | None:
+    def diff(self) -> ketama.Diff | None:
         """Return which keys move, as `Continuum.diff`; None where the file had no servers."""
         return None if self.before is None else self.before.diff(self.after)
 

@@ -6,16 +6,13 @@ import errno
 import os
 import stat
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, SupportsIndex
 
 from ketama._ketama import ffi, lib
 from ketama.continuum import Continuum
 from ketama.errors import KetamaOSError, ServersError, failure
 from ketama.servers import to_c
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import SupportsIndex
 
 SIZE_MAX = 512 << 20  # bytes, as in libketama
 BLOCK = 1 << 20  # bytes
