@@ -118,6 +118,13 @@ def test_wrong_use(arguments: list[str], message: str) -> None:
     assert said.endswith(f"; see '{said.partition(':')[0]} --help'")
 
 
+@pytest.mark.parametrize("command", ["where", "show", "watch"])
+def test_an_address_in_place_of_a_file(command: str) -> None:
+    """The message has no remedy in Python, as ketama.Continuum's has."""
+    said = refusal(3, command, "cache1:11211")
+    assert said == "ketama: cache1:11211: No such file or directory"
+
+
 @pytest.mark.parametrize(
     "command",
     ["where FILE key", "show FILE", "check FILE", "diff FILE FILE", "add FILE a:1 1",

@@ -20,7 +20,7 @@ AT_ONCE = 10_000  # lines
 def dump(file: str, as_json: bool) -> None:
     r"""Print all points of the ring in ascending order, each with its server.
 
-    A key belongs to the first point at or after its own hash; after the last point, to the
+    A key belongs to the first point at or after its hash; past the last point, to the
     first one.
 
     \b

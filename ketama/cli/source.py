@@ -53,7 +53,8 @@ def read_text(file: str) -> bytes:
 def open_continuum(file: str) -> ketama.Continuum:
     """Return the continuum of a server file as it is now, without publishing it."""
     if not is_stream(file):
-        return ketama.Continuum(file, shared=False)
+        # As bytes, because the remedy for a str that is an address is Python's.
+        return ketama.Continuum(os.fsencode(file), shared=False)
     from ketama.admin import server_file
 
     return server_file.continuum(server_file.parse(read_text(file)), label(file))

@@ -41,8 +41,8 @@ INTERVAL = 0.2  # seconds
 def watch(file: str, command: str | None, as_json: bool) -> None:
     r"""Print a line for each change of a server file, until interrupted.
 
-    A line has the time, the published generation, the number of servers, and what moved. An
-    invalid or missing file is reported, and watching goes on.
+    A line has the time, the published generation, the number of servers, and what moved. If
+    the file is invalid or missing, that is reported, and watching continues.
 
     \b
     Examples:
@@ -51,7 +51,7 @@ def watch(file: str, command: str | None, as_json: bool) -> None:
     """
     if file == source.STDIN:
         raise click.UsageError("cannot watch standard input")
-    continuum = ketama.Continuum(file)
+    continuum = ketama.Continuum(os.fsencode(file))
     before = copy.copy(continuum)  # which does not roll
     report(
         f"{file}: {counted(len(continuum.servers), 'server')}, generation "
