@@ -22,7 +22,7 @@ class Address(NamedTuple):
     """A server's address, split.
 
     host: a name or an IP address, without brackets; "" for a Unix socket.
-    port: 1 to 65535; None where the address has none.
+    port: 1 to 65535; None if the address has none.
     path: of the Unix socket; "" for a host.
     """
 
@@ -34,11 +34,11 @@ class Address(NamedTuple):
 def parse_address(text: str) -> Address:
     """Return a server's address, split into host and port, or the path of its socket.
 
-    Nothing is resolved, and names of hosts are not checked. A text that is an IPv6 address as
-    a whole has no port; else the port follows the last colon.
+    Nothing is resolved, and host names are not checked. If the whole text is an IPv6 address,
+    it has no port; otherwise the port follows the last colon.
 
-    Raises ValueError where the port is not a number from 1 to 65535, or brackets are not
-    followed by a port or nothing.
+    Raises ValueError if the port is not a number from 1 to 65535, or if a closing bracket is
+    missing or followed by anything but a port.
     """
     path = text.removeprefix("unix:")
     if path.startswith("/"):

@@ -18,7 +18,7 @@ from ketama.errors import ServersError
 
 SHARE_TOLERANCE = 0.10  # how far a server's share may be off its weight
 LISTED_MAX = 1000  # findings of one code
-# What the libketama of 2007 can hold and read.
+# What the 2007 libketama can hold and read.
 COMPAT_ADDRESS_BYTES, COMPAT_SERVERS, COMPAT_LINE_BYTES = 21, 117, 126
 
 _ERRORS = {
@@ -37,7 +37,7 @@ WARNINGS = (
     "duplicate",  # the same address on two lines
     "port",
     "control",  # characters that do not print
-    # What the libketama of 2007 would misread, or cannot hold.
+    # What the 2007 libketama would misread, or cannot hold.
     "compat-address",
     "compat-servers",
     "compat-last-line",
@@ -55,7 +55,7 @@ class Finding(NamedTuple):
     severity: "error": the file cannot be used; or "warning".
     code: the kind. Errors: "line", "address", "weight", "name", "no-servers", "too-many".
         Warnings: "share", "no-points", "duplicate", "port", "control", and those that concern
-        only the libketama of 2007: "compat-address", "compat-servers", "compat-last-line",
+        only the 2007 libketama: "compat-address", "compat-servers", "compat-last-line",
         "compat-trailing-blank", "compat-name", "compat-empty-line", "compat-long-line".
     reason: what is wrong, in words.
     """
@@ -69,13 +69,13 @@ class Finding(NamedTuple):
 def check(path: Path) -> list[Finding]:
     """Return all errors and likely mistakes in a server file, in the order of its lines.
 
-    Errors are what makes `Continuum(path)` raise; all of them are found, not only the first.
-    Warnings: a server without points; a share of the keys more than 10 % off its weight; a
-    duplicate; an invalid port; control characters; and what the libketama of 2007 would misread
-    or cannot hold. Of one code at most 1000 are listed, and a last one counts the others.
-    Findings about the whole file come last.
+    If there are errors, `Continuum(path)` raises the first one; here all are listed. Warnings:
+    a server without points; a share of the keys more than 10 % off its weight; a duplicate; an
+    invalid port; control characters; and what the 2007 libketama would misread or cannot hold.
+    At most 1,000 findings are listed per code; one more counts the rest. Findings about the
+    whole file come last.
 
-    Raises KetamaOSError where the file can't be read.
+    Raises KetamaOSError if the file cannot be read.
     """
     try:
         text = server_file.read_file(os.fspath(path))
@@ -100,7 +100,7 @@ def check_text(text: bytes) -> list[Finding]:
 
 
 class _Findings:
-    """Collects findings, of each code so many that they can be read and held."""
+    """Collects findings, at most LISTED_MAX of each code."""
 
     def __init__(self) -> None:
         self.errors = False
@@ -128,7 +128,7 @@ class _Findings:
 def check_added(editing: ketama.Edit, address: str) -> list[Finding]:
     """Return the warnings about a server that an edit adds: "port", "control", "no-points".
 
-    Raises ServersError where `editing.after` does.
+    Raises ServersError if `editing.after` does.
     """
     found = _Findings()
     servers = iter(editing.after.servers)
@@ -263,7 +263,7 @@ def _no_points(weight: int, total: int) -> str:
 
 def _check_shares(lines: list[Line], continuum: Continuum, found: _Findings) -> None:
     total = sum(line.weight for line in lines)
-    # By label: where two coincide, only the first one has keys.
+    # By label: if two coincide, only the first one has keys.
     weights: Counter[str] = Counter()
     shares: dict[str, float] = {}
     first: dict[str, Line] = {}

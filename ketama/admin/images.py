@@ -23,15 +23,15 @@ class Image(NamedTuple):
     """A published image of a continuum.
 
     image: path of the image. size: of the image, bytes.
-    path: the server file's; "" where the image does not tell.
+    path: the server file's; "" if the image does not say.
     state: "current": built from the server file as it is now. "stale": the server file has
         changed; the next process that checks it replaces the image. "orphan": no process will
         use it: its server file is gone, it is damaged, or the process that wrote it was killed.
         "foreign": written by another version of the library.
-    generation: how many images have been published for that path, this one included; 0 where
-        that is unknown.
-    made: when the server file was read, seconds since 1970; 0.0 where that is unknown.
-    servers, points: how many it has; 0 where that is unknown.
+    generation: how many images have been published for that path, this one included; 0 if
+        unknown.
+    made: when the server file was read, seconds since 1970; 0.0 if unknown.
+    servers, points: how many it has; 0 if unknown.
     """
 
     image: str
@@ -48,7 +48,7 @@ def images() -> tuple[str | None, list[Image]]:
     """Return the folder of this user's images, and the images sorted by path.
 
     The folder is None if it does not exist. Every image is read, and its checksum verified.
-    Raises KetamaOSError where the folder can't be read.
+    Raises KetamaOSError if the folder cannot be read.
     """
     folder, rows = ffi.new("char **"), ffi.new("ketama_published ***")
     count, failed = ffi.new("size_t *"), ffi.new("ketama_failure *")
@@ -79,10 +79,10 @@ def _image(row: Any) -> Image:
 def image_of(path: str | bytes) -> Image | None:
     """Return the published image of a server file, or None if it is not published.
 
-    Each spelling of a path, such as a symbolic link, has an image of its own. This is the one
-    of the path as given; where it has none, the one of another path to the same file.
+    Each path to a file, such as a symbolic link, has its own image. Returns the image of the
+    path as given; if there is none, that of another path to the same file.
 
-    Raises KetamaOSError where the images can't be read.
+    Raises KetamaOSError if the images cannot be read.
     """
     there = absolute(path)
     image = _find(there)
@@ -125,7 +125,7 @@ def _other_spellings(path: bytes) -> list[bytes]:
 def remove(image: Image) -> bool:
     """Remove an image if it is still an orphan; return whether it was.
 
-    Raises KetamaOSError where it can't be removed.
+    Raises KetamaOSError if it cannot be removed.
     """
     failed = ffi.new("ketama_failure *")
     status = lib.remove_published(os.fsencode(image.image), failed)

@@ -49,9 +49,9 @@ class Line(NamedTuple):
 
 
 def scan(text: bytes) -> Iterator[Line]:
-    """Yield the lines of a server file that have a server or are invalid, in their order.
+    """Yield the lines of a server file that have a server or are invalid, in file order.
 
-    Takes time in proportion to the text, and memory for some hundred lines.
+    Takes linear time, and memory for a few hundred lines.
     """
     lines = ffi.new("struct server_line[]", LINES_AT_ONCE)
     position, count = ffi.new("struct scan_position *"), ffi.new("size_t *")
@@ -96,9 +96,9 @@ def _line(
 
 
 def parse(text: bytes) -> list[Line]:
-    """Return all lines of a server file; their texts together are its text.
+    """Return all lines of a server file, whose texts add up to the file's.
 
-    Comments and empty lines between two servers are one entry.
+    The comments and empty lines between two servers are one entry.
     """
     lines, end = [], 0
     for line in scan(text):
@@ -121,7 +121,7 @@ def raise_if_invalid(lines: list[Line], filename: str | bytes) -> None:
 def continuum(lines: list[Line], filename: str | bytes) -> Continuum:
     """Return the continuum of a file's lines.
 
-    Raises ServersError where opening the file would raise it.
+    Raises ServersError if opening the file would raise it.
     """
     raise_if_invalid(lines, filename)
     servers = [line for line in lines if line.address]
@@ -137,7 +137,7 @@ def continuum(lines: list[Line], filename: str | bytes) -> Continuum:
 def check_server(address: str, weight: SupportsIndex) -> None:
     """Check that an address and a weight can be a server's.
 
-    Raises ServersError where they are invalid, TypeError where they are of a wrong type.
+    Raises ServersError if they are invalid, TypeError if they are of a wrong type.
     """
     try:
         array, _, _kept_alive = to_c([(address, weight, None)])
@@ -151,8 +151,8 @@ def check_server(address: str, weight: SupportsIndex) -> None:
 def read(fd: int, filename: str | bytes) -> bytes:
     """Return the text of an open server file.
 
-    Raises KetamaOSError where it can't be read or is not a regular file, ServersError where it
-    is larger than libketama accepts.
+    Raises KetamaOSError if it cannot be read or is not a regular file, ServersError if it is
+    larger than libketama accepts.
     """
     try:
         status = os.fstat(fd)
