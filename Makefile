@@ -3,7 +3,7 @@ PYTHON   ?= python3
 VENV     := .venv
 BIN      := $(VENV)/bin
 COMPILED := $(wildcard libketama/*.[ch] libketama/*/*.[ch] ketama/*.[ch]) ketama/_build.py setup.py pyproject.toml
-C_FILES  := $(wildcard libketama/*.[ch] libketama/*/*.[ch] ketama/_[gs]*.[ch] benchmarks/*.c \
+C_FILES  := $(wildcard libketama/*.[ch] libketama/*/*.[ch] ketama/_[egs]*.[ch] benchmarks/*.c \
                        tests/programs/*.c examples/*.c)
 VERSIONS ?= 3.10 3.11 3.12 3.13
 JOBS     ?= $(shell nproc 2>/dev/null || echo 2)

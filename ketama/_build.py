@@ -28,13 +28,14 @@ ffibuilder.cdef("typedef struct ketama_handle *ketama_continuum;")
 ffibuilder.cdef(declarations("libketama/ketama.h"))
 ffibuilder.cdef(declarations("libketama/ketama_admin.h"))
 ffibuilder.cdef(declarations("ketama/_glue.c"))
+ffibuilder.cdef(declarations("ketama/_edit.c"))
 ffibuilder.set_source(
     "ketama._ketama",
-    '#include "_glue.c"',
+    '#include "_glue.c"\n#include "_edit.c"',
     # setuptools requires relative paths; the build runs in the project's root.
     # compat.c is the 2007 interface, for C programs only.
     sources=[path for path in files("c") if path != "libketama/compat.c"],
-    depends=["ketama/_glue.c", "ketama/_speedups.h", *files("h")],
+    depends=["ketama/_glue.c", "ketama/_edit.c", "ketama/_speedups.h", *files("h")],
     include_dirs=["libketama", "ketama"],
     define_macros=[("KETAMA_HIDDEN", "1"), ("KETAMA_NO_OLD_NAMES", "1")],
     extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],

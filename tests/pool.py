@@ -23,6 +23,11 @@ def left_over(path: Path) -> list[str]:
     return [name for name in os.listdir(path.parent) if name.startswith(".")]
 
 
+def lock_of(path: Path) -> Path:
+    """The lock file of an edit."""
+    return path.with_name(f".ketama-edit-{path.name}")
+
+
 def edited(path: Path) -> str:
     """The file's text; nothing is left beside it."""
     assert left_over(path) == []

@@ -184,7 +184,8 @@ def test_the_public_names() -> None:
     }
     assert signatures == {
         "check": "(path: 'Path') -> 'list[Finding]'",
-        "edit": "(path: 'AnyPath', *, dry_run: 'bool' = False, timeout: 'float' = 30.0)"
+        "edit": "(path: 'AnyPath', *, dry_run: 'bool' = False, timeout: 'float' = 30.0, "
+        "max_moved: 'float' = 1.0, create: 'bool' = False)"
         " -> 'Iterator[Edit]'",
         "get_server": "(key: 'Key', continuum: 'Continuum') -> 'tuple[int, str]'",
         "hashi": "(key: 'Key') -> 'int'",

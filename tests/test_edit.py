@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import images
 import pytest
-from pool import TEXT, edited, left_over, remove_first
+from pool import TEXT, edited, left_over, lock_of, remove_first
 
 import ketama
 
@@ -77,7 +80,7 @@ def test_inside_the_block(path: Path) -> None:
         assert diff is not None
         assert diff.added == ("10.0.1.5:11211",)
         assert diff == before.diff(servers.after)
-        assert edited(path) == TEXT
+        assert path.read_bytes() == TEXT.encode()
     assert servers.published
     assert ketama.Continuum(path).get_points() == servers.after.get_points()
     assert images.image(path).exists()
@@ -226,6 +229,8 @@ def test_after_the_edit(path: Path) -> None:
         servers.add("x:1", 5)
     with pytest.raises(ValueError, match="the edit has ended"):
         servers.remove("10.0.1.1:11211")
+    with pytest.raises(ValueError, match="the edit has ended"):
+        servers.replace(b"a:1 5\n")
 
 
 def test_a_last_line_that_ends_in_cr(path: Path) -> None:
@@ -273,5 +278,111 @@ def test_other_paths_to_the_file(path: Path) -> None:
 def test_what_an_edit_offers() -> None:
     """The names that programs use are frozen."""
     assert {name for name in dir(ketama.Edit) if not name.startswith("_")} == {
-        "add", "after", "before", "diff", "published", "remove", "servers", "set_weight", "text"
+        "add", "after", "before", "diff", "published", "remove", "replace", "servers",
+        "set_weight", "text",
     }  # fmt: skip
+
+
+def test_a_limit_of_what_moves(path: Path) -> None:
+    """An edit that would move more of the keys than the limit is refused, also in a dry run."""
+    with ketama.edit(path, dry_run=True) as servers:
+        servers.add("10.0.1.9:11211", 10**6)
+    diff = servers.diff()
+    assert diff is not None
+    for dry_run in (False, True):
+        limited = ketama.edit(path, max_moved=0.2, dry_run=dry_run)
+        with pytest.raises(ketama.ServersError) as caught, limited as servers:
+            servers.add("10.0.1.9:11211", 10**6)
+        assert str(caught.value) == (
+            f"{path}: would move {100 * diff.moved:.2f} % of the keys, more than the limit of "
+            "20 %; nothing was written"
+        )
+        assert edited(path) == TEXT
+    with ketama.edit(path, max_moved=diff.moved) as servers:
+        servers.add("10.0.1.9:11211", 10**6)
+    with ketama.edit(path, max_moved=0.0) as servers:  # moves nothing
+        servers.replace(servers.text + b"# more\n")
+    assert edited(path).endswith("# more\n")
+    path.write_text("# nobody\n")
+    with ketama.edit(path, max_moved=0.0) as servers:  # no key has a server yet
+        servers.add("a:1", 1)
+    for wrong in (1.1, -0.1, float("nan")):
+        with pytest.raises(ValueError, match="max_moved"), ketama.edit(path, max_moved=wrong):
+            pytest.fail("the block must not run")
+
+
+def test_another_text(path: Path) -> None:
+    """The whole text can be replaced; what is wrong with it is said with its own lines."""
+    inode = path.stat().st_ino
+    with ketama.edit(path) as servers:
+        servers.replace(b"# new\na:1 5 x\n")
+        servers.add("b:1", 6)
+        diff = servers.diff()
+        assert diff is not None
+        assert diff.added == ("a:1", "b:1")
+        with pytest.raises(ketama.ServersError) as caught:
+            servers.add("a:1", 7)
+        assert str(caught.value) == f"{path}: a:1 is already present (weight 5)"
+    assert edited(path) == "# new\na:1 5 x\nb:1 6\n"
+    assert path.stat().st_ino != inode
+    text = b"a:1 5\nb:1 many\n"
+    assert refused(path, "replace", text).startswith(f"{path}:2: invalid weight")
+    assert refused(path, "replace", text, "new").startswith("new:2: invalid weight")
+    assert refused(path, "replace", b"# no\n", "new").startswith("new: no servers: ")
+    names = b"a:1 5 x\nb:1 5 x\n"
+    assert refused(path, "replace", names, "new").startswith("new:2: ")
+
+
+def test_a_file_that_is_created(tmp_path: Path) -> None:
+    """With `create` the file may be missing; the umask decides who may read it."""
+    path, mask = tmp_path / "new.servers", os.umask(0o027)
+    try:
+        with ketama.edit(path, create=True, dry_run=True) as servers:
+            servers.add("a:1", 5)
+        assert os.listdir(tmp_path) == []
+        with ketama.edit(path, create=True) as servers:
+            assert (servers.text, servers.before, path.exists()) == (b"", None, False)
+            assert stat.S_IMODE(lock_of(path).stat().st_mode) == 0o600
+            servers.add("a:1", 5)
+    finally:
+        os.umask(mask)
+    assert servers.published
+    assert edited(path) == "a:1 5\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    path.write_text("a:1 5\nb:1\n")
+    path.chmod(0o604)
+    with ketama.edit(path, create=True) as servers:
+        assert servers.before is None
+        servers.replace(b"c:1 5\n")
+    assert edited(path) == "c:1 5\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o604
+
+
+def test_a_file_that_cannot_be_created(tmp_path: Path) -> None:
+    """Nothing is created where a link leads nowhere, or where somebody else just did."""
+    link, path = tmp_path / "link", tmp_path / "new.servers"
+    link.symlink_to(path)
+    with pytest.raises(ketama.KetamaOSError, match="No such file"):
+        create(link)
+    with pytest.raises(ketama.KetamaOSError, match="No such file"):
+        create(tmp_path / "nowhere" / "new.servers")
+    create(path, lambda servers: servers.remove("a:1"))  # changes nothing
+    assert os.listdir(tmp_path) == ["link"]
+    with pytest.raises(ketama.KetamaOSError, match="another program has changed the file"):
+        create(path, lambda _: path.write_text("theirs:1 5\n"))
+    assert edited(path) == "theirs:1 5\n"
+
+
+def create(path: Path, then: Callable[[ketama.Edit], object] = id) -> None:
+    with ketama.edit(path, create=True) as servers:
+        servers.add("a:1", 5)
+        then(servers)
+
+
+def test_a_long_name(tmp_path: Path) -> None:
+    """A file may have the longest name that there is."""
+    path = tmp_path / (255 * "x")
+    path.write_text("a:1 5\n")
+    with ketama.edit(path) as servers:
+        servers.set_weight("a:1", 6)
+    assert edited(path) == "a:1 6\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import signal
@@ -12,14 +11,16 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from needs import need, need_root, need_strace
 from others import open_to_all
-from pool import TEXT, edited, left_over, remove_first
+from pool import TEXT, edited, left_over, lock_of, remove_first
 
 import ketama
+from ketama.admin.replace import Target
 
 
 @pytest.fixture
@@ -118,6 +119,41 @@ def test_a_link_that_is_pointed_elsewhere(path: Path) -> None:
     assert other.read_text() == "a:1 1\n"
 
 
+def test_a_file_that_is_moved_away(path: Path) -> None:
+    """What has come to the place of the file is kept, even where a link follows the file."""
+    link, aside = path.with_name("link"), path.with_name("aside")
+    link.symlink_to(path)
+
+    def move() -> None:
+        path.rename(aside)
+        path.write_text("theirs:1 1\n")
+        link.unlink()
+        link.symlink_to(aside)
+
+    error = pytest.raises(ketama.KetamaOSError, match="another program has changed the file")
+    with error, ketama.edit(link) as servers:
+        servers.remove("10.0.1.1:11211")
+        move()
+    assert path.read_text() == "theirs:1 1\n"
+    assert edited(aside) == TEXT
+
+
+def test_a_folder_that_is_pointed_elsewhere(tmp_path: Path) -> None:
+    """A file is not created where its path does not lead any more."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def move() -> None:
+        folder.rename(tmp_path / "aside")
+        folder.mkdir()
+
+    error = pytest.raises(ketama.KetamaOSError, match="another program has changed the file")
+    with error, ketama.edit(folder / "ketama.servers", create=True) as servers:
+        servers.add("a:1", 1)
+        move()
+    assert os.listdir(folder) == os.listdir(tmp_path / "aside") == []
+
+
 def test_a_working_folder_that_changes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A relative path is the one that it was when the edit began."""
     monkeypatch.chdir(path.parent)
@@ -153,20 +189,31 @@ def test_it_is_synced(path: Path, tmp_path_factory: pytest.TempPathFactory) -> N
     first, second, third = [
         line for line in log.read_text().splitlines() if str(path.parent) in line
     ]
-    assert re.match(rf"fsync\(\d+<{path.parent}/\.ketama-edit-\w+>", first)
+    assert re.match(rf"fsync\(\d+<{path.parent}/\.ketama-edit-ketama\.servers>", first)
     assert second.startswith("rename")
     assert re.match(rf"fsync\(\d+<{path.parent}>", third)
 
 
-def test_what_a_killed_edit_left(path: Path) -> None:
-    """What an edit that was killed long ago has left is removed by the next one."""
-    old, young = path.with_name(".ketama-edit-old"), path.with_name(".ketama-edit-young")
-    old.touch()
-    young.touch()
-    os.utime(old, (1e9, 1e9))
+def test_what_is_in_the_place_of_the_lock(path: Path) -> None:
+    """What nobody has locked there is removed; what can't be removed is named in the error."""
+    lock, other = lock_of(path), path.with_name("other")
+    other.write_text("stays")
+    lock.touch()
+    remove_first(path)
+    assert left_over(path) == []
+    lock.hardlink_to(other)
     with ketama.edit(path) as servers:
-        servers.remove("10.0.1.1:11211")
-    assert left_over(path) == [young.name]
+        servers.remove("10.0.1.22:11211")
+    assert left_over(path) == []
+    assert other.read_text() == "stays"
+    lock.mkdir()
+    with pytest.raises(ketama.KetamaOSError, match=f"cannot remove {lock}: Is a directory"):
+        remove_first(path)
+    lock.rmdir()
+    lock.symlink_to(other)
+    with pytest.raises(ketama.KetamaOSError, match=f"cannot remove {lock}: "):
+        remove_first(path)
+    assert other.read_text() == "stays"
 
 
 def test_an_interrupt(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,18 +231,16 @@ def test_an_interrupt(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_that_was_replaced_before_the_lock(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who gets the lock of a file that has been replaced takes the new one."""
-    real = fcntl.flock
+    """An edit whose file is replaced before it has the lock edits the new file."""
+    real = Target.lock
 
-    def replaced_first(fd: int, operation: int) -> None:
-        if operation & fcntl.LOCK_EX and not other.exists():
-            other.touch()
+    def replaced_first(target: Target) -> bool:
+        if "10.0.1.1:" in path.read_text():
             path.with_name("new").write_text("a:1 1\nb:1 1\n")
             path.with_name("new").rename(path)
-        real(fd, operation)
+        return real(target)
 
-    other = path.with_name("other")
-    monkeypatch.setattr("ketama.admin.replace.fcntl.flock", replaced_first)
+    monkeypatch.setattr(Target, "lock", replaced_first)
     with ketama.edit(path) as servers:
         servers.remove("a:1")
     assert path.read_text() == "b:1 1\n"
@@ -204,20 +249,21 @@ def test_a_file_that_was_replaced_before_the_lock(
 def test_waiting_for_many(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time to wait is for one other edit: while they go on, one waits on."""
     now, pauses = 0.0, 0
-    others = [path.open()]
-    fcntl.flock(others[0], fcntl.LOCK_EX)
+    other = ExitStack()
+
+    def begin() -> None:
+        servers = other.enter_context(ketama.edit(path))
+        servers.set_weight("10.0.1.4:11211", pauses + 1)
 
     def another_edits(_seconds: float) -> None:
         """Pass 0.3 seconds, in which the lock goes from one editor to the next."""
         nonlocal now, pauses
         now, pauses = now + 0.3, pauses + 1
+        other.close()
         if pauses < 8:
-            path.with_name("next").write_text(TEXT)
-            others.append(path.with_name("next").open())
-            fcntl.flock(others[-1], fcntl.LOCK_EX)
-            path.with_name("next").rename(path)
-        others.pop(0).close()
+            begin()
 
+    begin()
     monkeypatch.setattr("ketama.admin.replace.time.monotonic", lambda: now)
     monkeypatch.setattr("ketama.admin.replace.time.sleep", another_edits)
     remove_first(path, timeout=0.5)
@@ -237,6 +283,35 @@ def test_a_child_that_is_forked_meanwhile(path: Path) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+    assert "10.0.1.1:" not in edited(path)
+
+
+FORK = """
+import os, sys, ketama
+path, how = sys.argv[1:]
+with ketama.edit(path) as servers:
+    servers.remove("10.0.1.1:11211")
+    child = os.fork()
+    if child == 0 and how == "raises":
+        sys.exit(1)
+    if child:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+        try:
+            with ketama.edit(path, timeout=0):
+                sys.exit("the child has unlocked it")
+        except ketama.KetamaOSError:
+            pass
+"""
+
+
+@pytest.mark.parametrize("how", ["raises", "goes on"])
+def test_a_child_that_leaves_the_block(how: str, path: Path) -> None:
+    """Lock and edit are the parent's: a forked child neither ends nor carries them out."""
+    command = [sys.executable, "-c", FORK, str(path), how]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    belongs = "RuntimeError: the edit belongs to the parent process"
+    assert (belongs in done.stderr) == (how == "goes on")
     assert "10.0.1.1:" not in edited(path)
 
 
@@ -309,20 +384,20 @@ def test_an_editor_without_the_lock(how: str, path: Path) -> None:
 
 
 def test_a_lock_that_is_held(path: Path) -> None:
-    """Who can't have the lock in time says so, and the file that was meant is untouched."""
-    with path.open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    """An edit that can't have the lock in time says so, and leaves the file unchanged."""
+    with ketama.edit(path):
+        reason = f"another edit has held {lock_of(path)} for 0.05 seconds"
         with (
-            pytest.raises(
-                ketama.KetamaOSError, match=r"another edit has held its lock for 0\.05 s"
-            ),
+            pytest.raises(ketama.KetamaOSError, match=re.escape(reason)),
             ketama.edit(path, timeout=0.05),
         ):
             pytest.fail("the block must not run")
+        with ketama.edit(path, dry_run=True) as servers:  # waits for nobody
+            servers.remove("10.0.1.1:11211")
         waiting = threading.Thread(target=remove_first, args=(path,))
         waiting.start()
         time.sleep(0.05)
-        assert edited(path) == TEXT
+        assert path.read_bytes() == TEXT.encode()
     waiting.join()
     assert "10.0.1.1:" not in edited(path)
 
@@ -354,6 +429,7 @@ def test_a_killed_editor(path: Path) -> None:
         "    servers.remove('10.0.1.1:11211'); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
-    assert edited(path) == TEXT
-    with ketama.edit(path, timeout=1) as servers:
-        servers.remove("10.0.1.1:11211")
+    assert path.read_bytes() == TEXT.encode()
+    assert left_over(path) == [lock_of(path).name]
+    remove_first(path, timeout=0)
+    assert "10.0.1.1:" not in edited(path)

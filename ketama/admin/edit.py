@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import index
 from typing import SupportsIndex
 
 import ketama
 from ketama.admin import images, server_file
-from ketama.admin.replace import lock, replace, unlock
+from ketama.admin.replace import Target, lock
 from ketama.admin.server_file import Line
 from ketama.continuum import Continuum, absolute
 from ketama.continuum import Path as AnyPath
@@ -31,9 +31,11 @@ class Edit:
         "_after", "_before", "_closed", "_filename", "_lines", "_original", "published"
     )  # fmt: skip
 
-    def __init__(self, filename: str | bytes, text: bytes) -> None:
+    def __init__(self, filename: str | bytes, text: bytes, create: bool = False) -> None:
         self._filename = filename
         self._original = server_file.parse(text)
+        if create and any(line.reason for line in self._original):
+            self._original = []
         server_file.raise_if_invalid(self._original, filename)
         self._lines = list(self._original)
         self._before: Continuum | None = None
@@ -74,8 +76,8 @@ class Edit:
     def add(self, address: str, weight: SupportsIndex) -> None:
         """Add a server after the last one, spaced like it.
 
-        Raises ServersError where the address is already present, or address or weight are
-        invalid in a server file.
+        Raises ServersError where the address is already present, even with this weight (see
+        `servers`), or address or weight are invalid in a server file.
         """
         self._check(address, weight)
         servers = [line for line in self._lines if line.address]
@@ -129,6 +131,31 @@ class Edit:
         )
         self._change(position, position + 1, [changed])
 
+    def replace(self, text: bytes, filename: str | bytes | None = None) -> None:
+        """Replace the whole text of the file.
+
+        text: a whole server file.
+        filename: the name in messages of the file that the text is from; None: of this one.
+
+        Raises ServersError where the text is invalid, with the line.
+        """
+        self._check_open()
+        lines = server_file.parse(text)
+        after = server_file.continuum(lines, self._filename if filename is None else filename)
+        # They are not lines of this file yet.
+        self._lines = [line._replace(number=0) for line in lines]
+        self._after = after
+
+    def _check_moved(self, max_moved: float) -> None:
+        """Raise where more of the keys would move."""
+        found = self.diff() if max_moved < 1 else None
+        if found is not None and found.moved > max_moved:
+            reason = (
+                f"would move {100 * found.moved:.2f} % of the keys, more than the limit of "
+                f"{100 * max_moved:g} %; nothing was written"
+            )
+            raise ServersError(self._filename, None, reason)
+
     def _change(self, start: int, end: int, lines: list[Line]) -> None:
         self._lines[start:end] = lines
         self._after = None
@@ -148,10 +175,13 @@ class Edit:
     def _error(self, line: Line, reason: str) -> ServersError:
         return ServersError(self._filename, line.number or None, reason)
 
-    def _check(self, address: str, weight: SupportsIndex = 1) -> None:
-        """Raise where these are not a server's, or the edit is over."""
+    def _check_open(self) -> None:
         if self._closed:
             raise ValueError("the edit has ended")
+
+    def _check(self, address: str, weight: SupportsIndex = 1) -> None:
+        """Raise where these are not a server's, or the edit is over."""
+        self._check_open()
         server_file.check_server(address, weight)
 
 
@@ -170,10 +200,17 @@ def _text_like(last: Line, columns: set[int], address: str, weight: int) -> byte
 
 
 @contextmanager
-def edit(path: AnyPath, *, dry_run: bool = False, timeout: float = TIMEOUT) -> Iterator[Edit]:
+def edit(
+    path: AnyPath,
+    *,
+    dry_run: bool = False,
+    timeout: float = TIMEOUT,
+    max_moved: float = 1.0,
+    create: bool = False,
+) -> Iterator[Edit]:
     """Edit a server file: all changes take effect at once, or none.
 
-        with ketama.edit("/etc/ketama.servers") as servers:
+        with ketama.edit("/etc/ketama.servers", max_moved=0.2) as servers:
             servers.add("10.0.1.9:11211", 600)
             servers.remove("10.0.1.3:11211")
 
@@ -183,23 +220,34 @@ def edit(path: AnyPath, *, dry_run: bool = False, timeout: float = TIMEOUT) -> I
     process of this user on this machine that follows the file has it within a second. If the
     block raises or changes nothing, nothing is written.
 
-    The file is locked (flock) during the block: of two edits at once, one waits for the other,
-    and none is lost. A change by an editor that does not take the lock is detected and kept,
+    The temporary file, `.ketama-edit-NAME` in the same directory, is also the lock, from the
+    beginning of the block: of two edits at once, one waits for the other, and none is lost.
+    Only root and the file's owner can open it. A change by another editor is detected and kept,
     and the edit fails, unless that editor writes at the very moment of the rename.
 
     path: of the server file: str, bytes or os.PathLike.
-    dry_run: check everything, write nothing.
+    dry_run: check everything, write nothing, wait for nobody.
     timeout: how long to wait for one other edit to finish, seconds.
+    max_moved: the largest share of the keys that may move, 0.0 to 1.0. A file that had no
+        servers has no limit.
+    create: where there is no such file, or it has an invalid line, begin with an empty one. A
+        new file has mode 0644, less what the umask takes away.
 
-    Raises ServersError where the file is invalid, or would be; KetamaOSError where it can't be
-    read, locked in time, or replaced. The file is then unchanged.
+    Raises ServersError where the file is invalid, or would be, or more keys would move;
+    KetamaOSError where it can't be read, locked in time, or replaced. The file is then
+    unchanged. Once it has been replaced, nothing is raised.
     """
+    if not 0 <= max_moved <= 1:
+        raise ValueError(f"invalid max_moved {max_moved!r}: must be 0.0 to 1.0")
     filename = os.fspath(path)
     there = absolute(filename)  # even if the block changes the working directory
-    fd, real = lock(there, filename, timeout)
+    if dry_run:
+        target = Target(there, filename, create)
+    else:
+        target = lock(there, filename, timeout, create)
     try:
-        text = server_file.read(fd, filename)
-        editing = Edit(filename, text)
+        text = target.read()
+        editing = Edit(filename, text, create)
         try:
             yield editing
         finally:
@@ -207,9 +255,11 @@ def edit(path: AnyPath, *, dry_run: bool = False, timeout: float = TIMEOUT) -> I
         changed = editing.text
         if changed != text:
             _ = editing.after  # raises where the file would be invalid
+            editing._check_moved(max_moved)
             if not dry_run:
-                replace(fd, there, real, text, changed, filename)
+                target.replace(text, changed)
     finally:
-        unlock(fd)
+        target.close()
     if changed != text and not dry_run:
-        editing.published = images.publish(there)
+        with suppress(OSError, MemoryError):  # the edit has taken effect
+            editing.published = images.publish(there)

@@ -1,21 +1,38 @@
-"""Replace a file as a whole, under a lock, keeping its owner, mode and attributes."""
+"""Replace a file as a whole, under a lock, keeping its owner, mode and attributes.
+
+The lock is a file of our own beside the server file, `.ketama-edit-NAME`, that only root and
+the server file's owner can open: everybody who may read the server file could lock that
+itself, and hold up every edit. The new text is written to the lock file, and renaming it
+over the server file ends the edit. A process that is killed leaves the lock file, unlocked,
+and the next edit removes it.
+
+The path may lead through directories of other users, who can point it elsewhere at any
+moment. So the directory of the server file, with all links resolved, is opened once, and
+everything after that is done through its descriptor: no file is ever created, renamed or
+removed in a directory other than the one that the replaced file was read from. Where the path
+leads when the edit begins is up to them, as it is when they make it a symbolic link.
+"""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import random
-import tempfile
+import stat
 import time
-from contextlib import suppress
-from pathlib import Path
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from ketama._ketama import ffi, lib
 from ketama.admin import server_file
 from ketama.errors import KetamaOSError
 
-PREFIX = ".ketama-edit-"  # of the temporary file's name
-LEFT_OVER = 3600  # seconds; writing the file takes less than one
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+PREFIX = b".ketama-edit-"  # of the lock file's name
+NAME_MAX = 200  # bytes of the server file's name in it; files with one beginning share a lock
 ACCESS_LIST = "system.posix_acl_access"
 
 
@@ -23,26 +40,199 @@ def _error(error: OSError, filename: str | bytes, what: str = "") -> KetamaOSErr
     return KetamaOSError(error.errno, f"{what}{error.strerror}", filename)
 
 
-def lock(there: bytes, filename: str | bytes, timeout: float) -> tuple[int, Path]:
-    """Open and lock a server file; return the descriptor, and the path with links resolved.
+@contextmanager
+def _reporting(filename: str | bytes) -> Iterator[None]:
+    """Raise what a system call raises as an error about the server file."""
+    try:
+        yield
+    except KetamaOSError:
+        raise
+    except OSError as error:
+        raise _error(error, filename) from None
+
+
+class Target:
+    """A server file that is open to be read and, if it is locked, to be replaced.
 
     there: the file's absolute path. filename: its name in messages.
-    timeout: how long to wait for one other edit, seconds.
-    Raises KetamaOSError where the file can't be opened for writing or locked in time.
+    create: whether it need not exist; then its text is empty.
+    Raises KetamaOSError where the file can't be opened for writing.
     """
-    if not there:
-        raise KetamaOSError(errno.ENOENT, os.strerror(errno.ENOENT), filename)
-    deadline, pause, known = 0.0, 0.005, 0
+
+    def __init__(self, there: bytes, filename: str | bytes, create: bool = False) -> None:
+        self._there = there
+        self._filename = filename
+        with _reporting(filename):
+            real = _resolve(there, create)
+        self._directory, self._name = os.path.split(real)
+        self._lock_name = PREFIX + self._name[:NAME_MAX]
+        # Closes itself with the last reference, whatever exception comes when.
+        self._edit = ffi.gc(
+            ffi.new(
+                "struct edit *",
+                {"directory": -1, "file": -1, "lock": -1, "lock_name": self._lock_name},
+            ),
+            lib.edit_close,
+        )
+        self._raise_if(lib.edit_open(self._edit, self._directory, self._name or b".", create))
+        self._mode = 0  # of the new file, where there is no old one
+
+    def close(self) -> None:
+        """Remove the lock file, unlock and close everything."""
+        ffi.release(self._edit)
+
+    def read(self) -> bytes:
+        """Return the text; raises what `server_file.read` raises."""
+        if self._edit.file < 0:
+            return b""
+        return server_file.read(self._edit.file, self._filename)
+
+    def lock(self) -> bool:
+        """Return whether the file could be locked, and the path still leads to it.
+
+        Raises KetamaOSError where it can never be.
+        """
+        with _reporting(self._filename):
+            return self._lock()
+
+    def _lock(self) -> bool:
+        creates = self._edit.file < 0
+        if not creates and not stat.S_ISREG(os.fstat(self._edit.file).st_mode):
+            self.read()  # raises
+        # The system applies the umask.
+        status = lib.edit_lock(self._edit, 0o644 if creates else 0o600)
+        if status == errno.EWOULDBLOCK:
+            return False
+        if status and self.holder() is not None:
+            self._raise_if(status, f"cannot remove {self.lock_path}: ")
+        self._raise_if(status, "cannot create a temporary file in the same directory: ")
+        if creates:
+            self._mode = stat.S_IMODE(os.fstat(self._edit.lock).st_mode)
+            os.fchmod(self._edit.lock, 0o600)
+        else:
+            _copy_owner(self._edit.file, self._edit.lock, self._filename)
+        return self._is_current()
+
+    def holder(self) -> tuple[int, int] | None:
+        """Return what tells the lock of one edit from that of another; None: there is none."""
+        found = _stat(self._lock_name, dir_fd=self._edit.directory, follow_symlinks=False)
+        return None if found is None else (found.st_ino, found.st_ctime_ns)
+
+    @property
+    def lock_path(self) -> str:
+        """The path of the lock file."""
+        return os.fsdecode(os.path.join(self._directory, self._lock_name))
+
+    def replace(self, text: bytes, changed: bytes) -> None:
+        """Replace the file with one that has the changed text, or raise and leave it unchanged.
+
+        text: what was read from it.
+        """
+        with _reporting(self._filename):
+            self._write(changed)
+            self._check_unchanged(text)
+            self._rename()
+        # The edit has taken effect: from here on, nothing may be reported as its failure.
+        lib.edit_sync(self._edit)
+
+    def _write(self, changed: bytes) -> None:
+        if self._edit.locked_by != os.getpid():
+            raise RuntimeError("the edit belongs to the parent process")
+        old, new = self._edit.file, self._edit.lock
+        rest = memoryview(changed)
+        while rest:
+            rest = rest[os.write(new, rest) :]
+        if old < 0:
+            os.fchmod(new, self._mode)
+        else:
+            _copy_owner(old, new, self._filename)
+            if hasattr(os, "listxattr"):
+                _copy_attributes(old, new, self._filename)
+            os.fchmod(new, stat.S_IMODE(os.fstat(old).st_mode))
+        os.fsync(new)
+
+    def _check_unchanged(self, text: bytes) -> None:
+        """Raise where somebody has changed or replaced the file without taking the lock."""
+        if self._edit.file >= 0:
+            os.lseek(self._edit.file, 0, os.SEEK_SET)
+        if self.read() != text or not self._is_current():
+            reason = "another program has changed the file during the edit; nothing was written"
+            raise KetamaOSError(errno.EAGAIN, reason, self._filename)
+
+    def _is_current(self) -> bool:
+        """Return whether path and lock lead to what is open; the directory's entry comes last.
+
+        Of a file that is yet to be created, whether the path leads to the directory, and there
+        is no entry.
+        """
+        directory, file = self._edit.directory, self._edit.file
+        if not lib.edit_has_lock(self._edit):
+            return False
+        folder, _ = os.path.split(self._there)
+        path, opened = (folder, directory) if file < 0 else (self._there, file)
+        if not _is_same(_stat(path), opened):
+            return False
+        entry = _stat(self._name, dir_fd=directory, follow_symlinks=False)
+        return entry is None if file < 0 else _is_same(entry, file)
+
+    def _rename(self) -> None:
+        fd = self._edit.directory
+        try:
+            os.rename(self._lock_name, self._name, src_dir_fd=fd, dst_dir_fd=fd)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            what = "cannot replace a mount point, edit the file that is mounted here instead: "
+            raise _error(error, self._filename, what) from None
+
+    def _raise_if(self, status: int, what: str = "") -> None:
+        if status:
+            raise KetamaOSError(status, what + os.strerror(status), self._filename)
+
+
+def _resolve(there: bytes, create: bool) -> bytes:
+    """Return a file's path without symbolic links."""
+    if not there:  # which realpath takes for the working directory
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    try:
+        return os.path.realpath(there, strict=True)
+    except FileNotFoundError:
+        directory, name = os.path.split(there)
+        if not create or not name or os.path.lexists(there):  # a link that leads nowhere
+            raise
+        return os.path.join(os.path.realpath(directory, strict=True), name)
+
+
+def _stat(path: bytes, **options: Any) -> os.stat_result | None:
+    """Return a file's status; None where there is none."""
+    try:
+        return os.stat(path, **options)  # noqa: PTH116 - a Path takes no dir_fd
+    except FileNotFoundError:
+        return None
+
+
+def _is_same(found: os.stat_result | None, fd: int) -> bool:
+    return found is not None and os.path.samestat(found, os.fstat(fd))
+
+
+def lock(there: bytes, filename: str | bytes, timeout: float, create: bool = False) -> Target:
+    """Open and lock a server file.
+
+    timeout: how long to wait for one other edit, seconds.
+    Raises what `Target` raises, and KetamaOSError where it can't be locked in time.
+    """
+    deadline, pause = time.monotonic() + timeout, 0.005
+    known: tuple[int, int] | None = None
     while True:
-        fd, real = _open(there, filename)
-        if _try_lock(fd, there, filename):
-            return fd, real
-        inode = os.fstat(fd).st_ino
-        os.close(fd)
-        if inode != known:  # one edit is done; now wait for the next one
-            deadline, known = time.monotonic() + timeout, inode
+        target = Target(there, filename, create)
+        if target.lock():
+            return target
+        holder = target.holder()
+        target.close()
+        if holder is not None and holder != known:  # one edit is done; wait for the next one
+            deadline, known = time.monotonic() + timeout, holder
         elif time.monotonic() > deadline:
-            reason = f"another edit has held its lock for {timeout:g} seconds"
+            reason = f"another edit has held {target.lock_path} for {timeout:g} seconds"
             raise KetamaOSError(errno.EAGAIN, reason, filename)
         # At random, so that many who wait do not try all at once; more and more rarely, so
         # that they do not slow down the one who works.
@@ -50,132 +240,7 @@ def lock(there: bytes, filename: str | bytes, timeout: float) -> tuple[int, Path
         pause = min(1.5 * pause, 0.2)
 
 
-def _open(there: bytes, filename: str | bytes) -> tuple[int, Path]:
-    real = Path(os.path.realpath(os.fsdecode(there)))
-    try:
-        # For writing: replacing a file must require permission to write it.
-        return os.open(real, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), real
-    except OSError as error:
-        raise _error(error, filename) from None
-
-
-def _try_lock(fd: int, there: bytes, filename: str | bytes) -> bool:
-    """Lock the file; return False where somebody else has the lock, or has replaced the file.
-
-    The descriptor is closed where it raises.
-    """
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return _is_at(fd, there)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        os.close(fd)
-        raise _error(error, filename, "cannot lock the file: ") from None
-
-
-def unlock(fd: int) -> None:
-    """Unlock explicitly and close: a child forked meanwhile has the descriptor, too."""
-    fcntl.flock(fd, fcntl.LOCK_UN)
-    os.close(fd)
-
-
-def _is_at(fd: int, there: bytes) -> bool:
-    """Return whether the path still leads to this open file."""
-    try:
-        return os.path.samestat(os.fstat(fd), Path(os.fsdecode(there)).stat())
-    except FileNotFoundError:
-        return False
-
-
-def replace(
-    fd: int, there: bytes, real: Path, text: bytes, changed: bytes, filename: str | bytes
-) -> None:
-    """Replace the file with one that has the changed text, or raise and leave it unchanged.
-
-    fd: the locked file. there, real: its path, as given and with links resolved.
-    text: what was read from it.
-    """
-    directory_fd = _open_to_sync(real.parent)
-    try:
-        _remove_left_over(real.parent)
-        _write_and_rename(fd, there, real, text, changed, filename)
-        # The edit has taken effect; a failing sync must not be reported as a failed edit.
-        if directory_fd is not None:
-            with suppress(OSError):
-                os.fsync(directory_fd)
-    finally:
-        if directory_fd is not None:
-            os.close(directory_fd)
-
-
-def _write_and_rename(
-    fd: int, there: bytes, real: Path, text: bytes, changed: bytes, filename: str | bytes
-) -> None:
-    new_fd, name = _create(real.parent, filename)
-    new: Path | None = Path(name)
-    try:
-        with os.fdopen(new_fd, "wb") as file:
-            file.write(changed)
-            file.flush()
-            _copy_owner_and_mode(fd, new_fd, filename)
-            os.fsync(new_fd)
-        _check_unchanged(fd, there, text, filename)
-        _rename(Path(name), real, filename)
-        new = None
-    except KetamaOSError:
-        raise
-    except OSError as error:
-        raise _error(error, filename) from None
-    finally:
-        if new is not None:
-            new.unlink(missing_ok=True)
-
-
-def _open_to_sync(directory: Path) -> int | None:
-    """Open a directory; None where that is not permitted, so that it can't be synced."""
-    try:
-        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return None
-
-
-def _remove_left_over(directory: Path) -> None:
-    """Remove temporary files of edits that were killed long ago."""
-    with suppress(OSError):
-        for left in directory.glob(f"{PREFIX}*"):
-            if time.time() - left.lstat().st_mtime > LEFT_OVER:
-                left.unlink()
-
-
-def _create(directory: Path, filename: str | bytes) -> tuple[int, str]:
-    try:
-        return tempfile.mkstemp(prefix=PREFIX, dir=directory)
-    except OSError as error:
-        what = "cannot create a temporary file in the same directory: "
-        raise _error(error, filename, what) from None
-
-
-def _rename(new: Path, real: Path, filename: str | bytes) -> None:
-    try:
-        new.rename(real)
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        what = "cannot replace a mount point, edit the file that is mounted here instead: "
-        raise _error(error, filename, what) from None
-
-
-def _check_unchanged(fd: int, there: bytes, text: bytes, filename: str | bytes) -> None:
-    """Raise where somebody has changed or replaced the file without taking the lock."""
-    os.lseek(fd, 0, os.SEEK_SET)
-    if not _is_at(fd, there) or server_file.read(fd, filename) != text:
-        reason = "another program has changed the file during the edit; nothing was written"
-        raise KetamaOSError(errno.EAGAIN, reason, filename)
-
-
-def _copy_owner_and_mode(fd: int, new_fd: int, filename: str | bytes) -> None:
-    """Give a new file the owner, mode and extended attributes of the old one."""
+def _copy_owner(fd: int, new_fd: int, filename: str | bytes) -> None:
     old, new = os.fstat(fd), os.fstat(new_fd)
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
         try:
@@ -183,9 +248,6 @@ def _copy_owner_and_mode(fd: int, new_fd: int, filename: str | bytes) -> None:
         except PermissionError as error:
             what = f"cannot keep its owner {old.st_uid}:{old.st_gid}: "
             raise _error(error, filename, what) from None
-    if hasattr(os, "listxattr"):
-        _copy_attributes(fd, new_fd, filename)
-    os.fchmod(new_fd, old.st_mode & 0o7777)
 
 
 def _copy_attributes(fd: int, new_fd: int, filename: str | bytes) -> None:
