@@ -17,8 +17,8 @@ from waiting import PATIENCE
 import ketama
 
 COMMANDS = [
-    "where", "show", "check", "diff", "add", "remove", "weight", "plot", "dump", "images",
-    "watch", "completion",
+    "where", "show", "check", "diff", "add", "remove", "weight", "apply", "plot", "dump",
+    "images", "watch", "completion",
 ]  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_without_a_command() -> None:
         ),
         (
             ["add", "x", "a:1", "heavy"],
-            "ketama add: invalid value for '[WEIGHT]': invalid weight",
+            "ketama add: invalid value for 'WEIGHT': invalid weight",
         ),
         (
             ["add", str(EXAMPLE), "a b", "5", "-n"],
@@ -128,7 +128,8 @@ def test_an_address_in_place_of_a_file(command: str) -> None:
 @pytest.mark.parametrize(
     "command",
     ["where FILE key", "show FILE", "check FILE", "diff FILE FILE", "add FILE a:1 1",
-     "remove FILE a:1", "weight FILE a:1 1", "plot FILE -o x.png", "dump FILE", "watch FILE"],
+     "remove FILE a:1", "weight FILE a:1 1", "apply FILE x", "plot FILE -o x.png",
+     "dump FILE", "watch FILE"],
 )  # fmt: skip
 def test_could_not(command: str, tmp_path: Path) -> None:
     """A file that is missing, a folder, or wrong is 3 and one line; check calls wrong 1."""
@@ -146,7 +147,7 @@ def test_could_not(command: str, tmp_path: Path) -> None:
         done = run(*on(wrong))
         assert done.returncode == 1
         assert f"{wrong}:2: error: {reason} [weight]\n".encode() in done.stdout
-    elif command.split()[0] in {"add", "remove", "weight"}:
+    elif command.split()[0] in {"add", "remove", "weight", "apply"}:
         assert refusal(1, *on(wrong)) == f"ketama: {wrong}:2: {reason}"
     else:
         assert refusal(3, *on(wrong)) == f"ketama: {wrong}:2: {reason}"
@@ -344,6 +345,9 @@ def test_completion(shell: str) -> None:
     ("line", "expected"),
     [
         ("ketama wh", ["where"]),
+        ("ketama app", ["apply"]),
+        ("ketama remove FILE 10.0.1.7:11211 10.0.1.8", ["10.0.1.8:11211"]),
+        ("ketama apply --max", ["--max-moved"]),
         ("ketama remove FILE 10.0.1.8", ["10.0.1.8:11211"]),
         ("ketama remove FILE 10.0.1.8:", ["11211"]),
         ("ketama weight -n FILE 10.0.1.8:112", ["11211"]),

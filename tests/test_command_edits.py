@@ -1,4 +1,4 @@
-"""What the command changes: add, remove, weight; and what shows it: images, watch."""
+"""What the command changes: add, remove, weight, apply; and what shows it: images, watch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -98,7 +99,8 @@ def test_edits_as_json(path: Path) -> None:
     assert found["diff"]["moved"] == diff.moved
     assert found | {"diff": None} == {
         "file": str(path), "action": "add", "server": "d:1", "weight_before": None, "weight": 7,
-        "dry_run": False, "published": True, "diff": None, "warnings": [],
+        "changes": [{"server": "d:1", "weight_before": None, "weight": 7}],
+        "dry_run": False, "written": True, "published": True, "diff": None, "warnings": [],
     }  # fmt: skip
     found = fits_schema("edit", as_json("weight", path, "d:1", "9"))
     assert (found["weight_before"], found["weight"]) == (7, 9)
@@ -120,6 +122,7 @@ def test_dry_runs(path: Path) -> None:
     assert before == written(path)
     assert image_of(str(path)) is None
     assert run("add", "-n", path, "a:1", "5").returncode == 1
+    assert run("remove", "-n", "--max-moved", "1%", path, "a:1").returncode == 1
 
 
 def test_warnings_of_a_newcomer(path: Path) -> None:
@@ -173,14 +176,209 @@ def test_refused_edits(path: Path) -> None:
     """What check would call an error, or can't be meant, is refused with 1."""
     text_before = path.read_bytes()
     said = refusal(1, "add", path, "b:1", "5")
-    assert said == f"ketama: {path}:3: b:1 is already present (weight 100)"
-    said = refusal(1, "remove", path, "x\x1b[2J:1")
+    present = "b:1 is already present (weight 100): use 'ketama weight' to change it"
+    assert said == f"ketama: {path}:3: {present}"
+    said = refusal(1, "weight", path, "x\x1b[2J:1", "5")
     assert said == f"ketama: {path}: server 'x\\x1b[2J:1' not found"
     one = path.with_name("one")
     one.write_text("a:1 1\n")
     said = refusal(1, "remove", one, "a:1")
     assert said == f"ketama: {one}: no server would be left"
     assert text_before == path.read_bytes()
+
+
+def test_what_is_so_already(path: Path) -> None:
+    """An edit that was made before changes nothing, and is no error."""
+    before = written(path)
+    for arguments, outcome in (
+        (["add", "a:1", "100"], "already present (weight 100)"),
+        (["add", "a:1"], "already present (weight 100)"),
+        (["weight", "a:1", "100"], "weight is already 100"),
+        (["remove", "x:1"], "not present"),
+    ):
+        action, *rest = arguments
+        shown = text(action, path, *rest)
+        assert shown.endswith(f"\nunchanged: {outcome}\n")
+        found = fits_schema("edit", as_json(action, path, *rest))
+        assert (found["written"], found["published"]) == (False, False)
+        assert found["weight_before"] == found["weight"]
+    assert before == written(path)
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_several_servers(path: Path) -> None:
+    """Several servers are one edit, of which all is done or nothing."""
+    shown = text("add", path, "d:1", "150", "a:1", "100", "[::1]:1", "7", "/run/a=b", "8")
+    assert path.read_text().endswith("c:1   100\nd:1   150\n[::1]:1 7\n/run/a=b 8\n")
+    assert f"{path}: add d:1 (weight 150)\n{path}: add a:1 (weight 100)\n" in shown
+    assert "\nadded       d:1, [::1]:1, /run/a=b\n" in shown
+    assert shown.endswith(
+        "\n\nunchanged: a:1: already present (weight 100)\nwritten and published\n"
+    )
+    found = fits_schema("edit", as_json("weight", path, "a:1", "5", "b:1", "6"))
+    assert (found["server"], found["weight_before"], found["weight"]) == (None, None, None)
+    assert [tuple(change.values()) for change in found["changes"]] == [
+        ("a:1", 100, 5), ("b:1", 100, 6)
+    ]  # fmt: skip
+    text("remove", path, "d:1", "x:1", "[::1]:1", "/run/a=b")
+    assert path.read_text() == "# the pool\na:1   5\nb:1   6\nc:1   100\n"
+    refusal(1, "add", path, "e:1", "5", "a:1", "100")
+    refusal(1, "weight", path, "b:1", "5", "x:1", "100")
+    assert path.read_text() == "# the pool\na:1   5\nb:1   6\nc:1   100\n"
+    said = refusal(2, "add", path, "d:1", "e:1", "5")
+    assert said.startswith("ketama add: missing argument WEIGHT after '5'; ")
+    said = refusal(2, "weight", path, "a:1", "b:1")
+    assert said.startswith("ketama weight: invalid value for 'WEIGHT': invalid weight 'b:1'")
+
+
+def test_a_limit_of_what_moves(path: Path) -> None:
+    """An edit that would move more of the keys is refused with 1."""
+    before = written(path)
+    said = refusal(1, "add", "--max-moved", "20%", path, "d:1", "1000000")
+    assert re.fullmatch(
+        rf"ketama: {path}: would move \d+\.\d\d % of the keys, more than the limit of 20 %; "
+        "nothing was written",
+        said,
+    )
+    new = path.with_name("new")
+    new.write_text("x:1 1\n")
+    refusal(1, "apply", "--max-moved", "99.5 %", new, path)
+    refusal(1, "remove", "--max-moved", "0%", path, "a:1")
+    refusal(1, "weight", "--max-moved", "1%", path, "a:1", "200")
+    assert before == written(path)
+    for wrong in ("20", "0.2", "101%", "-1%", "%", "nan%"):
+        said = refusal(2, "add", f"--max-moved={wrong}", path, "d:1", "5")
+        assert said.startswith(
+            "ketama add: invalid value for '--max-moved': invalid percentage"
+        )
+    text("add", "--max-moved", "50%", path, "d:1", "100")
+
+
+@contextlib.contextmanager
+def at_a_terminal(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The command with a terminal for standard input and standard error."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=measured(),
+    ) as process:
+        os.close(theirs)
+        try:
+            yield process, ours
+        finally:
+            process.kill()
+            os.close(ours)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [("y", 0), ("YES", 0), ("n", 1), ("", 1), ("what?", 1)]
+)
+def test_a_question(answer: str, code: int, path: Path) -> None:
+    """At a terminal, what would move more than half of the keys has to be confirmed."""
+    new = path.with_name("new")
+    new.write_text("x:1 1\n")
+    before = path.read_text()
+    with at_a_terminal("apply", new, path) as (process, terminal):
+        question = b""
+        while not question.endswith(b"[y/N] "):
+            question += os.read(terminal, 1000)
+        asked = f"{path}: 100.00 % of the keys would move. Write it? [y/N] "
+        assert question.decode() == asked
+        with ketama.edit(path, timeout=0):  # which the question does not hold up
+            pass
+        os.write(terminal, answer.encode() + b"\n")
+        shown, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == code
+    assert path.read_text() == (before if code else "x:1 1\n")
+    assert shown.endswith(b"written and published\n") == (code == 0)
+
+
+@pytest.mark.parametrize("option", ["--yes", "--max-moved=100%", "--dry-run", "less"])
+def test_no_question(option: str, path: Path) -> None:
+    """Nobody is asked who has said so, who writes nothing, or moves less than half."""
+    new = path.with_name("new")
+    new.write_text("x:1 1\n" if option != "less" else path.read_text() + "d:1 10\n")
+    options = [] if option == "less" else [option]
+    with at_a_terminal("apply", *options, new, path) as (process, terminal):
+        os.write(terminal, b"n\n")  # if it did ask
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+
+
+def test_a_change_after_the_question(path: Path) -> None:
+    """No more may move than was agreed to, whatever has been edited meanwhile."""
+    path.write_text("a:1 100\n")
+    with at_a_terminal("add", path, "big:1", "300") as (process, terminal):
+        question = b""
+        while not question.endswith(b"[y/N] "):
+            question += os.read(terminal, 1000)
+        path.write_text("a:1 1\n")
+        os.write(terminal, b"y\n")
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 1
+    assert path.read_text() == "a:1 1\n"
+
+
+def test_apply(path: Path) -> None:
+    """A whole file replaces another: it is checked, compared, written and published."""
+    path.chmod(0o640)
+    old, new = path.with_name("old"), path.with_name("new")
+    shutil.copy(path, old)
+    new.write_text("# other\nb:1 100\na:1 200 # more\nd:99999 50\n")
+    before = written(path)
+    dry = text("apply", "--dry-run", new, path)
+    assert before == written(path)
+    shown = text("apply", new, path)
+    port = f"{new}:4: warning: invalid port '99999': must be 1-65535 [port]\n"
+    expected = f"{path}: replace with {new}\n{port}{text('diff', old, new)}\n"
+    assert shown == f"{expected}written and published\n"
+    assert dry == f"{expected}dry run: nothing was written\n"
+    assert path.read_bytes() == new.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o640
+    image = image_of(str(path))
+    assert image is not None
+    assert (image.state, image.servers) == ("current", 3)
+    assert text("apply", new, path).endswith("\nunchanged: the text is the same\n")
+    found = fits_schema("edit", as_json("apply", "-", path, stdin=old.read_bytes()))
+    assert [tuple(change.values()) for change in found["changes"]] == [
+        ("b:1", 100, 100), ("a:1", 200, 100), ("d:99999", 50, None), ("c:1", None, 100),
+    ][1:]  # fmt: skip
+    assert (found["server"], found["written"], found["warnings"]) == (None, True, [])
+    assert path.read_bytes() == old.read_bytes()
+
+
+def test_apply_what_is_invalid(path: Path) -> None:
+    """The lines in errors are those of the new file, whose name they have."""
+    before = written(path)
+    said = refusal(1, "apply", "-", path, stdin=b"a:1 5\nb:1\n")
+    assert said == "ketama: <stdin>:2: no weight after address \"b:1\": write 'address weight'"
+    said = refusal(1, "apply", "-", path)
+    assert said == "ketama: <stdin>: no servers: write one per line, 'address weight'"
+    new = path.with_name("new")
+    new.write_text("a:1 5 x\nb:1 5 x\n")
+    assert refusal(1, "apply", new, path).startswith(f"ketama: {new}:2: ")
+    assert before == written(path)
+
+
+def test_apply_for_the_first_time(path: Path) -> None:
+    """A missing file is created, and an invalid one replaced."""
+    first = path.with_name("first.servers")
+    assert text("apply", "-n", path, first).endswith("\ndry run: nothing was written\n")
+    assert not first.exists()
+    found = fits_schema("edit", as_json("apply", "--max-moved=0%", path, first))
+    assert (found["written"], found["published"], found["diff"]) == (True, True, None)
+    assert first.read_bytes() == path.read_bytes()
+    mask = os.umask(0)
+    os.umask(mask)
+    assert first.stat().st_mode & 0o777 == 0o644 & ~mask
+    first.write_text("what\n")
+    text("apply", path, first)
+    assert first.read_bytes() == path.read_bytes()
+    said = refusal(3, "apply", path, path.parent / "nowhere" / "file")
+    assert said == f"ketama: {path.parent}/nowhere/file: No such file or directory"
 
 
 def test_a_full_disk(tmpfs: Path) -> None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "add": "edit",
     "remove": "edit",
     "weight": "edit",
+    "apply": "edit",
     "plot": "plot",
     "dump": "dump",
     "images": "images",

@@ -1,17 +1,20 @@
-"""`ketama add`, `remove` and `weight`: edit a server file."""
+"""`ketama add`, `remove`, `weight` and `apply`: edit a server file."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 import ketama
-from ketama.cli.app import PROBLEMS_FOUND, SUCCESS, json_option, report
-from ketama.cli.documents import diff_as_json, print_diff
-from ketama.cli.output import print_json, print_styled
+from ketama.admin import server_file
+from ketama.cli import source
+from ketama.cli.app import PROBLEMS_FOUND, SUCCESS, file_argument, json_option, report
+from ketama.cli.edit_result import Change, Done, as_json, print_result
+from ketama.cli.output import percent, print_json, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from ketama.admin.edit import Edit
 
 WEIGHT_MAX = 2**63 - 1
+ASK_ABOVE = 0.5  # of the keys
 
 
 def complete_server(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -38,101 +42,227 @@ def complete_server(ctx: click.Context, param: click.Parameter, incomplete: str)
     ]
 
 
-def weight_value(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+def weight_value(value: str) -> int:
     """Return a weight that is written as in a server file."""
-    if value is None:
-        return None
     if re.fullmatch("[0-9]{1,19}", value) and 0 < int(value) <= WEIGHT_MAX:
         return int(value)
-    raise click.BadParameter(f"invalid weight {value!r:.40}: must be 1-{WEIGHT_MAX}")
+    raise click.BadParameter(
+        f"invalid weight {value!r:.40}: must be 1-{WEIGHT_MAX}", param_hint="'WEIGHT'"
+    )
 
 
-def utf8(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def share_value(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Return a percentage as a share."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?) ?%", value)
+    if match and float(match[1]) <= 100:
+        return float(match[1]) / 100
+    raise click.BadParameter(f"invalid percentage {value!r:.40}: must be 0% to 100%")
+
+
+def utf8(value: str) -> str:
     """Return an address as UTF-8, in any locale."""
     return os.fsencode(value).decode(errors="surrogateescape")
 
 
+class Options(NamedTuple):
+    """The options of all edits."""
+
+    dry_run: bool
+    max_moved: float | None
+    yes: bool
+    as_json: bool
+
+
+OPTIONS = (
+    click.option("-n", "--dry-run", is_flag=True, help="Show what would move; write nothing."),
+    click.option(
+        "--max-moved",
+        metavar="PERCENT",
+        callback=share_value,
+        help="Refuse to move more of the keys, for example 20%.",
+    ),
+    click.option("-y", "--yes", is_flag=True, help="Do not ask if more than half would move."),
+    json_option,
+)
+
+
+def edit_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of all edits."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
 FILE = click.argument("file", metavar="FILE", type=click.Path(readable=False))
-SERVER = click.argument(
-    "server", metavar="SERVER", shell_complete=complete_server, callback=utf8
-)
-DRY_RUN = click.option(
-    "-n", "--dry-run", is_flag=True, help="Show what would move; write nothing."
-)
 
 
-@click.command(short_help="Add a server to a file.")
+def servers_argument(metavar: str, complete: bool = True) -> Callable[[Any], Any]:
+    """Add an argument for one or more servers."""
+    return click.argument(
+        "servers",
+        metavar=metavar,
+        nargs=-1,
+        required=True,
+        shell_complete=complete_server if complete else None,
+    )
+
+
+@click.command(short_help="Add servers to a file.")
 @FILE
-@click.argument("server", metavar="SERVER", callback=utf8)
-@click.argument("weight", metavar="[WEIGHT]", callback=weight_value, required=False)
-@DRY_RUN
-@json_option
-def add(file: str, server: str, weight: int | None, dry_run: bool, as_json: bool) -> int:
-    r"""Add a server to a server file, and show which keys move to it.
+@servers_argument("SERVER [WEIGHT] [SERVER WEIGHT]...", complete=False)
+@edit_options
+def add(file: str, servers: tuple[str, ...], **options: Any) -> int:
+    r"""Add servers to a server file, and show which keys move to them.
 
-    The server is added after the last one. WEIGHT may be left out if all servers of the file
-    have the same weight.
+    They are added after the last server. Each is followed by its weight. The weight of a single
+    server may be left out if all servers of the file have the same. A server that is present
+    with that weight stays as it is.
 
     The file is replaced atomically: comments, order, spacing, mode and owner stay, and a
     symbolic link is followed. Concurrent edits wait for each other. An edit that would make
-    the file invalid is refused. Then the new ring is published, and every process of this user
-    that follows the file has it within a second.
+    the file invalid is refused, and one that would move more of the keys than --max-moved. On
+    a terminal, the command asks before it moves more than half of them. Then the new ring is
+    published, and every process of this user that follows the file has it within a second.
 
     \b
     Examples:
       ketama add --dry-run /etc/ketama.servers 10.0.1.9:11211 600
-      ketama add /etc/ketama.servers 10.0.1.9:11211 600
+      ketama add --max-moved 20% /etc/ketama.servers 10.0.1.9:11211 600
+      ketama add /etc/ketama.servers 10.0.1.9:11211 600 10.0.1.10:11211 300
     """
+    weights = [(utf8(servers[0]), None)] if len(servers) == 1 else _pairs(servers)
 
-    def act(editing: Edit) -> None:
-        editing.add(server, _common_weight(editing) if weight is None else weight)
+    def act(editing: Edit) -> list[Change]:
+        return [_add(editing, server, weight) for server, weight in weights]
 
-    return _edit("add", file, server, act, dry_run, as_json)
+    return _edit("add", file, act, Options(**options))
 
 
-@click.command(short_help="Remove a server from a file.")
+@click.command(short_help="Remove servers from a file.")
 @FILE
-@SERVER
-@DRY_RUN
-@json_option
-def remove(file: str, server: str, dry_run: bool, as_json: bool) -> int:
-    r"""Remove a server from a server file, and show where its keys move.
+@servers_argument("SERVER...")
+@edit_options
+def remove(file: str, servers: tuple[str, ...], **options: Any) -> int:
+    r"""Remove servers from a server file, and show where their keys move.
 
-    The last server can't be removed. The file is replaced and published as 'ketama add' does.
+    A server that is not in the file is no error. The last server can't be removed. The file is
+    replaced and published as 'ketama add' does.
 
     \b
     Examples:
       ketama remove --dry-run /etc/ketama.servers 10.0.1.9:11211
-      ketama remove /etc/ketama.servers 10.0.1.9:11211
+      ketama remove /etc/ketama.servers 10.0.1.9:11211 10.0.1.10:11211
     """
 
-    def act(editing: Edit) -> None:
-        editing.remove(server)
+    def act(editing: Edit) -> list[Change]:
+        return [_remove(editing, utf8(server)) for server in servers]
 
-    return _edit("remove", file, server, act, dry_run, as_json)
+    return _edit("remove", file, act, Options(**options))
 
 
-@click.command(short_help="Change the weight of a server in a file.")
+@click.command(short_help="Change the weights of servers in a file.")
 @FILE
-@SERVER
-@click.argument("weight", metavar="WEIGHT", callback=weight_value)
-@DRY_RUN
-@json_option
-def weight(file: str, server: str, weight: int, dry_run: bool, as_json: bool) -> int:
-    r"""Change the weight of a server in a server file, and show which keys move.
+@servers_argument("SERVER WEIGHT [SERVER WEIGHT]...")
+@edit_options
+def weight(file: str, servers: tuple[str, ...], **options: Any) -> int:
+    r"""Change the weights of servers in a server file, and show which keys move.
 
     The file is replaced and published as 'ketama add' does.
 
     \b
     Examples:
       ketama weight --dry-run /etc/ketama.servers 10.0.1.9:11211 300
-      ketama weight /etc/ketama.servers 10.0.1.9:11211 300
+      ketama weight /etc/ketama.servers 10.0.1.9:11211 300 10.0.1.10:11211 300
     """
+    weights = _pairs(servers)
 
-    def act(editing: Edit) -> None:
-        editing.set_weight(server, weight)
+    def act(editing: Edit) -> list[Change]:
+        return [_set_weight(editing, server, weight) for server, weight in weights]
 
-    return _edit("weight", file, server, act, dry_run, as_json)
+    return _edit("weight", file, act, Options(**options))
+
+
+@click.command(short_help="Replace a file with another one.")
+@file_argument("new")
+@FILE
+@edit_options
+def apply(new: str, file: str, **options: Any) -> int:
+    r"""Replace the text of the server file FILE with that of NEW, and show which keys move.
+
+    NEW may be - for standard input. It is checked first, and an invalid file is refused. FILE
+    is replaced and published as 'ketama add' does, so mode and owner stay. If there is no FILE,
+    it is created, with mode 0644 less the umask.
+
+    \b
+    Examples:
+      ketama apply --max-moved 20% new.servers /etc/ketama.servers
+      ssh config cat ketama.servers | ketama apply --dry-run - /etc/ketama.servers
+    """
+    text = source.read_text(new)
+
+    def act(editing: Edit) -> list[Change]:
+        before = _all_weights(editing)
+        editing.replace(text, source.label(new))
+        after = _all_weights(editing)
+        changes = [
+            Change(server, before.get(server, ()), after.get(server, ()))
+            for server in {**before, **after}
+        ]
+        return [change for change in changes if change.before != change.after]
+
+    return _edit("apply", file, act, Options(**options), source.label(new))
+
+
+def _pairs(words: tuple[str, ...]) -> list[tuple[str, int]]:
+    """Return servers with their weights."""
+    if len(words) % 2:
+        raise click.UsageError(f"missing argument WEIGHT after {words[-1]!r:.80}")
+    return [
+        (utf8(server), weight_value(weight))
+        for server, weight in zip(words[::2], words[1::2], strict=True)
+    ]
+
+
+def _all_weights(editing: Edit) -> dict[str, tuple[int, ...]]:
+    weights: dict[str, tuple[int, ...]] = {}
+    for address, weight in editing.servers:
+        weights[address] = (*weights.get(address, ()), weight)
+    return weights
+
+
+def _weights(editing: Edit, server: str) -> tuple[int, ...]:
+    return tuple(weight for address, weight in editing.servers if address == server)
+
+
+def _add(editing: Edit, server: str, weight: int | None) -> Change:
+    before = _weights(editing, server)
+    if len(before) == 1 and weight in (None, *before):
+        return Change(server, before, before)
+    try:
+        editing.add(server, _common_weight(editing) if weight is None else weight)
+    except ketama.ServersError as error:
+        if not before:
+            raise
+        reason = f"{error.reason}: use 'ketama weight' to change it"
+        raise ketama.ServersError(error.filename, error.lineno, reason) from None
+    return Change(server, before, _weights(editing, server))
+
+
+def _remove(editing: Edit, server: str) -> Change:
+    before = _weights(editing, server)
+    if before:
+        editing.remove(server)
+    else:
+        server_file.check_server(server, 1)
+    return Change(server, before, ())
+
+
+def _set_weight(editing: Edit, server: str, weight: int) -> Change:
+    before = _weights(editing, server)
+    editing.set_weight(server, weight)
+    return Change(server, before, _weights(editing, server))
 
 
 def _common_weight(editing: Edit) -> int:
@@ -146,74 +276,49 @@ def _common_weight(editing: Edit) -> int:
 def _edit(
     action: str,
     file: str,
-    server: str,
-    act: Callable[[Edit], None],
-    dry_run: bool,
-    as_json: bool,
+    act: Callable[[Edit], list[Change]],
+    options: Options,
+    new: str | None = None,
 ) -> int:
-    try:
-        with ketama.edit(file, dry_run=dry_run) as editing:
-            before = _weights(editing, server)
-            act(editing)
-            after = _weights(editing, server)
+    def attempt(dry_run: bool, max_moved: float | None) -> Done:
+        limit = 1.0 if max_moved is None else max_moved
+        with ketama.edit(
+            file, dry_run=dry_run, max_moved=limit, create=action == "apply"
+        ) as editing:
+            text = editing.text
+            changes = act(editing)
             found = editing.diff()
+        return Done(action, file, new, editing, changes, found, editing.text != text)
+
+    max_moved = options.max_moved
+    try:
+        if _is_asked(options):
+            # Without the lock: the answer may take its time. No more may move than was agreed.
+            tried = attempt(True, None)
+            moved = tried.found.moved if tried.found else 0.0
+            if moved > ASK_ABOVE and not _agreed(file, moved):
+                return report(f"{file}: nothing was written", PROBLEMS_FOUND)
+            max_moved = max(moved, ASK_ABOVE)
+        done = attempt(options.dry_run, max_moved)
     except ketama.ServersError as error:
         if error.filename is None:  # an argument is invalid, not the file
             raise click.UsageError(error.reason) from None
         return report(str(error), PROBLEMS_FOUND)
-    warnings = _warnings(editing, server) if action == "add" else []
-    if as_json:
-        value: dict[str, Any] = {
-            "file": file,
-            "action": action,
-            "server": server,
-            "weight_before": before[0] if before else None,
-            "weight": after[0] if after else None,
-            "dry_run": dry_run,
-            "published": editing.published,
-            "diff": None if found is None else diff_as_json(found),
-            "warnings": [warning._asdict() for warning in warnings],
-        }
-        print_json(value)
-        return SUCCESS
-    _print_action(action, file, server, before, after)
-    for warning in warnings:
-        print_styled(("warning", "yellow"), (f": {warning.reason} [{warning.code}]", ""))
-    if found is not None:
-        print_diff(found)
-    print(f"\n{_outcome(editing, before, after, dry_run)}")
+    if options.as_json:
+        print_json(as_json(done, options.dry_run))
+    else:
+        print_result(done, options.dry_run)
     return SUCCESS
 
 
-def _weights(editing: Edit, server: str) -> list[int]:
-    """Return the weight of each line of a server."""
-    return [weight for address, weight in editing.servers if address == server]
+def _is_asked(options: Options) -> bool:
+    """Return whether somebody at a terminal may be asked, and has not answered already."""
+    if options.dry_run or options.yes or options.max_moved is not None:
+        return False
+    return all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
-def _warnings(editing: Edit, server: str) -> list[ketama.Finding]:
-    """Return the warnings about a server that has been added."""
-    from ketama.admin.check import check_added
-
-    return check_added(editing, server)
-
-
-def _print_action(
-    action: str, file: str, server: str, before: list[int], after: list[int]
-) -> None:
-    old, new = (" and ".join(map(str, weights)) for weights in (before, after))
-    what, detail = {
-        "add": ("add ", f" (weight {new})"),
-        "remove": ("remove ", f" (weight {old})"),
-        "weight": ("change the weight of ", f" from {old} to {new}"),
-    }[action]
-    print_styled((f"{file}: {what}", ""), (server, "bold"), (detail, ""))
-
-
-def _outcome(editing: Edit, before: list[int], after: list[int], dry_run: bool) -> str:
-    if before == after:
-        return f"unchanged: weight is already {after[0]}"
-    if dry_run:
-        return "dry run: nothing was written"
-    if not editing.published:
-        return "written, but not published: each process builds its own copy"
-    return "written and published"
+def _agreed(file: str, moved: float) -> bool:
+    question = f"{printable(file)}: {percent(moved)} of the keys would move. Write it? [y/N] "
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

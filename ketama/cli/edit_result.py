@@ -1,0 +1,137 @@
+"""What an edit has done to a server file, as text and as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ketama.cli.documents import diff_as_json, print_diff
+from ketama.cli.output import print_styled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    import ketama
+    from ketama.admin.edit import Edit
+
+# What `apply` warns of: mistakes in a line. `ketama check` has the rest.
+LIKELY_MISTAKES = {"no-points", "duplicate", "port", "control"}
+
+
+class Change(NamedTuple):
+    """A server, and its weight on each of its lines, before and after the edit."""
+
+    server: str
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+class Done(NamedTuple):
+    """An edit that was carried out, or tried by a dry run.
+
+    action: the command. new: of `apply`, the name of the new file.
+    written: whether the file was replaced, or would be.
+    """
+
+    action: str
+    file: str
+    new: str | None
+    editing: Edit
+    changes: list[Change]
+    found: ketama.Diff | None
+    written: bool
+
+
+def _warnings(done: Done) -> list[ketama.Finding]:
+    """Return the warnings about what has been added."""
+    from ketama.admin import check
+
+    if done.action == "apply":
+        found = check.check_text(done.editing.text)
+        return [finding for finding in found if finding.code in LIKELY_MISTAKES]
+    added = [change.server for change in done.changes if change.after and not change.before]
+    return [finding for server in added for finding in check.check_added(done.editing, server)]
+
+
+def as_json(done: Done, dry_run: bool) -> dict[str, Any]:
+    """Return an edit as in the JSON of all commands that edit."""
+    changes = [
+        {
+            "server": change.server,
+            "weight_before": change.before[0] if change.before else None,
+            "weight": change.after[0] if change.after else None,
+        }
+        for change in done.changes
+    ]
+    none = {"server": None, "weight_before": None, "weight": None}
+    only = changes[0] if len(changes) == 1 and done.new is None else none
+    return {
+        "file": done.file,
+        "action": done.action,
+        **only,
+        "changes": changes,
+        "dry_run": dry_run,
+        "written": done.written and not dry_run,
+        "published": done.editing.published,
+        "diff": None if done.found is None else diff_as_json(done.found),
+        "warnings": [warning._asdict() for warning in _warnings(done)],
+    }
+
+
+def print_result(done: Done, dry_run: bool) -> None:
+    """Print what an edit has changed, which keys move, and what became of the file."""
+    if done.new is not None:
+        print_styled((f"{done.file}: replace with ", ""), (done.new, "bold"))
+    else:
+        for change in done.changes:
+            _print_change(done, change)
+    for warning in _warnings(done):
+        where = f"{done.new}:{warning.line}: " if done.new is not None else ""
+        print_styled(
+            (where, ""), ("warning", "yellow"), (f": {warning.reason} [{warning.code}]", "")
+        )
+    if done.found is not None:
+        print_diff(done.found)
+    print()
+    for line in _outcome(done, dry_run):
+        print_styled((line, ""))
+
+
+def _print_change(done: Done, change: Change) -> None:
+    old, new = (" and ".join(map(str, weights)) for weights in (change.before, change.after))
+    what, detail = {
+        "add": ("add ", f" (weight {new})"),
+        "remove": ("remove ", f" (weight {old})" if old else ""),
+        "weight": ("change the weight of ", f" from {old} to {new}"),
+    }[done.action]
+    print_styled((f"{done.file}: {what}", ""), (change.server, "bold"), (detail, ""))
+
+
+def _outcome(done: Done, dry_run: bool) -> Iterator[str]:
+    """Yield what stays as it was, and what became of the file."""
+    if done.new is not None and not done.written:
+        yield "unchanged: the text is the same"
+    elif done.new is None:
+        for change in done.changes:
+            if change.before == change.after:
+                which = f"{change.server}: " if len(done.changes) > 1 else ""
+                yield f"unchanged: {which}{_why_unchanged(done.action, change)}"
+    if not done.written:
+        return
+    if dry_run:
+        yield "dry run: nothing was written"
+    elif not done.editing.published:
+        yield "written, but not published: each process builds its own copy"
+    else:
+        yield "written and published"
+
+
+def _why_unchanged(action: str, change: Change) -> str:
+    if not change.after:
+        return "not present"
+    weight = change.after[0]
+    return (
+        f"weight is already {weight}"
+        if action == "weight"
+        else f"already present (weight {weight})"
+    )
