@@ -18,7 +18,7 @@ from ketama.servers import Server, Servers
 TYPE_CHECKING: bool = False  # "bool", so that jedi follows the branch, too
 if TYPE_CHECKING:
     from ketama.admin.check import Finding, check
-    from ketama.admin.diff import Diff
+    from ketama.admin.diff import Diff, ServerDiff
     from ketama.admin.edit import Edit, edit
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Packed",
     "Path",
     "Server",
+    "ServerDiff",
     "Servers",
     "ServersError",
     "check",
@@ -49,6 +50,7 @@ __version__: str = _ffi.string(_lib.ketama_version()).decode()
 # Imported on first use: for operators, at no cost to web workers.
 _LAZY = {
     "Diff": "admin.diff",
+    "ServerDiff": "admin.diff",
     "Edit": "admin.edit",
     "edit": "admin.edit",
     "Finding": "admin.check",

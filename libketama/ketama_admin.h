@@ -29,7 +29,13 @@ typedef struct ketama_move {
  * rings are compared arc by arc. A hash moves if its two servers have different
  * addresses. *moves is an array of *count pairs of servers, ascending by `from` and then
  * `to`, each pair once and none with a share of 0; free it with free(3). It is NULL if
- * nothing moves, and on failure. Errors: ENOMEM. */
+ * nothing moves, and on failure. Errors: ENOMEM.
+ *
+ * The command and the Python package call a move collateral if both of its servers are
+ * unchanged: their addresses are in both continua, with the same weight and name. All
+ * other moves leave or reach a server that was added, removed, or got another weight or
+ * name, and so are asked for. Collateral moves happen because a server's number of
+ * points depends on all weights. */
 int ketama_diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
                 size_t *count);
 

@@ -344,21 +344,51 @@ def test_errors_are_not_ignored() -> None:
 
 
 def test_diff(new: Path) -> None:
-    """What moves, the largest part first, aligned."""
+    """What moves, and what each server had, has, loses and gains; with --pairs, to which."""
     shown = text("diff", EXAMPLE, new)
     assert shown.startswith(
         "added       10.0.1.9:11211\n"
         "moved        12.70 %   of all keys\n"
-        "collateral    1.22 %   between servers that are in both files\n"
+        "collateral    1.22 %   between unchanged servers\n"
         "\n"
+        "server                weight     share   new share     lost    gained\n"
+        "10.0.1.1:11211           600   12.43 %     10.51 %   1.96 %    0.03 %\n"
+    )
+    assert shown.endswith(
+        "10.0.1.9:11211   none -> 600    0.00 %     11.48 %   0.00 %   11.48 %\n"
+    )
+    assert len(shown.splitlines()) == 5 + 9
+    more = text("diff", "--pairs", EXAMPLE, new)
+    assert more.startswith(
+        f"{shown}\n"
         "from             to                share\n"
         "10.0.1.7:11211   10.0.1.9:11211   2.92 %\n"
     )
-    assert len(shown.splitlines()) == 5 + 19
-    assert text("diff", new, EXAMPLE).startswith(
-        "removed     10.0.1.9:11211\nmoved        12.70 %"
+    assert len(more.splitlines()) == 14 + 2 + 19
+    back = text("diff", new, EXAMPLE)
+    assert back.startswith("removed     10.0.1.9:11211\nmoved        12.70 %")
+    assert "\n10.0.1.9:11211   600 -> none   11.48 %      0.00 %   11.48 %" in back
+    assert text("diff", EXAMPLE, EXAMPLE) == (
+        "moved         0.00 %   of all keys\ncollateral    0.00 %   between unchanged servers\n"
     )
-    assert text("diff", EXAMPLE, EXAMPLE) == "moved         0.00 %   of all keys\n"
+
+
+def test_diff_of_weights(tmp_path: Path) -> None:
+    """Where only a weight changes, that server is named, and collateral is counted as well."""
+    light = tmp_path / "light"
+    light.write_bytes(EXAMPLE.read_bytes().replace(b"1000", b"500"))
+    shown = text("diff", EXAMPLE, light)
+    assert shown.startswith(
+        "changed     10.0.1.5:11211\n"
+        "moved        15.20 %   of all keys\n"
+        "collateral    4.46 %   between unchanged servers\n"
+    )
+    assert "\n10.0.1.5:11211   1000 -> 500   23.68 %     12.94 %   10.74 %   0.00 %\n" in shown
+    found = fits_schema("diff", as_json("diff", EXAMPLE, light))
+    assert found["changed"] == ["10.0.1.5:11211"]
+    keys = b"".join(b"user:%d\n" % i for i in range(2000))
+    counted = as_json("diff", "--keys", "-", EXAMPLE, light, stdin=keys)["keys"]
+    assert 0 < counted["collateral"] < counted["moved"]
 
 
 def test_diff_as_json(new: Path) -> None:
@@ -369,20 +399,33 @@ def test_diff_as_json(new: Path) -> None:
     assert (found["moved"], found["collateral"]) == (diff.moved, diff.collateral)
     assert {(row["from"], row["to"]): row["share"] for row in found["pairs"]} == diff.pairs
     assert (found["added"], found["removed"]) == (list(diff.added), [])
+    assert found["servers"] == [
+        {"address": address, **row._asdict()} for address, row in diff.servers.items()
+    ]
 
 
-def test_diff_with_many_pairs(tmp_path: Path) -> None:
-    """Of many pairs the largest are printed, and how much is left; --all prints all."""
+def test_diff_with_many_servers(tmp_path: Path) -> None:
+    """Of many rows the largest are printed, and how much is left; --all prints all."""
     old, new = tmp_path / "old", tmp_path / "new"
     old.write_text("".join(f"s{i}:1 1\n" for i in range(60)))
     new.write_text("".join(f"s{i}:1 1\n" for i in range(61)))
-    shown = text("diff", old, new).splitlines()
+    shown = text("diff", "--pairs", old, new).splitlines()
     pairs = len(as_json("diff", old, new)["pairs"])
-    assert len(shown) == 5 + 20 + 1
+    assert len(shown) == 5 + 20 + 1 + 2 + 20 + 1
+    assert re.fullmatch(
+        r"41 more servers: lost \d\.\d\d %, gained \d\.\d\d % \(list them with --all\)",
+        shown[25],
+    )
     assert re.fullmatch(
         rf"{pairs - 20:,} more pairs: \d+\.\d\d % \(list them with --all\)", shown[-1]
     )
-    assert len(text("diff", "--all", old, new).splitlines()) == 5 + pairs
+    shown = text("diff", "--pairs", "--all", old, new).splitlines()
+    assert len(shown) == 5 + 61 + 2 + pairs
+    assert [line.split()[0] for line in shown[5:66]] == [f"s{i}:1" for i in range(61)]
+    assert text("diff", old, EXAMPLE).startswith(
+        "added       10.0.1.1:11211, 10.0.1.2:11211, 10.0.1.3:11211, 10.0.1.4:11211, "
+        "10.0.1.5:11211, 3 more\nremoved     s0:1, s1:1, s2:1, s3:1, s4:1, 55 more\n"
+    )
 
 
 @pytest.mark.parametrize("through", ["file", "stdin"])
@@ -404,7 +447,7 @@ def test_diff_on_real_keys(through: str, new: Path, tmp_path: Path) -> None:
     assert found["keys"] == {"count": 5000, "moved": len(moved), "collateral": collateral}
     for row in found["pairs"]:
         assert row["keys"] == moved.count((row["from"], row["to"]))
-    shown = text("diff", "--keys", name, EXAMPLE, new, stdin=stdin)
+    shown = text("diff", "--pairs", "--keys", name, EXAMPLE, new, stdin=stdin)
     assert f"of all keys; {len(moved)} of 5,000 keys\n" in shown
     first = moved.count(("10.0.1.7:11211", "10.0.1.9:11211"))
     assert f"10.0.1.7:11211   10.0.1.9:11211   2.92 %    {first}\n" in shown

@@ -495,6 +495,8 @@ def test_watch(path: Path) -> None:
             rf"moved {100 * moved:.2f} %, collateral \d\.\d\d %   \+d:1",
             line,
         )
+        text("weight", path, "a:1", "150")
+        assert line_of(process).endswith("   ~a:1")
         good = path.read_text()
         wrong = path.with_name("wrong")
         wrong.write_text("a:1\n")
@@ -543,7 +545,7 @@ def test_watch_executes(path: Path, tmp_path: Path) -> None:
         assert complaint_of(process) == f"ketama: command exited with status 7: sh {script}"
         assert line_of(process).endswith("+e:1")
         path.chmod(0o600)  # is a change, and moves nothing
-        assert line_of(process).endswith("   moved 0.00 %")
+        assert line_of(process).endswith("   moved 0.00 %, collateral 0.00 %")
         script.write_text("exit 0\n")
         text("add", path, "f:1", "100")
         assert line_of(process).endswith("+f:1")

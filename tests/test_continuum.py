@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib
 import inspect
 import os
@@ -205,6 +206,7 @@ def test_the_public_names() -> None:
         "Packed",
         "Path",
         "Server",
+        "ServerDiff",
         "Servers",
         "ServersError",
     }
@@ -227,6 +229,13 @@ def test_the_public_names() -> None:
         "roll": "(self) -> 'bool'",
         "successors": "(self, key: 'Key', count: 'int | None' = None) -> 'list[str]'",
     }
+    assert ketama.ServerDiff._fields == (
+        "weight_before", "weight_after", "share_before", "share_after", "lost", "gained",
+        "unchanged",
+    )  # fmt: skip
+    assert [field.name for field in dataclasses.fields(ketama.Diff)] == [
+        "moved", "collateral", "pairs", "added", "removed", "changed", "servers"
+    ]  # fmt: skip
     properties = {n for n, m in vars(ketama.Continuum).items() if isinstance(m, property)}
     assert properties == {"filename", "generation", "last_error", "servers", "shared"}
     assert str(inspect.signature(ketama.Continuum)) == (

@@ -46,9 +46,17 @@ def test_random_lists(old: list[tuple[str, int]], new: list[tuple[str, int]]) ->
     assert expected == {pair: share * KEY_SPACE for pair, share in diff.pairs.items()}
     assert diff.moved * KEY_SPACE == sum(expected.values())
     stayed = {address for address, _ in old} & {address for address, _ in new}
+    unchanged = {
+        address
+        for address in stayed
+        if [row for row in old if row[0] == address]
+        == [row for row in new if row[0] == address]
+    }
     assert diff.collateral * KEY_SPACE == sum(
-        share for pair, share in expected.items() if stayed.issuperset(pair)
+        share for pair, share in expected.items() if unchanged.issuperset(pair)
     )
+    assert set(diff.changed) == stayed - unchanged
+    assert unchanged == {address for address, row in diff.servers.items() if row.unchanged}
     assert list(diff.pairs.values()) == sorted(diff.pairs.values(), reverse=True)
     assert set(diff.added) == {address for address, _ in new} - stayed
     assert set(diff.removed) == {address for address, _ in old} - stayed
@@ -74,6 +82,41 @@ def test_what_a_server_gains_and_loses() -> None:
         server.address: server.share for server in b.servers
     }
     assert 0 < diff.collateral < diff.moved < 1
+    assert list(diff.servers) == [*(address for address, _ in old), "10.0.0.99:11211"]
+    for address, row in diff.servers.items():
+        assert (row.weight_before, row.weight_after) == (
+            dict(old).get(address), dict(new).get(address)
+        )  # fmt: skip
+        assert row.share_after == row.share_before - row.lost + row.gained
+        assert row.share_after == shares[address]
+        assert row.lost == sum(part for pair, part in diff.pairs.items() if pair[0] == address)
+
+
+WEIGHTS = (600, 300, 200, 350, 1000, 800, 950, 100)
+EIGHT = [(f"10.0.1.{i}:11211", weight) for i, weight in enumerate(WEIGHTS, 1)]
+
+
+def test_collateral_of_another_weight() -> None:
+    """Where a weight changes, what moves between the other servers is collateral as well."""
+    before = ketama.Continuum(EIGHT)
+    diff = before.diff(ketama.Continuum({**dict(EIGHT), "10.0.1.5:11211": 500}))
+    assert (diff.added, diff.removed, diff.changed) == ((), (), ("10.0.1.5:11211",))
+    assert f"{diff.collateral:.2%}" == "4.46%"
+    others = [share for pair, share in diff.pairs.items() if "10.0.1.5:11211" not in pair]
+    assert diff.collateral == sum(others)
+    row = diff.servers["10.0.1.5:11211"]
+    assert (row.weight_before, row.weight_after, row.unchanged) == (1000, 500, False)
+    assert not diff.is_collateral("10.0.1.5:11211", "10.0.1.6:11211")
+    assert diff.is_collateral("10.0.1.1:11211", "10.0.1.6:11211")
+
+
+def test_another_name_is_a_change() -> None:
+    """A server with another name has other points: its moves are asked for."""
+    before = ketama.Continuum([("a:1", 1), ("b:1", 1), ("c:1", 1)])
+    diff = before.diff(ketama.Continuum([("a:1", 1, "x"), ("b:1", 1), ("c:1", 1)]))
+    assert diff.changed == ("a:1",)
+    assert diff.moved > diff.collateral == 0
+    assert diff.servers["a:1"].weight_before == diff.servers["a:1"].weight_after == 1
 
 
 def test_a_million_keys() -> None:
@@ -108,6 +151,9 @@ def test_the_same_address_twice() -> None:
     assert twice.diff(twice).pairs == {}
     assert set(twice.diff(once).pairs) <= {("a:1", "b:1"), ("b:1", "a:1")}
     assert twice.diff(once).added == twice.diff(once).removed == ()
+    assert twice.diff(once).changed == ("a:1",)
+    row = twice.diff(once).servers["a:1"]
+    assert (row.weight_before, row.weight_after) == (2, 1)
 
 
 def test_it_is_of_versions(two: Path) -> None:

@@ -12,7 +12,7 @@ import click
 
 from ketama.cli import source
 from ketama.cli.app import file_argument, json_option
-from ketama.cli.documents import PAIRS_MAX, KeyMoves, diff_as_json, print_diff
+from ketama.cli.documents import ROWS_MAX, KeyMoves, diff_as_json, print_diff
 from ketama.cli.output import print_json, progress
 
 if TYPE_CHECKING:
@@ -29,20 +29,30 @@ if TYPE_CHECKING:
     type=click.Path(allow_dash=True, readable=False),
     help="Also count how many keys in FILE move, one key per line; - for standard input.",
 )
-@click.option("--all", "show_all", is_flag=True, help=f"Print more than {PAIRS_MAX} pairs.")
+@click.option(
+    "--pairs", is_flag=True, help="Also print how much moves from which server to which."
+)
+@click.option(
+    "--all", "show_all", is_flag=True, help=f"Print more than {ROWS_MAX} rows of a table."
+)
 @json_option
-def diff(old: str, new: str, keys_file: str | None, show_all: bool, as_json: bool) -> None:
+def diff(
+    old: str, new: str, keys_file: str | None, pairs: bool, show_all: bool, as_json: bool
+) -> None:
     r"""Show which keys move when the server file NEW replaces OLD.
 
-    Shares are exact: the two rings are compared arc by arc, without sampling. "Collateral" is
-    the part that moves between two servers that are in both files. Some of it is unavoidable,
-    because a server's number of points depends on all weights. Where only weights change, all
-    moves are of that kind, and the line is left out.
+    Shares are exact: the two rings are compared arc by arc, without sampling. Keys that leave
+    or reach a server which is added, removed, or gets another weight or name are what the
+    change asks for. "Collateral" is the rest: keys that move between two servers whose own
+    lines did not change, because a server's number of points depends on all weights.
+
+    For each server that is affected, the table has its weight, its share of the keys before
+    and after the change, and what it loses and gains.
 
     \b
     Examples:
       ketama diff ketama.servers new.servers
-      ketama diff --keys keys.txt ketama.servers new.servers
+      ketama diff --pairs --keys keys.txt ketama.servers new.servers
       ssh cache1 cat /etc/ketama.servers | ketama diff - ketama.servers
     """
     source.only_one_stdin(old, new, keys_file)
@@ -54,7 +64,8 @@ def diff(old: str, new: str, keys_file: str | None, show_all: bool, as_json: boo
             {"old": source.label(old), "new": source.label(new), **diff_as_json(found, keys)}
         )
     else:
-        print_diff(found, keys, PAIRS_MAX if not show_all else len(found.pairs))
+        rows_max = max(len(found.pairs), len(found.servers)) if show_all else ROWS_MAX
+        print_diff(found, keys, pairs=pairs, rows_max=rows_max)
 
 
 def count_keys(before: ketama.Continuum, after: ketama.Continuum, keys_file: str) -> KeyMoves:

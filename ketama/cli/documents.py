@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     import ketama
+    from ketama.admin.diff import ServerDiff
     from ketama.admin.images import Image
 
-PAIRS_MAX = 20  # so many are printed, unless all are asked for
+ROWS_MAX = 20  # of a table; so many are printed, unless all are asked for
+ADDRESSES_MAX = 5  # in a line
 
 
 def servers_as_json(continuum: ketama.Continuum) -> list[dict[str, Any]]:
@@ -57,12 +59,8 @@ class KeyMoves:
         self.moved = sum(self.pairs.values())
 
     def collateral(self, found: ketama.Diff) -> int:
-        """Return how many keys move between servers that are in both files."""
-        return sum(
-            keys
-            for (start, end), keys in self.pairs.items()
-            if start not in found.removed and end not in found.added
-        )
+        """Return how many keys move between unchanged servers."""
+        return sum(keys for pair, keys in self.pairs.items() if found.is_collateral(*pair))
 
 
 def diff_as_json(found: ketama.Diff, keys: KeyMoves | None = None) -> dict[str, Any]:
@@ -72,6 +70,11 @@ def diff_as_json(found: ketama.Diff, keys: KeyMoves | None = None) -> dict[str, 
         "collateral": found.collateral,
         "added": list(found.added),
         "removed": list(found.removed),
+        "changed": list(found.changed),
+        "servers": [
+            {"address": address, **server._asdict()}
+            for address, server in found.servers.items()
+        ],
         "pairs": [
             {"from": start, "to": end, "share": share}
             for (start, end), share in found.pairs.items()
@@ -89,38 +92,93 @@ def diff_as_json(found: ketama.Diff, keys: KeyMoves | None = None) -> dict[str, 
 
 
 def print_diff(
-    found: ketama.Diff, keys: KeyMoves | None = None, pairs_max: int = PAIRS_MAX
+    found: ketama.Diff,
+    keys: KeyMoves | None = None,
+    *,
+    pairs: bool = False,
+    rows_max: int = ROWS_MAX,
 ) -> None:
-    """Print a difference, with at most `pairs_max` of its pairs."""
-    for what, servers in (("added", found.added), ("removed", found.removed)):
-        if servers:
-            print_styled((f"{what:<12}", ""), (", ".join(servers), "bold"))
+    """Print a difference: what moves, and what it means for each server.
+
+    pairs: also how much moves between each two servers. rows_max: of each table.
+    """
+    for what in ("added", "removed", "changed"):
+        if servers := getattr(found, what):
+            print_styled((f"{what:<12}", ""), (_listed(servers), "bold"))
     moved = collateral = ""
     if keys is not None:
         of = f"of {counted(keys.count, 'key')}"
         moved, collateral = f"; {keys.moved:,} {of}", f"; {keys.collateral(found):,} {of}"
     _print_share("moved", found.moved, f"of all keys{moved}")
-    if found.added or found.removed:  # else the weights ask for all moves
-        where = f"between servers that are in both files{collateral}"
-        _print_share("collateral", found.collateral, where)
+    _print_share("collateral", found.collateral, f"between unchanged servers{collateral}")
     if found.pairs:
         print()
-        _print_pairs(found, keys, pairs_max)
+        _print_servers(found, rows_max)
+    if found.pairs and pairs:
+        print()
+        _print_pairs(found, keys, rows_max)
+
+
+def _listed(addresses: tuple[str, ...]) -> str:
+    """Return a list for a line: the first ones, and how many more there are."""
+    rest = len(addresses) - ADDRESSES_MAX
+    more = (f"{rest:,} more",) if rest > 0 else ()
+    return ", ".join((*addresses[:ADDRESSES_MAX], *more))
 
 
 def _print_share(name: str, share: float, what: str) -> None:
     print_styled((f"{name:<11}", ""), (f"{percent(share):>9}", "bold"), (f"   {what}", ""))
 
 
-def _print_pairs(found: ketama.Diff, keys: KeyMoves | None, pairs_max: int) -> None:
+def _print_servers(found: ketama.Diff, rows_max: int) -> None:
+    """Print the servers that lose or gain most, in their order."""
+    affected = [
+        (address, server)
+        for address, server in found.servers.items()
+        if server.lost or server.gained or not server.unchanged
+    ]
+    ranked = sorted(affected, key=lambda row: row[1].lost + row[1].gained, reverse=True)
+    shown = {address for address, _ in ranked[:rows_max]}
+    rows = [row for row in affected if row[0] in shown]
+    print_table(
+        ("~server", ">weight", ">share", ">new share", ">lost", ">gained"),
+        [
+            (
+                address,
+                _weights(server),
+                percent(server.share_before),
+                percent(server.share_after),
+                percent(server.lost),
+                percent(server.gained),
+            )
+            for address, server in rows
+        ],
+        ["" if server.unchanged else "bold" for _, server in rows],
+    )
+    if rest := ranked[rows_max:]:
+        lost = percent(sum(server.lost for _, server in rest))
+        gained = percent(sum(server.gained for _, server in rest))
+        more = counted(len(rest), "more server")
+        print(f"{more}: lost {lost}, gained {gained} (list them with --all)")
+
+
+def _weights(server: ServerDiff) -> str:
+    before, after = (
+        "none" if weight is None else str(weight)
+        for weight in (server.weight_before, server.weight_after)
+    )
+    return before if before == after else f"{before} -> {after}"
+
+
+def _print_pairs(found: ketama.Diff, keys: KeyMoves | None, rows_max: int) -> None:
     pairs = list(found.pairs.items())
-    headings = ["from", "to", ">share"]
-    rows = [[start, end, percent(share)] for (start, end), share in pairs[:pairs_max]]
+    headings = ["~from", "~to", ">share"]
+    rows = [[start, end, percent(share)] for (start, end), share in pairs[:rows_max]]
     if keys is not None:
         headings.append(">keys")
         for row, (pair, _) in zip(rows, pairs, strict=False):
             row.append(str(keys.pairs.get(pair, 0)))
     print_table(headings, rows)
-    if rest := pairs[pairs_max:]:
+    if rest := pairs[rows_max:]:
         share = percent(sum(share for _, share in rest))
         print(f"{counted(len(rest), 'more pair')}: {share} (list them with --all)")

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 GAP = 3 * " "  # between columns
+CUT = "..."  # stands for what was cut out; ASCII, as it is printed in any locale
+CUT_MIN = 20  # columns that a text keeps
 
 
 def printable(text: str) -> str:
@@ -92,17 +94,19 @@ def print_table(
 ) -> None:
     """Print rows in aligned columns.
 
-    columns: their headings; ">" at the beginning aligns a column to the right.
+    columns: their headings; ">" at the beginning aligns a column to the right, and "~" allows
+        its texts to be cut in the middle where the table is too wide.
     styles: one per row.
     total: a last row.
     """
     body = [[printable(cell) for cell in row] for row in rows]
     lines = [
-        [column.removeprefix(">") for column in columns],
+        [column.lstrip(">~") for column in columns],
         *body,
         *([total] if total else []),
     ]
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    _cut_to_fit(columns, lines, widths)
     row_styles = ["bold", *(styles or [""] * len(body)), "bold"]
     for line, style in zip(lines, row_styles, strict=False):
         cells = [
@@ -112,6 +116,36 @@ def print_table(
             for cell, width, column in zip(line, widths, columns, strict=True)
         ]
         print_styled((GAP.join(cells).rstrip(), style))
+
+
+def _cut_to_fit(columns: Sequence[str], lines: list[Sequence[str]], widths: list[int]) -> None:
+    """Cut texts in the columns that allow it, the widest first, until the lines fit."""
+    from shutil import get_terminal_size
+
+    limit = get_terminal_size((0, 0)).columns  # 0: neither a terminal nor $COLUMNS
+    flexible = [i for i, column in enumerate(columns) if column.startswith("~")]
+    room = limit - sum(widths) - len(GAP) * (len(widths) - 1)
+    if not limit or room >= 0:
+        return
+    room += sum(widths[i] for i in flexible)
+    flexible.sort(key=widths.__getitem__)
+    for left, i in zip(range(len(flexible), 0, -1), flexible, strict=True):
+        widths[i] = min(widths[i], max(CUT_MIN, room // left))
+        room -= widths[i]
+    for at, line in enumerate(lines):
+        lines[at] = [
+            shortened(cell, widths[i]) if i in flexible else cell for i, cell in enumerate(line)
+        ]
+
+
+def shortened(text: str, columns: int) -> str:
+    """Cut a text that is wider in the middle: both its ends tell it from others."""
+    kept = len(text)
+    cut = text
+    while _width(cut) > columns:
+        kept = min(kept - 1, columns - len(CUT))
+        cut = f"{text[: (kept + 1) // 2]}{CUT}{text[len(text) - kept // 2 :]}"
+    return cut
 
 
 def _width(text: str) -> int:

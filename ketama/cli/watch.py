@@ -41,8 +41,9 @@ INTERVAL = 0.2  # seconds
 def watch(file: str, command: str | None, as_json: bool) -> None:
     r"""Print a line for each change of a server file, until interrupted.
 
-    A line has the time, the published generation, the number of servers, and what moved. If
-    the file is invalid or missing, that is reported, and watching continues.
+    A line has the time, the published generation, the number of servers, what moved, and which
+    servers were added (+), removed (-), or got another weight or name (~). If the file is
+    invalid or missing, that is reported, and watching continues.
 
     \b
     Examples:
@@ -87,7 +88,6 @@ def _report_change(
     file: str, continuum: ketama.Continuum, found: Diff, command: str | None, as_json: bool
 ) -> None:
     now = time.time()
-    servers_changed = found.added or found.removed
     value: dict[str, Any] = {
         "file": file,
         "time": utc_time(now),
@@ -103,9 +103,10 @@ def _report_change(
             (f"   generation {value['generation']}", ""),
             (f"   {counted(value['servers'], 'server')}", ""),
             (f"   moved {percent(found.moved)}", "bold"),
-            (f", collateral {percent(found.collateral)}" if servers_changed else "", ""),
+            (f", collateral {percent(found.collateral)}", ""),
             *((f"   +{address}", "green") for address in found.added),
             *((f"   -{address}", "red") for address in found.removed),
+            *((f"   ~{address}", "yellow") for address in found.changed),
         )
         sys.stdout.flush()
     if command is not None and found.pairs:
