@@ -18,7 +18,7 @@ GOOD = "".join(f"10.0.0.{i}:11211 600\n" for i in range(1, 4))
 def findings(text: str | bytes, tmp_path: Path) -> list[ketama.Finding]:
     path = tmp_path / "ketama.servers"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return ketama.check(path)
+    return ketama.check(path, compat=True)
 
 
 def codes(text: str | bytes, tmp_path: Path) -> list[tuple[int | None, str, str]]:
@@ -91,6 +91,20 @@ def test_findings(
     assert expected == codes(text, tmp_path)
 
 
+def test_compat_only_where_asked(tmp_path: Path) -> None:
+    """What concerns only the libketama of 2007 is left out, unless it is asked for."""
+    path = tmp_path / "ketama.servers"
+    lines = "".join(f"cache-{i}.example.com:11211 900 x{i}\n" for i in range(118))
+    path.write_text(f"{lines}{130 * '#'}\n\r\n\r\nb:0 900 ")
+    default, compat = ketama.check(path), ketama.check(path, compat=True)
+    assert {row.code for row in default} == {"port", "share"}
+    assert [row for row in compat if not row.code.startswith("compat-")] == default
+    assert {row.code for row in compat if row not in default} == {
+        "compat-address", "compat-name", "compat-long-line", "compat-empty-line",
+        "compat-trailing-blank", "compat-servers",
+    }  # fmt: skip
+
+
 def test_more_servers_than_the_2007_libketama_holds(tmp_path: Path) -> None:
     """The 2007 libketama crashes with 118 servers: a warning about the whole file, last."""
     servers = [f"s{i}:1 1\n" for i in range(118)]
@@ -115,7 +129,7 @@ def test_shares(tmp_path: Path) -> None:
     side = "above" if off[first.line] > 0 else "below"
     assert first == (
         first.line,
-        "warning",
+        "note",
         "share",
         f"{server.address} has {100 * server.share:.4g} % of the keys and "
         f"{100 * server.weight / total:.4g} % of the weight: "
@@ -243,10 +257,10 @@ def test_findings_are_limited(tmp_path: Path) -> None:
 
 MEASURED = """
 import resource, sys
-from ketama.admin.check import check_text
+from ketama.admin.check import examine
 text = eval(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-check_text(text)
+examine(lambda: text, compat=True)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import COMMAND, EXAMPLE, as_json, fits_schema, run, text
+from command import COMMAND, EXAMPLE, as_json, fits_schema, refusal, run, text
 from waiting import wait_for
 
 import ketama
@@ -135,11 +135,15 @@ def test_where_wherever_a_block_ends() -> None:
     expected = [b"a", b"bb\r", b"", b"", b"ccc\rx", 30 * b"d"]
     for step in range(1, len(text) + 1):
         stream: BufferedReader = Slow(text)  # type: ignore[assignment]
-        found = [key for keys, _ in source.blocks_of_keys(stream, b"\n") for key in keys]
+        found = [
+            key for keys, _ in source.blocks_of_keys(stream, b"\n", "keys") for key in keys
+        ]
         assert expected == found, step
     step = 3
     found = [
-        key for keys, _ in source.blocks_of_keys(Slow(b"a\r\0\0b\n"), b"\0") for key in keys
+        key
+        for keys, _ in source.blocks_of_keys(Slow(b"a\r\0\0b\n"), b"\0", "keys")
+        for key in keys
     ]
     assert found == [b"a\r", b"", b"b\n"]
 
@@ -270,27 +274,28 @@ def test_show_files_from_the_wild(tmp_path: Path) -> None:
 
 
 def test_check(tmp_path: Path) -> None:
-    """Everything is found, line by line, as compilers say it; errors exit with 1."""
+    """Everything is found, the worst first, as compilers say it; errors exit with 1."""
     path = tmp_path / "x.servers"
     path.write_text("a:1 900 \nb:1 0\nc:99999 900\na:1 900")
-    done = run("check", path)
+    done = run("check", "--compat", path)
     assert (done.returncode, done.stderr) == (1, b"")
     assert done.stdout.decode().replace(str(path), "FILE") == (
-        "FILE:1: warning: trailing space after the weight; the 2007 libketama would read 90 "
-        "[compat-trailing-blank]\n"
         'FILE:2: error: invalid weight "0": must be an integer from 1 to 9223372036854775807 '
         "[weight]\n"
+        "FILE:1: warning: trailing space after the weight; the 2007 libketama would read 90 "
+        "[compat-trailing-blank]\n"
         "FILE:3: warning: invalid port '99999': must be 1-65535 [port]\n"
         "FILE:4: warning: a:1 is also on line 1: both have the same points, so their "
         "weights do not add up [duplicate]\n"
         "FILE:4: warning: no newline at the end of the file; the 2007 libketama would read 90 "
         "[compat-last-line]\n"
-        "FILE: failed, 1 error, 4 warnings\n"
+        "FILE: failed: 3 servers, 1 error, 4 warnings\n"
     )
-    found = fits_schema("check", as_json("check", path, code=1))
-    assert (found["ok"], found["errors"], found["warnings"]) == (False, 1, 4)
+    assert "compat" not in run("check", path).stdout.decode()
+    found = fits_schema("check", as_json("check", "--compat", path, code=1))
+    assert (found["ok"], found["errors"], found["warnings"], found["notes"]) == (False, 1, 4, 0)
     assert [list(row.values()) for row in found["findings"]] == [
-        list(finding) for finding in ketama.check(path)
+        list(finding) for finding in ketama.check(path, compat=True)
     ]
 
 
@@ -316,31 +321,101 @@ def test_check_accepts(text: str, tmp_path: Path) -> None:
     assert ketama.Continuum(path).servers[0][:2] == ("a:1", 600)
 
 
+def test_check_is_quiet(tmp_path: Path) -> None:
+    """Of each kind there is one line, with how many others there are; --all has all."""
+    path = tmp_path / "x.servers"
+    path.write_text("".join(f"[2001:db8::1:{i}]:11211 600\n" for i in range(1, 41)))
+    notes = len(ketama.check(path))
+    assert notes > 1
+    shown = text("check", path).splitlines()
+    assert len(shown) == 2
+    assert shown[0].startswith(
+        f"{path}:4: note: [2001:db8::1:4]:11211 has 2.862 % of the keys "
+    )
+    more = f" [share] (and {notes - 1} more lines like this; list them with --all)"
+    assert shown[0].endswith(more)
+    assert shown[1] == f"{path}: ok: 40 servers, {notes} notes"
+    shown = text("check", "--compat", path).splitlines()
+    assert len(shown) == 3
+    assert ":10: warning: address has 22 bytes; " in shown[0]
+    assert " (and 30 more lines like this; " in shown[0]
+    assert shown[2].endswith(f": usable, but doubtful: 40 servers, 31 warnings, {notes} notes")
+    assert len(text("check", "--compat", "--all", path).splitlines()) == 31 + notes + 1
+    path.write_text(1500 * "a:1\n")  # more than are listed
+    assert b" (and 1,499 more lines like this; " in run("check", path).stdout
+    assert as_json("check", path, code=1)["errors"] == 1500
+
+
 @pytest.mark.parametrize(
-    ("options", "code", "warnings"),
-    [
-        ([], 0, 2),
-        (["--strict"], 1, 2),
-        (["--strict", "--ignore", "compat"], 1, 1),
-        (["--strict", "--ignore", "compat-last-line", "--ignore", "share"], 0, 0),
-    ],
+    ("doubt", "code"),
+    [("a:1 900", "duplicate"), ("b:1 1", "no-points"), ("b:112111 900", "port")],
 )
-def test_check_in_a_pipeline(options: list[str], code: int, warnings: int) -> None:
-    """--strict exits with 1 for warnings too; --ignore leaves out those that one accepts."""
-    stdin = EXAMPLE.read_bytes().rstrip()
-    done = run("check", *options, "-", stdin=stdin)
-    result = "failed" if code else "ok"
-    assert done.returncode == code
-    noun = "warning" if warnings == 1 else "warnings"
-    last = f"<stdin>: {result}, 0 errors, {warnings} {noun}"
-    assert done.stdout.decode().splitlines()[-1] == last
+def test_check_strict(doubt: str, code: str) -> None:
+    """What is hardly meant comes first and is no "ok"; a deployment with --strict fails."""
+    servers = "".join(f"s{i}:1 900\n" for i in range(8))
+    stdin = f"a:1 900\n{servers}{doubt}\n".encode()
+    shown = text("check", "-", stdin=stdin).splitlines()
+    assert shown[0].startswith("<stdin>:10: warning: ")
+    assert f" [{code}]" in shown[0]
+    assert any(": note: " in line for line in shown[1:-1])
+    assert shown[-1].startswith("<stdin>: usable, but doubtful: 10 servers, 1 warning, ")
+    done = run("check", "--strict", "-", stdin=stdin)
+    assert done.returncode == 1
+    assert done.stdout.decode().splitlines()[-1].startswith("<stdin>: failed: 10 servers, 1 wa")
+    left = text("check", "--strict", "--ignore", code, "-", stdin=stdin).splitlines()
+    assert left[-1].startswith("<stdin>: ok: 10 servers, ")
+
+
+def test_uneven_shares_are_no_mistake() -> None:
+    """Eight equal servers are up to 21 % off: no reason for --strict to refuse them."""
+    stdin = b"".join(b"10.0.1.%d:11211 600\n" % i for i in range(1, 9))
+    shown = text("check", "--strict", "-", stdin=stdin).splitlines()
+    assert [line.split(": ")[1] for line in shown] == ["note", "ok"]
+    assert text("check", "--ignore", "share", "-", stdin=stdin) == "<stdin>: ok: 8 servers\n"
 
 
 def test_errors_are_not_ignored() -> None:
     """What no program can use can't be left out."""
-    done = run("check", "--ignore", "compat", "--ignore", "port", "-", stdin=b"a:1 0\n")
+    done = run("check", "--ignore", "port", "-", stdin=b"a:1 0\n")
     assert done.returncode == 1
     assert b": error: " in done.stdout
+
+
+ENDLESS = "ketama: <stdin>: a key has more than 1048576 bytes: end each with a "
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ("check -", 1, "<stdin>: error: too large: more than 536870912 bytes [too-many]"),
+        ("show -", 3, "ketama: <stdin>: too large: more than 536870912 bytes"),
+        ("where FILE", 3, ENDLESS + "newline"),
+        ("where -v FILE -", 3, ENDLESS + "newline"),
+        ("diff --keys - FILE FILE", 3, ENDLESS + "newline"),
+    ],
+)
+def test_an_endless_input(arguments: str, code: int, message: str) -> None:
+    """A file or a key that does not end is refused, in bounded memory."""
+    command = arguments.replace("FILE", str(EXAMPLE)).split()
+    with Path("/dev/zero").open("rb") as zeros:
+        done = subprocess.run([*COMMAND, *command], stdin=zeros, capture_output=True, text=True)
+    assert (done.returncode, (done.stdout + done.stderr).splitlines()[0]) == (code, message)
+
+
+def test_a_key_as_long_as_allowed() -> None:
+    """A mebibyte is a key; NULs end keys with -0, and newlines do not."""
+    key = 2**20 * b"k"
+    continuum = ketama.Continuum(EXAMPLE, shared=False)
+    answer = key + b"\t" + continuum.lookup(key).encode() + b"\n"
+    assert run("where", EXAMPLE, stdin=key + b"\n" + key).stdout == 2 * answer
+    assert run("where", EXAMPLE, stdin=key + b"k\n").returncode == 3
+    assert refusal(3, "where", "-0", EXAMPLE, stdin=2**20 * b"\n" + b"k") == ENDLESS + "NUL"
+
+
+def test_more_servers_than_there_may_be() -> None:
+    """A stream of valid lines is not kept once there are too many."""
+    said = refusal(3, "show", "-", stdin=1_100_000 * b"a:1 1\n")
+    assert said == "ketama: <stdin>:1048577: too many servers: at most 1048576"
 
 
 def test_diff(new: Path) -> None:

@@ -184,7 +184,7 @@ def test_the_public_names() -> None:
         if inspect.isfunction(getattr(ketama, name))
     }
     assert signatures == {
-        "check": "(path: 'Path') -> 'list[Finding]'",
+        "check": "(path: 'Path', *, compat: 'bool' = False) -> 'list[Finding]'",
         "edit": "(path: 'AnyPath', *, dry_run: 'bool' = False, timeout: 'float' = 30.0, "
         "max_moved: 'float' = 1.0, create: 'bool' = False)"
         " -> 'Iterator[Edit]'",

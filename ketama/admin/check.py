@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import ketama
@@ -31,13 +32,14 @@ _ERRORS = {
 }
 
 
+NOTES = ("share",)  # of the keys, more than 10 % off the weight's: usual on a ring
 WARNINGS = (
-    "share",  # of the keys, more than 10 % off the weight's
     "no-points",  # the weight is too small for a point
     "duplicate",  # the same address on two lines
     "port",
     "control",  # characters that do not print
-    # What the 2007 libketama would misread, or cannot hold.
+)
+COMPAT = (  # what the 2007 libketama would misread, or cannot hold: warnings, too
     "compat-address",
     "compat-servers",
     "compat-last-line",
@@ -49,14 +51,16 @@ WARNINGS = (
 
 
 class Finding(NamedTuple):
-    """An error or a likely mistake in a server file.
+    """An error, a likely mistake, or something worth knowing in a server file.
 
     line: the line of the file, from 1; None for the file as a whole.
-    severity: "error": the file cannot be used; or "warning".
+    severity: "error": the file cannot be used. "warning": it can, but hardly as intended.
+        "note": usual, and no reason to refuse the file.
     code: the kind. Errors: "line", "address", "weight", "name", "no-servers", "too-many".
-        Warnings: "share", "no-points", "duplicate", "port", "control", and those that concern
-        only the 2007 libketama: "compat-address", "compat-servers", "compat-last-line",
+        Warnings: "no-points", "duplicate", "port", "control", and those that concern only the
+        2007 libketama: "compat-address", "compat-servers", "compat-last-line",
         "compat-trailing-blank", "compat-name", "compat-empty-line", "compat-long-line".
+        Notes: "share".
     reason: what is wrong, in words.
     """
 
@@ -66,59 +70,85 @@ class Finding(NamedTuple):
     reason: str
 
 
-def check(path: Path) -> list[Finding]:
+def check(path: Path, *, compat: bool = False) -> list[Finding]:
     """Return all errors and likely mistakes in a server file, in the order of its lines.
 
     If there are errors, `Continuum(path)` raises the first one; here all are listed. Warnings:
-    a server without points; a share of the keys more than 10 % off its weight; a duplicate; an
-    invalid port; control characters; and what the 2007 libketama would misread or cannot hold.
-    At most 1,000 findings are listed per code; one more counts the rest. Findings about the
-    whole file come last.
+    a server without points; a duplicate; an invalid port; control characters. Notes: a share
+    of the keys more than 10 % off its weight, which is usual on a ring. At most 1,000 findings
+    are listed per code; one more counts the rest. Findings about the whole file come last.
 
+    compat: also warn of what the 2007 libketama would misread or cannot hold, for a file that
+        it reads as well.
     Raises KetamaOSError if the file cannot be read.
     """
+    return examine(partial(server_file.read_file, os.fspath(path)), compat=compat).in_order()
+
+
+def examine(read: Callable[[], bytes], *, compat: bool) -> Findings:
+    """Return what `check` finds in the text that a function reads, or why there is none."""
+    found = Findings(compat=compat)
     try:
-        text = server_file.read_file(os.fspath(path))
+        text = read()
     except ServersError as error:
-        return [Finding(None, "error", "too-many", error.reason)]
-    return check_text(text)
+        found.add(None, "too-many", error.reason, severity="error")
+    else:
+        _check_text(text, found)
+    return found
 
 
-def check_text(text: bytes) -> list[Finding]:
-    """Return what `check` finds, for the text of a server file."""
-    found = _Findings()
+def _check_text(text: bytes, found: Findings) -> None:
     servers: list[Line] = []
     for line in server_file.scan(text):
         if line.reason:
             found.add(line.number, _ERRORS[line.status], line.reason, severity="error")
         elif len(servers) <= lib.KETAMA_SERVERS_MAX:  # one more is an error
             servers.append(line)
+    found.servers = len(servers)
     _check_servers(servers, found)
-    _check_line_lengths(text, found)
+    if found.compat:
+        _check_compat(text, servers, found)
     _check_ring(servers, found)
-    return found.in_order()
 
 
-class _Findings:
-    """Collects findings, at most LISTED_MAX of each code."""
+class Findings:
+    """Collects findings, at most LISTED_MAX of each code.
 
-    def __init__(self) -> None:
-        self.errors = False
+    counts: how many there are of each severity and code, listed or not.
+    servers: how many valid lines with a server the file has.
+    compat: whether to warn of what concerns only the 2007 libketama.
+    """
+
+    def __init__(self, *, compat: bool = False) -> None:
+        self.compat = compat
+        self.servers = 0
         self.names_clash = False
+        self.counts: Counter[tuple[str, str]] = Counter()
         self._listed: list[Finding] = []
-        self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(
         self, line: int | None, code: str, reason: str, *, severity: str = "warning"
     ) -> None:
-        self.errors = self.errors or severity == "error"
-        self._counts[severity, code] += 1
-        if self._counts[severity, code] <= LISTED_MAX:
+        """Add a finding; only the first ones of its kind are listed."""
+        self.counts[severity, code] += 1
+        if self.counts[severity, code] <= LISTED_MAX:
             self._listed.append(Finding(line, severity, code, reason))
 
+    def ignore(self, codes: Collection[str]) -> None:
+        """Drop the findings with these codes that are not errors."""
+        for severity, code in [*self.counts]:
+            if severity != "error" and code in codes:
+                del self.counts[severity, code]
+        self._listed = [row for row in self._listed if (row.severity, row.code) in self.counts]
+
+    def count(self, severity: str) -> int:
+        """Return how many findings of a severity there are, listed or not."""
+        return sum(count for key, count in self.counts.items() if key[0] == severity)
+
     def in_order(self) -> list[Finding]:
+        """Return those that are listed in the order of their lines, the whole file's last."""
         found = sorted(self._listed, key=lambda finding: (finding.line is None, finding.line))
-        for (severity, code), count in self._counts.items():
+        for (severity, code), count in self.counts.items():
             if count > LISTED_MAX:
                 reason = f"{count - LISTED_MAX:,} more lines like these"
                 found.append(Finding(None, severity, code, reason))
@@ -130,7 +160,7 @@ def check_added(editing: ketama.Edit, address: str) -> list[Finding]:
 
     Raises ServersError if `editing.after` does.
     """
-    found = _Findings()
+    found = Findings()
     servers = iter(editing.after.servers)
     number = 1  # of the line
     for line in editing._lines:
@@ -149,7 +179,7 @@ def _label(line: Line) -> str:
     return line.name or line.address
 
 
-def _check_servers(servers: list[Line], found: _Findings) -> None:
+def _check_servers(servers: list[Line], found: Findings) -> None:
     first: dict[str, Line] = {}
     for line in servers:
         label = _label(line)
@@ -165,6 +195,11 @@ def _check_servers(servers: list[Line], found: _Findings) -> None:
             )
             found.add(line.number, "duplicate", reason)
         _check_texts(line, found)
+
+
+def _check_compat(text: bytes, servers: list[Line], found: Findings) -> None:
+    """Find what the 2007 libketama would misread or cannot hold."""
+    for line in servers:
         size = len(line.address.encode())
         if size > COMPAT_ADDRESS_BYTES:
             reason = (
@@ -173,6 +208,7 @@ def _check_servers(servers: list[Line], found: _Findings) -> None:
             )
             found.add(line.number, "compat-address", reason)
         _check_line_end(line, found)
+    _check_line_lengths(text, found)
     if len(servers) > COMPAT_SERVERS:
         reason = (
             f"{len(servers)} servers; the 2007 libketama crashes with more than "
@@ -181,7 +217,7 @@ def _check_servers(servers: list[Line], found: _Findings) -> None:
         found.add(None, "compat-servers", reason)
 
 
-def _check_texts(line: Line, found: _Findings) -> None:
+def _check_texts(line: Line, found: Findings) -> None:
     try:
         parse_address(line.address)
     except ValueError as error:
@@ -192,7 +228,7 @@ def _check_texts(line: Line, found: _Findings) -> None:
             found.add(line.number, "control", reason)
 
 
-def _check_line_end(line: Line, found: _Findings) -> None:
+def _check_line_end(line: Line, found: Findings) -> None:
     """Find where the 2007 libketama would drop the last digit of the weight."""
     rest = line.text[line.weight_end :].removesuffix(line.line_break)
     if line.line_break and not rest:
@@ -207,7 +243,7 @@ def _check_line_end(line: Line, found: _Findings) -> None:
     found.add(line.number, code, f"{what}; the 2007 libketama would read {read}")
 
 
-def _check_line_lengths(text: bytes, found: _Findings) -> None:
+def _check_line_lengths(text: bytes, found: Findings) -> None:
     """Find lines that the 2007 libketama would split or reject, comments included."""
     long = (
         match.span() for match in re.finditer(rb"[^\n]{%d,}" % (COMPAT_LINE_BYTES + 1), text)
@@ -242,7 +278,7 @@ def _numbered(
         yield number, span
 
 
-def _check_ring(servers: list[Line], found: _Findings) -> None:
+def _check_ring(servers: list[Line], found: Findings) -> None:
     """Find what is wrong with the servers as a whole, and shares that are off."""
     try:
         continuum = server_file.continuum(servers, "")
@@ -250,10 +286,10 @@ def _check_ring(servers: list[Line], found: _Findings) -> None:
         # No line is invalid by itself: there are too many, or none.
         if error.lineno is not None and not found.names_clash:
             found.add(error.lineno, "too-many", error.reason, severity="error")
-        elif not found.errors:
+        elif not found.count("error"):
             found.add(None, "no-servers", error.reason, severity="error")
         return
-    if not found.errors:
+    if not found.count("error"):
         _check_shares(servers, continuum, found)
 
 
@@ -261,7 +297,7 @@ def _no_points(weight: int, total: int) -> str:
     return f"weight {weight} of {total} is too small: the server gets no keys"
 
 
-def _check_shares(lines: list[Line], continuum: Continuum, found: _Findings) -> None:
+def _check_shares(lines: list[Line], continuum: Continuum, found: Findings) -> None:
     total = sum(line.weight for line in lines)
     # By label: if two coincide, only the first one has keys.
     weights: Counter[str] = Counter()
@@ -284,4 +320,4 @@ def _check_shares(lines: list[Line], continuum: Continuum, found: _Findings) -> 
                 f"weight: {100 * abs(off):.0f} % {'above' if off > 0 else 'below'} its fair "
                 "share"
             )
-            found.add(first[label].number, "share", reason)
+            found.add(first[label].number, "share", reason, severity="note")

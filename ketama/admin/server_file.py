@@ -160,14 +160,26 @@ def read(fd: int, filename: str | bytes) -> bytes:
             raise KetamaOSError(errno.EISDIR, os.strerror(errno.EISDIR), filename)
         if not stat.S_ISREG(status.st_mode):
             raise KetamaOSError(errno.EINVAL, "not a regular file", filename)
-        blocks, size = [], 0
+    except OSError as error:
+        raise KetamaOSError(error.errno, error.strerror, filename) from None
+    return read_all(fd, filename)
+
+
+def read_all(fd: int, filename: str | bytes) -> bytes:
+    """Return what an open file or a pipe has, up to its end.
+
+    Raises KetamaOSError where it can't be read, ServersError where it has more bytes than
+    libketama accepts: an endless one takes no more memory than those.
+    """
+    blocks, size = [], 0
+    try:
         while size <= SIZE_MAX and (block := os.read(fd, BLOCK)):
             blocks.append(block)
             size += len(block)
     except OSError as error:
         raise KetamaOSError(error.errno, error.strerror, filename) from None
     if size > SIZE_MAX:
-        raise ServersError(filename, None, f"the file has more than {SIZE_MAX} bytes")
+        raise ServersError(filename, None, f"too large: more than {SIZE_MAX} bytes")
     return b"".join(blocks)
 
 

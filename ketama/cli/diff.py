@@ -72,10 +72,15 @@ def count_keys(before: ketama.Continuum, after: ketama.Continuum, keys_file: str
     """Count how many keys of a file move, and between which servers."""
     stdin = keys_file == source.STDIN
     found: Counter[tuple[int, int]] = Counter()
-    with nullcontext(source.stdin()) if stdin else Path(keys_file).open("rb") as stream:
+    name = source.label(keys_file)
+    with (
+        nullcontext(source.stdin("keys, one per line,"))
+        if stdin
+        else Path(keys_file).open("rb") as stream
+    ):
         size = os.fstat(stream.fileno()).st_size or None
         with progress(size) as advance:
-            for keys, read in source.blocks_of_keys(stream, b"\n"):
+            for keys, read in source.blocks_of_keys(stream, b"\n", name):
                 found.update(zip(before.indexes(keys), after.indexes(keys), strict=True))
                 advance(read)
     old, new = before.servers, after.servers

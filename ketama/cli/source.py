@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 import ketama
+from ketama.cli.app import SUCCESS, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,12 +20,16 @@ if TYPE_CHECKING:
 STDIN = "-"
 STDIN_NAME = "<stdin>"
 BLOCK = 1 << 18  # bytes
+KEY_MAX = 1 << 20  # bytes of a key in a stream
+ENDS = {b"\n": "a newline", b"\0": "a NUL"}  # of keys
 
 
-def stdin() -> BinaryIO:
-    """Return standard input as a binary stream."""
+def stdin(what: str) -> BinaryIO:
+    """Return standard input as a binary stream; on a terminal, say what is waited for."""
     if sys.stdin is None:
         raise click.UsageError("standard input is closed")
+    if sys.stdin.isatty():
+        report(f"reading {what} from the terminal; end with Ctrl-D", SUCCESS)
     return sys.stdin.buffer
 
 
@@ -44,9 +50,10 @@ def read_text(file: str) -> bytes:
     from ketama.admin import server_file
 
     if file == STDIN:
-        return stdin().read()
+        return server_file.read_all(stdin("a server file").fileno(), STDIN_NAME)
     if is_stream(file):
-        return Path(file).read_bytes()
+        with Path(file).open("rb", buffering=0) as stream:
+            return server_file.read_all(stream.fileno(), file)
     return server_file.read_file(file)
 
 
@@ -55,9 +62,12 @@ def open_continuum(file: str) -> ketama.Continuum:
     if not is_stream(file):
         # As bytes, because the remedy for a str that is an address is Python's.
         return ketama.Continuum(os.fsencode(file), shared=False)
+    from ketama._ketama import lib
     from ketama.admin import server_file
 
-    return server_file.continuum(server_file.parse(read_text(file)), label(file))
+    # One line more than there may be servers is enough to find out.
+    lines = islice(server_file.scan(read_text(file)), lib.KETAMA_SERVERS_MAX + 1)
+    return server_file.continuum(list(lines), label(file))
 
 
 def only_one_stdin(*files: str | None) -> None:
@@ -66,18 +76,29 @@ def only_one_stdin(*files: str | None) -> None:
         raise click.UsageError("cannot read standard input twice")
 
 
-def blocks_of_keys(stream: BinaryIO, separator: bytes) -> Iterator[tuple[list[bytes], int]]:
+def blocks_of_keys(
+    stream: BinaryIO, separator: bytes, name: str
+) -> Iterator[tuple[list[bytes], int]]:
     """Yield the keys of a stream as they arrive, some thousand at a time, with their bytes.
 
     separator: a newline, and a CR before it is dropped as well; or a NUL.
+    name: the stream's, for the error message.
+    Raises KetamaError for a key that does not end, after KEY_MAX bytes.
     """
     begun: list[bytes] = []  # of a key whose end is yet to come
+    size = 0
     while block := stream.read1(BLOCK):  # type: ignore[attr-defined]
         keys = block.split(separator)
         begun.append(keys[0])
+        size += len(keys[0])
+        if size > KEY_MAX:
+            raise ketama.KetamaError(
+                f"{name}: a key has more than {KEY_MAX} bytes: end each with {ENDS[separator]}"
+            )
         if len(keys) > 1:
             keys[0] = b"".join(begun)
             begun = [keys.pop()]
+            size = len(begun[0])
             yield _without_cr(keys, block) if separator == b"\n" else keys, len(block)
     if last := b"".join(begun):
         yield _without_cr([last], last) if separator == b"\n" else [last], 0

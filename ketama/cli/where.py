@@ -46,9 +46,9 @@ def where(
     r"""Show which server each key belongs to.
 
     Without keys, or with -, keys are read from standard input, one per line (LF or CR LF), and
-    answered as they arrive: the key, a tab, its server. -v adds the key's hash, its point on
-    the ring, and the servers that would take over if the first were down. With --json, each
-    answer is one line of JSON.
+    answered as they arrive: the key, a tab, its server; a key has at most 1 MiB there. -v adds
+    the key's hash, its point on the ring, and the servers that would take over if the first
+    were down. With --json, each answer is one line of JSON.
 
     \b
     Examples:
@@ -70,7 +70,8 @@ def where(
             print_json(_as_json(answer, verbose), indent=None)
     elif verbose:
         print_table(
-            ("key", "server", ">hash", ">point", "next"), [_cells(answer) for answer in answers]
+            ("~key", "~server", ">hash", ">point", "~next"),
+            [_cells(answer) for answer in answers],
         )
     else:
         shown = [printable(_text(key)) for key, *_ in answers]
@@ -123,9 +124,10 @@ def _stream(
         answer = _json_format(continuum)
     else:
         answer = _text_format(continuum)
-    keys, out = source.stdin(), sys.stdout.buffer
+    how = "one per line" if separator == b"\n" else "each with a NUL at its end"
+    keys, out = source.stdin(f"keys, {how},"), sys.stdout.buffer
     with progress(_size(keys.fileno()), wanted=not sys.stdout.isatty()) as advance:
-        for block, size in source.blocks_of_keys(keys, separator):
+        for block, size in source.blocks_of_keys(keys, separator, source.STDIN_NAME):
             out.write(answer(block))
             out.flush()  # somebody may be waiting for the answer
             advance(size)
