@@ -121,8 +121,8 @@ class Continuum(_Lookups):
         last valid version, and `last_error` holds the error.
 
     Raises ServersError if the file or the list is invalid; KetamaOSError if the file cannot
-    be read; TypeError for a source, an address or a weight of the wrong type; ValueError if
-    auto_roll is out of range, or the source is not a file.
+    be read; TypeError for a source, an address, a weight or an auto_roll of the wrong type;
+    ValueError if auto_roll is out of range, or the source is not a file.
 
     Any number of threads may use one Continuum, even while one of them rolls it; so may
     forked children. Each call is answered from one version, never from a mix.
@@ -145,6 +145,10 @@ class Continuum(_Lookups):
     def __init__(
         self, source: Path | Servers, *, shared: bool = True, auto_roll: float | None = None
     ) -> None:
+        if auto_roll is not None and not hasattr(auto_roll, "__float__"):
+            raise TypeError(
+                f"auto_roll must be seconds, a number, not {type(auto_roll).__name__}"
+            )
         if auto_roll is not None and not 0 < auto_roll <= AUTO_ROLL_MAX:
             raise ValueError(
                 f"invalid auto_roll {auto_roll!r}: must be seconds, above 0, "

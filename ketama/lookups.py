@@ -62,7 +62,9 @@ class Lookups:
         key: str (hashed as UTF-8), bytes, bytearray or memoryview; any bytes, any length.
         exclude: a set of addresses, such as those of servers that are down. Returns the
             first of the key's `successors` that is not excluded, or None if all are.
-        Raises TypeError for a key of any other type.
+        Raises TypeError for a key of any other type; UnicodeEncodeError, a ValueError, for a
+        str with lone surrogates, which has no UTF-8. This holds for every method that takes
+        keys.
         """
         if exclude is not None:
             return _lookup_excluding(self, key, exclude)

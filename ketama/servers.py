@@ -116,7 +116,7 @@ def _weight(position: int, weight: Any) -> int:
     number = index(weight)
     if not 0 < number <= lib.KETAMA_WEIGHT_MAX:
         bits = number.bit_length()
-        text = str(number) if bits < 256 else f"a number of {bits} bits"
+        text = str(number) if bits < 256 else f"of {bits} bits"
         limit = lib.KETAMA_WEIGHT_MAX
         reason = f"invalid weight {text}: must be an integer from 1 to {limit}"
         raise ServersError(None, position, reason)

@@ -290,7 +290,7 @@ def test_wrong_types(source: Any, message: str) -> None:
         ({"a": 1, "b": -1}, 2, f"invalid weight -1: {WEIGHT}"),
         ({"a": 2**63}, 1, f"invalid weight 9223372036854775808: {WEIGHT}"),
         ({"a": 2**200}, 1, f"invalid weight {2**200}: {WEIGHT}"),
-        ({"a": 10**5000}, 1, f"invalid weight a number of 16610 bits: {WEIGHT}"),
+        ({"a": 10**5000}, 1, f"invalid weight of 16610 bits: {WEIGHT}"),
         ([""], 1, "empty address"),
         ([("a", 1, "n"), ("b", 1, "n")], 2, 'duplicate name "n": names must be unique'),
         ([("a", 1, "b"), "b"], 2, 'address "b" is another server'),
@@ -391,6 +391,16 @@ def test_keys_of_a_wrong_type(key: Any, two: Path) -> None:
     ):
         with pytest.raises(TypeError, match=message):
             ask(key)
+
+
+def test_an_interval_that_is_no_number(two: Path) -> None:
+    """What auto_roll must be is said, with the type that was given."""
+    for interval in ("1", b"1", [1]):
+        with pytest.raises(
+            TypeError,
+            match=f"^auto_roll must be seconds, a number, not {type(interval).__name__}$",
+        ):
+            ketama.Continuum(two, auto_roll=interval)  # type: ignore[arg-type]
 
 
 def test_a_lone_surrogate_in_a_key(two: Path) -> None:
