@@ -25,6 +25,8 @@ FILES = {
     "/dev/shm/libketama-UID/": "The images that a user has published. See 'ketama images'.",
 }
 ENVIRONMENT = {
+    "COLUMNS": "How wide a table may be. Otherwise it is the terminal's width; in a pipe, "
+    "tables are as wide as they are.",
     "KETAMA_SHM_DIR": "Where images are stored, an absolute path. Otherwise it is /dev/shm, or "
     "TMPDIR, or /tmp.",
     "KETAMA_SPEEDUPS": "With 0, lookups do not use the optional extension module.",

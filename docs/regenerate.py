@@ -32,6 +32,7 @@ REPLACED = (
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "2026-11-20T17:05:00.000Z"),
     (rf"(KiB|size) +{AGE}", r"\1   2 minutes"),
     (r"size +age", "size         age"),
+    (r"(?<=for user )[^;]+", "deploy"),
     (AGE, "2 minutes"),
     (r"\b[0-9a-f]{32}-1\.(\d)\b", r"9e107d9d372bb6826bd81d3542a419d6-1.\1"),
 )
@@ -64,7 +65,7 @@ def answers(commands: list[tuple[str, int]], folder: Path) -> list[str]:
     pool = folder / "pool"
     shutil.copytree(ROOT / "examples", pool, ignore=lambda *_: ["tour.py"])
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "COLUMNS"},
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "KETAMA_SHM_DIR": str(folder / "shm"),
         "TZ": "UTC",

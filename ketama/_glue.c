@@ -48,12 +48,15 @@ size_t find_packed(ketama_continuum c, const void *data, size_t size,
 /* Copies 4-byte indexes as indexes of 2 or 4 bytes. */
 void copy_indexes(const void *indexes, size_t count, void *out, int out_width);
 
-/* ketama_diff, ketama_list_published, ketama_find_published with default options,
- * ketama_published_paths, ketama_remove_published; free(3) for moves and paths. */
+/* ketama_diff, ketama_list_published, ketama_list_all_published, ketama_find_published
+ * with default options, ketama_published_paths, ketama_remove_published; free(3) for
+ * moves and paths. */
 int diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
          size_t *count, ketama_failure *failure);
 int list_published(char **folder, ketama_published ***images, size_t *count,
                    ketama_failure *failure);
+int list_all_published(ketama_published ***images, size_t *count,
+                       ketama_failure *failure);
 int find_published(const char *path, ketama_published **image, ketama_failure *failure);
 int ketama_published_paths(char **paths, size_t *size_bytes);
 int remove_published(const char *file, ketama_failure *failure);
@@ -127,6 +130,12 @@ int list_published(char **folder, ketama_published ***images, size_t *count,
                    ketama_failure *failure)
 {
     return copy_failure(ketama_list_published(folder, images, count), failure);
+}
+
+int list_all_published(ketama_published ***images, size_t *count,
+                       ketama_failure *failure)
+{
+    return copy_failure(ketama_list_all_published(images, count), failure);
 }
 
 int find_published(const char *path, ketama_published **image, ketama_failure *failure)

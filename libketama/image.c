@@ -53,7 +53,7 @@ struct ketama_image {
 _Static_assert(sizeof(struct ketama_source) == 64, "no holes");
 _Static_assert(offsetof(struct ketama_image, superseded) == KETAMA_SUPERSEDED_AT,
                "layout");
-_Static_assert(sizeof(struct ketama_image) == 320, "layout");
+_Static_assert(sizeof(struct ketama_image) == KETAMA_HEADER_BYTES, "layout");
 
 static uint64_t align(uint64_t offset)
 {
@@ -357,6 +357,23 @@ const char *ketama_image_path(const void *image, size_t size_bytes)
         !is_string(image, header.path_at, header.path_bytes))
         return NULL;
     return (const char *)image + header.path_at;
+}
+
+bool ketama_image_outline(const unsigned char header[KETAMA_HEADER_BYTES],
+                          size_t size_bytes, struct ketama_outline *outline)
+{
+    struct ketama_image image;
+    if (size_bytes < sizeof image || !read_header(&image, header, size_bytes))
+        return false;
+    *outline = (struct ketama_outline){
+        .path_at = image.path_at,
+        .path_bytes = image.path_bytes,
+        .generation = image.generation,
+        .read_at_ns = image.source.read_at_ns,
+        .servers = image.server_count,
+        .points = image.arc_count,
+    };
+    return true;
 }
 
 bool ketama_image_identify(const void *image, size_t size_bytes,

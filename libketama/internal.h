@@ -156,6 +156,7 @@ void ketama_ring_free(struct ketama_ring *ring);
 
 enum {
     KETAMA_IMAGE_FORMAT = 2,
+    KETAMA_HEADER_BYTES = 320,
     KETAMA_SUPERSEDED_AT = 256, /* the offset of the superseded mark, a uint32_t */
 };
 
@@ -228,6 +229,19 @@ bool ketama_image_identify(const void *image, size_t size_bytes,
 /* The path in an image, from the header alone, which may be damaged. NULL: no image. */
 const char *ketama_image_path(const void *image, size_t size_bytes);
 
+/* What a header says, without the rest of the image, which it may contradict. */
+struct ketama_outline {
+    uint64_t path_at; /* within the image, as is all of it */
+    uint64_t path_bytes;
+    uint64_t generation;
+    int64_t read_at_ns;
+    uint32_t servers;
+    uint32_t points;
+};
+/* False: not the header of an image of that size. */
+bool ketama_image_outline(const unsigned char header[KETAMA_HEADER_BYTES],
+                          size_t size_bytes, struct ketama_outline *outline);
+
 /* ---- slot.c: where images are published */
 
 enum { KETAMA_SLOT_NAME_MAX = 64, KETAMA_FOLDER_MAX = 4096 };
@@ -245,6 +259,10 @@ enum ketama_lock {
     KETAMA_LOCK_NONE, /* there can be no lock here */
 };
 
+/* The places where folders of images may be, best first; NULL: no more. */
+const char *ketama_slot_place(int rank);
+/* Is this a directory of that user, closed to all others? */
+bool ketama_slot_is_folder_of(int fd, uid_t user);
 /* Opens the folder that images are published in, and makes it if `make` is set. Returns
  * -1, with errno set, if there is none. */
 int ketama_slot_folder(char path[KETAMA_FOLDER_MAX], bool make);

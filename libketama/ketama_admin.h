@@ -41,12 +41,13 @@ int ketama_diff(ketama_continuum before, ketama_continuum after, ketama_move **m
 
 /* The state of a published image. */
 enum ketama_image_state {
-    KETAMA_IMAGE_CURRENT = 0, /* built from the server file as it is now */
-    KETAMA_IMAGE_STALE = 1,   /* the server file has changed; the next process that
-                                 checks it replaces the image */
-    KETAMA_IMAGE_ORPHAN = 2,  /* no process will use it: its server file is gone, it is
-                                 damaged, or its writer was killed */
-    KETAMA_IMAGE_FOREIGN = 3  /* written by another version of the library */
+    KETAMA_IMAGE_CURRENT = 0,  /* built from the server file as it is now */
+    KETAMA_IMAGE_STALE = 1,    /* the server file has changed; the next process that
+                                  checks it replaces the image */
+    KETAMA_IMAGE_ORPHAN = 2,   /* no process will use it: its server file is gone, it is
+                                  damaged, or its writer was killed */
+    KETAMA_IMAGE_FOREIGN = 3,  /* written by another version of the library */
+    KETAMA_IMAGE_UNCHECKED = 4 /* another user's: what it says was read, not checked */
 };
 
 /* Allocated by the library, so it may grow at its end. */
@@ -59,7 +60,8 @@ typedef struct ketama_published {
     int64_t made_ns;     /* when the server file was read, since 1970; 0: unknown */
     uint32_t servers;
     uint32_t points;
-    int state; /* enum ketama_image_state */
+    int state;     /* enum ketama_image_state */
+    uint32_t user; /* id of the user who published it */
 } ketama_published;
 
 /* ketama_list_published: lists the images in this user's folder, in any state; files
@@ -69,6 +71,16 @@ typedef struct ketama_published {
  * created or changed. Errors: ESYSTEM, ENOMEM; then everything is NULL and 0. */
 int ketama_list_published(char **folder, ketama_published ***images, size_t *count);
 void ketama_free_published(char *folder, ketama_published **images, size_t count);
+
+/* ketama_list_all_published: lists the images of all users whose folders this process
+ * may read, that is for root, wherever this process would look for its own folder. This
+ * user's are as in ketama_list_published(). Of the others', which may be hostile, only
+ * regular files of the folder's owner are opened, without following links or waiting,
+ * and only their headers are read: nothing is mapped, locked, changed, or verified, no
+ * path in them is opened, and the state is UNCHECKED or FOREIGN. At most 10000 images
+ * are listed of each other user. ketama_free_published(NULL, images, count) frees
+ * everything. Errors: ESYSTEM, ENOMEM; then *images is NULL and *count 0. */
+int ketama_list_all_published(ketama_published ***images, size_t *count);
 
 /* ketama_find_published: finds the image that ketama_open() would use for a path and
  * options (NULL: the defaults), without reading any other. Each spelling of a path, such

@@ -19,15 +19,11 @@ static const char *folder_in(const char *variable)
     return value != NULL && value[0] == '/' ? value : NULL;
 }
 
-/* Ours: a directory of this user, closed to all others. */
-static bool is_our_folder(int fd, bool just_made)
+bool ketama_slot_is_folder_of(int fd, uid_t user)
 {
     struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid())
-        return false;
-    if (just_made) /* whatever the umask left of the mode */
-        return fchmod(fd, 0700) == 0;
-    return (st.st_mode & 0777) == 0700;
+    return fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == user &&
+           (st.st_mode & 0777) == 0700;
 }
 
 /* Opens our folder in `base`; makes it if it is missing and `make` is set. Returns -1,
@@ -37,6 +33,7 @@ static int open_folder(const char *base, char path[KETAMA_FOLDER_MAX], bool make
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
     int length = snprintf(path, KETAMA_FOLDER_MAX, "%s/libketama-%lu", base,
                           (unsigned long)geteuid());
+    struct stat st;
     if (length < 0 || length >= KETAMA_FOLDER_MAX) {
         errno = ENAMETOOLONG;
         return -1;
@@ -51,28 +48,34 @@ static int open_folder(const char *base, char path[KETAMA_FOLDER_MAX], bool make
         errno = saved;
         return -1;
     }
-    if (is_our_folder(fd, made))
+    if (made && fstat(fd, &st) == 0 && st.st_uid == geteuid())
+        (void)fchmod(fd, 0700); /* whatever the umask left of the mode */
+    if (ketama_slot_is_folder_of(fd, geteuid()))
         return fd;
     (void)close(fd);
     errno = EACCES;
     return -1;
 }
 
-/* The operator's choice and no other; or else the first usual place that works. */
+/* The operator's choice and no other; or else the usual places. */
+const char *ketama_slot_place(int rank)
+{
+    const char *chosen = folder_in("KETAMA_SHM_DIR"), *temporary = folder_in("TMPDIR");
+    if (ketama_is_set_id() || rank > 1 || (chosen != NULL && rank > 0))
+        return NULL;
+    if (chosen != NULL)
+        return chosen;
+    return rank == 0 ? "/dev/shm" : temporary != NULL ? temporary : "/tmp";
+}
+
 int ketama_slot_folder(char path[KETAMA_FOLDER_MAX], bool make)
 {
-    if (ketama_is_set_id()) {
-        errno = EACCES;
-        return -1;
-    }
-    const char *chosen = folder_in("KETAMA_SHM_DIR");
-    if (chosen != NULL)
-        return open_folder(chosen, path, make);
-    int fd = open_folder("/dev/shm", path, make);
-    if (fd < 0) {
-        const char *temporary = folder_in("TMPDIR");
-        fd = open_folder(temporary != NULL ? temporary : "/tmp", path, make);
-    }
+    const char *place;
+    int fd = -1;
+
+    errno = EACCES; /* if there is no place */
+    for (int rank = 0; fd < 0 && (place = ketama_slot_place(rank)) != NULL; rank++)
+        fd = open_folder(place, path, make);
     return fd;
 }
 

@@ -23,6 +23,8 @@ settings.register_profile(
     derandomize="CI" in os.environ,
 )
 settings.load_profile("ketama")
+# Tables are as wide as this; pytest-xdist sets it.
+os.environ.pop("COLUMNS", None)
 
 
 def images_folder() -> Iterator[Path]:

@@ -92,7 +92,7 @@ def test_findings(
 
 
 def test_compat_only_where_asked(tmp_path: Path) -> None:
-    """What concerns only the libketama of 2007 is left out, unless it is asked for."""
+    """What concerns only the 2007 libketama is left out, unless it is asked for."""
     path = tmp_path / "ketama.servers"
     lines = "".join(f"cache-{i}.example.com:11211 900 x{i}\n" for i in range(118))
     path.write_text(f"{lines}{130 * '#'}\n\r\n\r\nb:0 900 ")

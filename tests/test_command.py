@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -74,11 +76,11 @@ def test_without_a_command() -> None:
         (["watch", "-"], "ketama watch: cannot watch standard input"),
         (
             ["weight", "x", "a:1", "0"],
-            "ketama weight: invalid value for 'WEIGHT': invalid weight '0'",
+            "ketama weight: invalid weight '0': must be 1-9223372036854775807; see",
         ),
         (
             ["add", "x", "a:1", "heavy"],
-            "ketama add: invalid value for 'WEIGHT': invalid weight",
+            "ketama add: invalid weight 'heavy': must be ",
         ),
         (
             ["add", str(EXAMPLE), "a b", "5", "-n"],
@@ -90,11 +92,11 @@ def test_without_a_command() -> None:
         ),
         (
             ["weight", "x", "a:1", "1_000"],
-            "ketama weight: invalid value for 'WEIGHT': invalid weight '1_0",
+            "ketama weight: invalid weight '1_000': must ",
         ),
         (
             ["weight", "x", "a:1", "٣"],
-            "ketama weight: invalid value for 'WEIGHT': invalid weigh",
+            "ketama weight: invalid weight '٣': must be",
         ),
         (["remove", str(EXAMPLE), "", "-n"], "ketama remove: empty address"),
         (
@@ -245,7 +247,7 @@ def test_interrupted(command: str) -> None:
         assert process.stderr.read() == b""
 
 
-def test_colours() -> None:
+def test_colours(tmp_path: Path) -> None:
     """There are colours on a terminal, and none with NO_COLOR or in a pipe."""
     coloured = on_a_terminal("show", EXAMPLE)
     assert "\x1b[33m10.0.1.1:11211" in coloured
@@ -253,7 +255,9 @@ def test_colours() -> None:
     assert "\x1b[33m" not in plain
     assert "\x1b" not in text("show", EXAMPLE)
     assert "\x1b" not in text("check", EXAMPLE)
-    assert "\x1b[33m" in on_a_terminal("check", EXAMPLE)
+    twice = tmp_path / "twice"
+    twice.write_text("a:1 1\na:1 1\n")
+    assert "\x1b[1;33mwarning" in on_a_terminal("check", twice)
 
 
 def test_what_would_command_a_terminal(tmp_path: Path) -> None:
@@ -270,11 +274,62 @@ def test_what_would_command_a_terminal(tmp_path: Path) -> None:
     assert shown.startswith("k\\x1b[2J\\x09\\u202e   ")
 
 
-def test_a_narrow_terminal(tmp_path: Path) -> None:
-    """No width makes it cut anything."""
-    path = tmp_path / "long.servers"
-    path.write_text(f"{200 * 'x'}:1 5\n")
-    assert f"{200 * 'x'}:1" in on_a_terminal("show", path, env={"COLUMNS": "20"})
+LONG = [
+    "[2001:0db8:85a3:0000:0000:8a2e:0370:7334]:11211",
+    "/run/memcached/shards/eu-central-1/production/cache-17.sock",
+    "日本語のとても長い名前のキャッシュサーバー.example.com:11211",
+    "10.0.0.1:11211",
+]
+
+
+@pytest.mark.parametrize("command", ["show OLD", "diff --pairs OLD NEW"])
+def test_a_narrow_terminal(command: str, tmp_path: Path) -> None:
+    """A table fits the terminal: long addresses are cut in the middle, and only there."""
+    from rich.cells import cell_len
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("".join(f"{address} 1000\n" for address in LONG), "utf-8")
+    new.write_text(old.read_text("utf-8").replace("1000", "600", 1), "utf-8")
+    arguments = command.replace("OLD", str(old)).replace("NEW", str(new)).split()
+    shown = re.sub(r"\x1b\[\d*m", "", on_a_terminal(*arguments, env={"NO_COLOR": "1"}))
+    table = [line for line in shown.splitlines() if str(tmp_path) not in line]
+    assert max(map(cell_len, table)) <= 80
+    assert "..." in shown
+    assert "10.0.0.1:11211" in shown
+    assert all(address not in shown for address in LONG[1:3])
+    assert LONG[1] in text(*arguments)  # in a pipe nothing is cut
+    assert "..." in text(*arguments, env={**os.environ, "COLUMNS": "80"})
+
+
+def test_cutting() -> None:
+    """Both ends of a text stay, as many characters of each as fit."""
+    from ketama.cli.output import shortened
+
+    assert shortened("10.0.0.1:11211", 14) == "10.0.0.1:11211"
+    assert shortened("10.0.0.1:11211", 13) == "10.0....11211"
+    assert shortened("日本語日本語", 11) == "日本...本語"
+    assert shortened("日本語日本語", 10) == "日本...語"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys", "hint"),
+    [
+        (["where", str(EXAMPLE)], "user:42\n", "reading keys, one per line, from the terminal"),
+        (["check", "-"], "a:1 5\n", "reading a server file from the terminal"),
+    ],
+)
+def test_waiting_for_a_terminal(arguments: list[str], keys: str, hint: str) -> None:
+    """Whoever forgot an argument is told what is read, and how to end it."""
+    main, terminal = pty.openpty()
+    os.write(main, keys.encode() + b"\x04")
+    done = subprocess.run(
+        [*COMMAND, *arguments], stdin=terminal, capture_output=True, text=True
+    )
+    os.close(terminal)
+    os.close(main)
+    assert (done.returncode, done.stderr) == (0, f"ketama: {hint}; end with Ctrl-D\n")
+    assert done.stdout in {"user:42\t10.0.1.7:11211\n", "<stdin>: ok: 1 server\n"}
+    assert text(*arguments, stdin=keys.encode()) == done.stdout  # which hints at nothing
 
 
 def test_progress(tmp_path: Path) -> None:

@@ -7,15 +7,19 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import pstdev
 
 import pytest
 from command import COMMAND, EXAMPLE, as_json, fits_schema, refusal, run, text
 from waiting import wait_for
 
 import ketama
+from ketama.admin import server_file
 from ketama.admin.images import image_of
 from ketama.admin.images import images as all_images
+from ketama.cli import source
 
 VECTORS = Path(__file__).parent / "vectors"
 NEW = b"# next week\n" + EXAMPLE.read_bytes() + b"10.0.1.9:11211    600\n"
@@ -125,8 +129,6 @@ def test_where_wherever_a_block_ends() -> None:
     """Keys and line ends that lie across the blocks that are read are not torn."""
     from io import BufferedReader, BytesIO
 
-    from ketama.cli import source
-
     class Slow(BytesIO):
         def read1(self, size: int | None = -1) -> bytes:
             return self.read(min(step, size or step))
@@ -200,6 +202,8 @@ server           weight   of weight   points    of keys   deviation
 10.0.1.8:11211      100      2.33 %       28     2.24 %      -3.7 %
 total              4300    100.00 %     1264   100.00 %
 
+FILE: 8 servers, 1,264 points
+deviation   -10.9 % to +8.4 %, standard deviation 6.5 %
 """
 
 
@@ -210,29 +214,26 @@ def test_show(tmp_path: Path) -> None:
     os.utime(path, (1_700_000_000, 1_700_000_000))
     environment = {**os.environ, "TZ": "UTC"}
     shown = text("show", path, env=environment)
-    assert shown.startswith(
-        SHOWN + f"{path}: 8 servers, 1,264 points; changed 2023-11-14 22:13:20, "
-    )
-    assert shown.endswith(" days ago\nnot published: no process of this user shares it\n")
+    expected = SHOWN.replace("FILE", str(path))
+    assert shown.startswith(f"{expected}changed     2023-11-14 22:13:20, ")
+    assert shown.endswith(" days ago\npublished   no: no process of this user shares it\n")
     assert image_of(str(path)) is None
 
     ketama.Continuum(path)
     image = image_of(str(path))
     assert image is not None
-    last = text("show", path, env=environment).splitlines()[-1]
-    assert re.fullmatch(
-        re.escape(f"published in {image.image}: generation 1, current, ")
-        + r"\d+ (second|minute)s? old",
-        last,
-    )
+    *_, when, where = text("show", path, env=environment).splitlines()
+    assert re.fullmatch(r"published   generation 1, current, \d+ (second|minute)s? old", when)
+    assert where == f"            {image.image}"
     path.write_bytes(NEW)
-    assert ": generation 1, stale, " in text("show", path).splitlines()[-1]
+    assert "\npublished   generation 1, stale, " in text("show", path)
 
     link = tmp_path / "link"
     link.symlink_to(path)
     for other in (link, tmp_path / "x" / ".." / path.name):
         (tmp_path / "x").mkdir(exist_ok=True)
-        assert f"published as {path} in {image.image}: " in text("show", other)
+        shown = text("show", other)
+        assert shown.endswith(f" old\n            as {path}\n            {image.image}\n")
         assert as_json("show", other)["published"]["path"] == str(path)
     os.utime(path, (2e9, 2e9))
     assert ", in the future\n" in text("show", path)
@@ -249,11 +250,35 @@ def test_show_as_json(tmp_path: Path) -> None:
         for row in found["servers"]
     ] == list(continuum.servers)
     assert sum(row["weight_share"] for row in found["servers"]) == pytest.approx(1)
-    assert found["totals"] == {"servers": 8, "weight": 4300, "points": 1264}
+    parts = [row["deviation"] for row in found["servers"]]
+    assert found["totals"] == {
+        "servers": 8,
+        "weight": 4300,
+        "points": 1264,
+        "deviation": {
+            "min": min(parts),
+            "max": max(parts),
+            "standard": pytest.approx(pstdev(parts, 0)),
+        },
+    }
     assert found["published"]["state"] == "current"
     assert found["published"]["path"] == str(path)
     here = fits_schema("show", as_json("show", "-", stdin=path.read_bytes()))
     assert (here["file"], here["changed"], here["published"]) == ("<stdin>", None, None)
+
+
+@pytest.mark.parametrize(
+    ("order", "first", "last"),
+    [("weight", "10.0.1.5", "10.0.1.8"), ("share", "10.0.1.7", "10.0.1.8"),
+     ("deviation", "10.0.1.1", "10.0.1.5")],
+)  # fmt: skip
+def test_show_sorted(order: str, first: str, last: str) -> None:
+    """Servers are sorted by what one asks for; the one that is most off is the first."""
+    lines = text("show", "--sort", order, EXAMPLE).splitlines()
+    assert (lines[1].split(":")[0], lines[8].split(":")[0]) == (first, last)
+    measures = [abs(row[order]) for row in as_json("show", "--sort", order, EXAMPLE)["servers"]]
+    assert measures == sorted(measures, reverse=True)
+    assert len(set(measures)) == 8
 
 
 def test_show_files_from_the_wild(tmp_path: Path) -> None:
@@ -412,10 +437,21 @@ def test_a_key_as_long_as_allowed() -> None:
     assert refusal(3, "where", "-0", EXAMPLE, stdin=2**20 * b"\n" + b"k") == ENDLESS + "NUL"
 
 
-def test_more_servers_than_there_may_be() -> None:
-    """A stream of valid lines is not kept once there are too many."""
-    said = refusal(3, "show", "-", stdin=1_100_000 * b"a:1 1\n")
-    assert said == "ketama: <stdin>:1048577: too many servers: at most 1048576"
+def test_more_servers_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a stream of valid lines no more are kept than there may be servers."""
+    found: list[int] = []
+
+    def scan(text: bytes) -> Iterator[server_file.Line]:
+        for line in whole(text):
+            found.append(line.number)
+            yield line
+
+    whole = server_file.scan
+    monkeypatch.setattr(server_file, "scan", scan)
+    monkeypatch.setattr(source, "read_text", lambda file: 1_100_000 * b"a:1 1\n")
+    with pytest.raises(ketama.ServersError, match="<stdin>:1048577: too many servers: at most"):
+        source.open_continuum("-")
+    assert len(found) == 2**20 + 1
 
 
 def test_diff(new: Path) -> None:
@@ -498,8 +534,8 @@ def test_diff_with_many_servers(tmp_path: Path) -> None:
     assert len(shown) == 5 + 61 + 2 + pairs
     assert [line.split()[0] for line in shown[5:66]] == [f"s{i}:1" for i in range(61)]
     assert text("diff", old, EXAMPLE).startswith(
-        "added       10.0.1.1:11211, 10.0.1.2:11211, 10.0.1.3:11211, 10.0.1.4:11211, "
-        "10.0.1.5:11211, 3 more\nremoved     s0:1, s1:1, s2:1, s3:1, s4:1, 55 more\n"
+        "added       10.0.1.1:11211, 10.0.1.2:11211, 10.0.1.3:11211, 5 more\n"
+        "removed     s0:1, s1:1, s2:1, s3:1, s4:1, s5:1, s6:1, s7:1, s8:1, s9:1, 50 more\n"
     )
 
 

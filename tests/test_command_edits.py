@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pty
+import pwd
 import re
 import shutil
 import signal
@@ -38,6 +39,13 @@ from ketama.admin.images import image_of
 from ketama.admin.images import images as all_images
 
 
+# What an edit ends with.
+PUBLISHED = (
+    f"written and published for user {pwd.getpwuid(os.geteuid()).pw_name}; "
+    "processes of other users build their own\n"
+)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "pool.servers"
@@ -58,7 +66,7 @@ def test_add(path: Path) -> None:
     shown = text("add", path, "d:1", "150")
     assert path.read_text().endswith("c:1   100\nd:1   150\n")
     expected = text("diff", old, path)
-    assert shown == f"{path}: add d:1 (weight 150)\n{expected}\nwritten and published\n"
+    assert shown == f"{path}: add d:1 (weight 150)\n{expected}\n{PUBLISHED}"
     assert shown.startswith(f"{path}: add d:1 (weight 150)\nadded       d:1\nmoved ")
     image = image_of(str(path))
     assert image is not None
@@ -212,9 +220,8 @@ def test_several_servers(path: Path) -> None:
     assert path.read_text().endswith("c:1   100\nd:1   150\n[::1]:1 7\n/run/a=b 8\n")
     assert f"{path}: add d:1 (weight 150)\n{path}: add a:1 (weight 100)\n" in shown
     assert "\nadded       d:1, [::1]:1, /run/a=b\n" in shown
-    assert shown.endswith(
-        "\n\nunchanged: a:1: already present (weight 100)\nwritten and published\n"
-    )
+    unchanged = "unchanged: a:1: already present (weight 100)\n"
+    assert shown.endswith(f"\n\n{unchanged}{PUBLISHED}")
     found = fits_schema("edit", as_json("weight", path, "a:1", "5", "b:1", "6"))
     assert (found["server"], found["weight_before"], found["weight"]) == (None, None, None)
     assert [tuple(change.values()) for change in found["changes"]] == [
@@ -293,7 +300,7 @@ def test_a_question(answer: str, code: int, path: Path) -> None:
         shown, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == code
     assert path.read_text() == (before if code else "x:1 1\n")
-    assert shown.endswith(b"written and published\n") == (code == 0)
+    assert shown.decode().endswith(PUBLISHED) == (code == 0)
 
 
 @pytest.mark.parametrize("option", ["--yes", "--max-moved=100%", "--dry-run", "less"])
@@ -334,7 +341,7 @@ def test_apply(path: Path) -> None:
     shown = text("apply", new, path)
     port = f"{new}:4: warning: invalid port '99999': must be 1-65535 [port]\n"
     expected = f"{path}: replace with {new}\n{port}{text('diff', old, new)}\n"
-    assert shown == f"{expected}written and published\n"
+    assert shown == expected + PUBLISHED
     assert dry == f"{expected}dry run: nothing was written\n"
     assert path.read_bytes() == new.read_bytes()
     assert path.stat().st_mode & 0o777 == 0o640
@@ -574,11 +581,10 @@ def test_images(folder: Path, path: Path) -> None:
     gone.unlink()
     stale.write_text("a:1 6\n")
     shown = text("images")
-    rows = {row[0]: row[1:] for row in map(str.split, shown.splitlines()) if len(row) > 6}
-    assert rows[str(path)][:3] == ["current", "1", "1"]
+    rows = {row[0]: row[1:] for row in map(str.split, shown.splitlines()) if len(row) > 4}
+    assert rows[str(path)][:2] == ["current", "1"]
     assert rows[str(stale)][0] == "stale"
     assert rows[str(gone)][0] == "orphan"
-    assert rows[str(path)][-1] == images.image(path).name
     size = sum(image.size for image in all_images()[1])
     assert shown.endswith(f"\n\n{images.folder()}: 4 images, {size / 1024:,.0f} KiB\n")
 
@@ -630,3 +636,54 @@ def test_an_unreadable_folder(folder: Path) -> None:
     (strange / (32 * "0" + "-1.2")).write_bytes(b"x")
     assert text("images", "--purge") == "no images: this user has published none\n"
     assert len(os.listdir(strange)) == 1
+
+
+OTHER = 54321  # the id of a user who does not exist
+
+
+def test_images_of_all_users(folder: Path, path: Path) -> None:
+    """Root sees what others have published, and that it was not checked."""
+    need_root()
+    ketama.Continuum(path)
+    own = images.image(path)
+    theirs = folder / f"libketama-{OTHER}"
+    theirs.mkdir(mode=0o700)
+    for name, content in ((own.name, own.read_bytes()), (32 * "0" + "-1.2", b"x")):
+        (theirs / name).write_bytes(content)
+        (theirs / name).chmod(0o600)
+        os.chown(theirs / name, OTHER, OTHER)
+    os.chown(theirs, OTHER, OTHER)
+
+    assert text("images").endswith(
+        f"{own.parent}: 1 image, {len(own.read_bytes()) // 1024} KiB\n"
+    )
+    shown = text("images", "--all-users")
+    rows = [line.split()[:5] for line in shown.splitlines()]
+    assert rows[0] == ["user", "server", "file", "state", "generation"]
+    assert rows[1][:4] == ["root", str(path), "current", "1"]
+    assert rows[2][:4] == [str(OTHER), 32 * "0" + "-1.2", "unchecked", "?"]
+    assert rows[3][:4] == [str(OTHER), str(path), "unchecked", "1"]
+    assert shown.splitlines()[-1].startswith("2 users: 3 images, ")
+    found = fits_schema("images", as_json("images", "--all-users"))
+    assert [row["user"] for row in found["images"]] == [0, OTHER, OTHER]
+    assert found["folder"] is None
+    path.unlink()
+    assert text("images", "--all-users").count("unchecked") == 2  # and no orphan
+    assert len(os.listdir(theirs)) == 2
+
+
+def test_purging_for_others(folder: Path) -> None:
+    """Root does not remove what is in the folders of others, and only root may look."""
+    said = refusal(2, "images", "--purge", "--all-users")
+    assert said.startswith(
+        "ketama images: --purge is not for all users: run it as each of them"
+    )
+    need_root()
+    code = (
+        "import os, sys; from ketama.cli.app import run; import ketama.cli.images\n"
+        f"os.setgroups([]); os.setgid({OTHER}); os.setuid({OTHER})\n"
+        "sys.exit(run(['images', '--all-users']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "ketama: --all-users: only root can read other users' folders\n"

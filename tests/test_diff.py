@@ -49,8 +49,8 @@ def test_random_lists(old: list[tuple[str, int]], new: list[tuple[str, int]]) ->
     unchanged = {
         address
         for address in stayed
-        if [row for row in old if row[0] == address]
-        == [row for row in new if row[0] == address]
+        if sorted(row for row in old if row[0] == address)
+        == sorted(row for row in new if row[0] == address)
     }
     assert diff.collateral * KEY_SPACE == sum(
         share for pair, share in expected.items() if unchanged.issuperset(pair)

@@ -48,7 +48,7 @@ def shares(servers: Servers) -> Any:
     return draw_shares(ketama.Continuum(servers), "a.servers")
 
 
-def moves(before: Servers, after: Servers) -> Any:
+def moves(before: Servers, after: Any) -> Any:
     """Draw what moves between these servers; return the figure."""
     from ketama.cli.moves import Moves
     from ketama.cli.plot_moves import draw_moves
@@ -202,6 +202,14 @@ def test_moves(before: Servers, after: Servers, changes: dict[str, str]) -> None
     assert bars(moved) == pytest.approx(expected)
     summary = f"{100 * diff.moved:.2f} % of all keys move, {100 * in_all:.2f} % collateral"
     assert written[0] == summary
+
+
+def test_a_renamed_server() -> None:
+    """A server with another name has other points, so it is a changed one."""
+    written = texts(moves(EIGHT, [(*EIGHT[0], "x"), *EIGHT[1:]]))
+    assert written[written.index("change") + 1] == "renamed"
+    assert any("1 renamed" in text for text in written)
+    assert written[0].endswith(" of all keys move, 0.00 % collateral")
 
 
 def test_numbers_of_moves() -> None:

@@ -19,7 +19,7 @@ MOVE = struct.Struct("=IIQ")  # ketama_move
 class ServerDiff(NamedTuple):
     """What changes for one server when one continuum replaces another.
 
-    weight_before, weight_after: None where the server is not in that continuum.
+    weight_before, weight_after: None if the server is not in that continuum.
     share_before, share_after: its exact share of all keys, 0.0 to 1.0.
     lost, gained: the shares that leave it and come to it, by which its share changes.
     unchanged: whether it is in both continua with the same weight and name.
@@ -140,7 +140,7 @@ def _servers(
             share_after=new.hashes[address] / KEY_SPACE,
             lost=lost[address] / KEY_SPACE,
             gained=gained[address] / KEY_SPACE,
-            unchanged=old.lines.get(address) == new.lines.get(address),
+            unchanged=Counter(old.lines.get(address)) == Counter(new.lines.get(address)),
         )
         for address in {**old.lines, **new.lines}
     }

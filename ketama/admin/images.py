@@ -1,4 +1,4 @@
-"""List, find and remove this user's images in shared memory."""
+"""List, find and remove images in shared memory."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ STATES = {
     lib.KETAMA_IMAGE_STALE: "stale",
     lib.KETAMA_IMAGE_ORPHAN: "orphan",
     lib.KETAMA_IMAGE_FOREIGN: "foreign",
+    lib.KETAMA_IMAGE_UNCHECKED: "unchecked",
 }
 
 
@@ -27,11 +28,13 @@ class Image(NamedTuple):
     state: "current": built from the server file as it is now. "stale": the server file has
         changed; the next process that checks it replaces the image. "orphan": no process will
         use it: its server file is gone, it is damaged, or the process that wrote it was killed.
-        "foreign": written by another version of the library.
+        "foreign": written by another version of the library. "unchecked": another user's,
+        whose claims were read but not verified.
     generation: how many images have been published for that path, this one included; 0 if
         unknown.
     made: when the server file was read, seconds since 1970; 0.0 if unknown.
     servers, points: how many it has; 0 if unknown.
+    user: id of the user who published it.
     """
 
     image: str
@@ -42,6 +45,7 @@ class Image(NamedTuple):
     made: float
     servers: int
     points: int
+    user: int
 
 
 def images() -> tuple[str | None, list[Image]]:
@@ -63,6 +67,24 @@ def images() -> tuple[str | None, list[Image]]:
     return where, found
 
 
+def images_of_all_users() -> list[Image]:
+    """Return the images of all users whose folders can be read, for root, sorted by user.
+
+    Another user may have written anything: of such images only headers are read, no link is
+    followed, and no server file is opened. Their state is "unchecked".
+    Raises KetamaOSError if the folders cannot be read.
+    """
+    rows, count = ffi.new("ketama_published ***"), ffi.new("size_t *")
+    failed = ffi.new("ketama_failure *")
+    if lib.list_all_published(rows, count, failed) < 0:
+        raise failure(failed, None)
+    try:
+        found = [_image(row) for row in (ffi.unpack(rows[0], count[0]) if count[0] else ())]
+    finally:
+        lib.ketama_free_published(ffi.NULL, rows[0], count[0])
+    return sorted(found, key=lambda image: (image.user, image.path, image.image))
+
+
 def _image(row: Any) -> Image:
     return Image(
         image=os.fsdecode(ffi.string(row.file)),
@@ -73,6 +95,7 @@ def _image(row: Any) -> Image:
         made=row.made_ns / 1e9,
         servers=row.servers,
         points=row.points,
+        user=row.user,
     )
 
 

@@ -168,8 +168,8 @@ def read(fd: int, filename: str | bytes) -> bytes:
 def read_all(fd: int, filename: str | bytes) -> bytes:
     """Return what an open file or a pipe has, up to its end.
 
-    Raises KetamaOSError where it can't be read, ServersError where it has more bytes than
-    libketama accepts: an endless one takes no more memory than those.
+    Raises KetamaOSError if it cannot be read, ServersError if it has more bytes than libketama
+    accepts: an endless one takes no more memory than those.
     """
     blocks, size = [], 0
     try:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+OWN = "invalid "  # how our own messages about an argument begin
+
 SUCCESS, PROBLEMS_FOUND, USAGE_ERROR = 0, 1, 2
 
 # The command's name, and its module in ketama.cli.
@@ -124,7 +126,10 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "ketama"
-        message = " ".join(error.format_message().rstrip(".").split())
+        # What is wrong, in our own words or, with the name of the argument, in click's.
+        own = isinstance(error, click.BadParameter) and (error.message or "").startswith(OWN)
+        text = error.message if own else error.format_message()
+        message = " ".join(text.rstrip(".").split())
         return report(f"{_lower_case(message)}; see '{path} --help'", USAGE_ERROR, path)
     except click.ClickException as error:
         return report(_lower_case(error.format_message()), USAGE_ERROR)

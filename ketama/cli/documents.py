@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from ketama.cli.output import counted, percent, print_styled, print_table, utc_time
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ketama.admin.images import Image
 
 ROWS_MAX = 20  # of a table; so many are printed, unless all are asked for
-ADDRESSES_MAX = 5  # in a line
+ADDRESSES_MAX = 60  # characters of a list in a line
 
 
 def servers_as_json(continuum: ketama.Continuum) -> list[dict[str, Any]]:
@@ -47,6 +48,7 @@ def image_as_json(image: Image) -> dict[str, Any]:
         "size": image.size,
         "servers": image.servers or None,
         "points": image.points or None,
+        "user": image.user,
     }
 
 
@@ -120,10 +122,11 @@ def print_diff(
 
 
 def _listed(addresses: tuple[str, ...]) -> str:
-    """Return a list for a line: the first ones, and how many more there are."""
-    rest = len(addresses) - ADDRESSES_MAX
-    more = (f"{rest:,} more",) if rest > 0 else ()
-    return ", ".join((*addresses[:ADDRESSES_MAX], *more))
+    """Return a list for a line: as many as fit, at least one, and how many more there are."""
+    ends = accumulate(len(address) + 2 for address in addresses)
+    shown = max(1, sum(end <= ADDRESSES_MAX for end in ends))
+    rest = len(addresses) - shown
+    return ", ".join((*addresses[:shown], *([f"{rest:,} more"] if rest else [])))
 
 
 def _print_share(name: str, share: float, what: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from ketama.cli.documents import diff_as_json, print_diff
-from ketama.cli.output import print_styled
+from ketama.cli.output import print_styled, user_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +124,10 @@ def _outcome(done: Done, dry_run: bool) -> Iterator[str]:
     elif not done.editing.published:
         yield "written, but not published: each process builds its own copy"
     else:
-        yield "written and published"
+        user = user_name(os.geteuid())
+        yield (
+            f"written and published for user {user}; processes of other users build their own"
+        )
 
 
 def _why_unchanged(action: str, change: Change) -> str:

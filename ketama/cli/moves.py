@@ -16,7 +16,7 @@ class Row:
     """What one address has and loses and gains, as shares of all keys."""
 
     address: str
-    change: str  # added, removed or its weights; empty if its entry is the same
+    change: str  # added, removed, its weights, or renamed; empty if it is unchanged
     before: float
     after: float
     fair: float  # after the change
@@ -32,58 +32,53 @@ class Row:
 
 
 class Moves:
-    """The moves of a difference, and which are collateral: between unchanged servers."""
+    """The moves of a difference, and what they are for each server."""
 
     def __init__(self, before: ketama.Continuum, after: ketama.Continuum) -> None:
         self.before, self.after = before.servers, after.servers
         self.diff = before.diff(after)
-        rows = _rows(self.before, self.after)
-        self.unchanged = {address for address, row in rows.items() if not row.change}
-        self.collateral = 0.0
+        rows = _rows(self.before, self.after, self.diff)
         for (start, end), share in self.diff.pairs.items():
-            rows[start].lost += share
-            rows[end].gained += share
-            if self.is_collateral(start, end):
-                self.collateral += share
+            if self.diff.is_collateral(start, end):
                 rows[start].collateral_lost += share
                 rows[end].collateral_gained += share
         # The changed servers first, then those that lose and gain most.
         self.rows = sorted(rows.values(), key=lambda row: (not row.change, -row.moved))
 
-    def is_collateral(self, start: str, end: str) -> bool:
-        """Return whether neither server's address nor weight has changed."""
-        return start in self.unchanged and end in self.unchanged
-
     @property
     def summary(self) -> str:
         """Return what moves, in one line."""
-        moved, collateral = percent(self.diff.moved), percent(self.collateral)
+        moved, collateral = percent(self.diff.moved), percent(self.diff.collateral)
         return f"{moved} of all keys move, {collateral} collateral"
 
 
 def _rows(
-    before: tuple[ketama.Server, ...], after: tuple[ketama.Server, ...]
+    before: tuple[ketama.Server, ...], after: tuple[ketama.Server, ...], diff: ketama.Diff
 ) -> dict[str, Row]:
     """Return a row per address, which may have several lines in a file."""
     old, new = _by_address(before), _by_address(after)
     total = sum(server.weight for server in after)
     rows = {}
     for address in {**new, **old}:
+        server = diff.servers[address]
         was, now = old.get(address, []), new.get(address, [])
         rows[address] = Row(
             address,
-            _change([server.weight for server in was], [server.weight for server in now]),
-            before=sum(server.share for server in was),
-            after=sum(server.share for server in now),
-            fair=sum(server.weight for server in now) / total,
+            "" if server.unchanged else _change(was, now),
+            before=server.share_before,
+            after=server.share_after,
+            fair=(server.weight_after or 0) / total,
+            lost=server.lost,
+            gained=server.gained,
         )
     return rows
 
 
-def _by_address(servers: tuple[ketama.Server, ...]) -> dict[str, list[ketama.Server]]:
-    found: dict[str, list[ketama.Server]] = {}
+def _by_address(servers: tuple[ketama.Server, ...]) -> dict[str, list[int]]:
+    """Return the weights of each address."""
+    found: dict[str, list[int]] = {}
     for server in servers:
-        found.setdefault(server.address, []).append(server)
+        found.setdefault(server.address, []).append(server.weight)
     return found
 
 
@@ -92,6 +87,6 @@ def _change(was: list[int], now: list[int]) -> str:
         return "added"
     if not now:
         return "removed"
-    if sorted(was) == sorted(now):
-        return ""
+    if was == now:
+        return "renamed"
     return f"weight {'+'.join(map(str, was))} → {'+'.join(map(str, now))}"

@@ -56,6 +56,16 @@ def duration(seconds: float) -> str:
     return counted(max(0, int(seconds)), "second")
 
 
+def user_name(user: int) -> str:
+    """Return the name of a user; without one, the id."""
+    from pwd import getpwuid
+
+    try:
+        return getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
 def local_time(seconds: float) -> str:
     """Format a time, seconds since 1970, for people."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -41,7 +41,7 @@ def plot(file: str, new: str | None, output: str, as_json: bool) -> None:
     its part of all weights; the servers are sorted, the fullest first. With NEW, another server
     file, it shows what happens if NEW replaces FILE: each server's share before and after, what
     it loses and gains, and between which servers the most keys move. "Collateral" is what moves
-    between two servers with the same address and weight in both files.
+    between two servers whose own lines are the same in both files.
 
     \b
     Examples:

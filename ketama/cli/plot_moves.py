@@ -82,7 +82,7 @@ def _write_title(sheet: Sheet, moves: Moves, names: tuple[str, str]) -> None:
         sheet.text(MARGIN, y, what, color=MUTED)
         room = WIDTH - 2 * MARGIN - INDENT - sheet.width(f":  {rest}")
         sheet.text(MARGIN + INDENT, y, f"{sheet.fit(name, room)}:  {rest}")
-    collateral = "collateral: between servers with the same address and weight in both files"
+    collateral = "collateral: between servers whose own lines are the same in both files"
     sheet.legend(
         1.06,
         [
@@ -101,7 +101,12 @@ def _changes(rows: list[Row]) -> list[str]:
     kinds = Counter(row.change.partition(" ")[0] for row in rows)
     return [
         f"{kinds[kind]} {text}"
-        for kind, text in (("added", "added"), ("removed", "removed"), ("weight", "reweighted"))
+        for kind, text in (
+            ("added", "added"),
+            ("removed", "removed"),
+            ("weight", "reweighted"),
+            ("renamed", "renamed"),
+        )
         if kinds[kind]
     ]
 
@@ -193,7 +198,7 @@ def _draw_pairs(
     decimals = digits(shares)
     axes.set_xlim(0, limits(0, 100 * shares[0], right - left, NUMBER)[1])
     for i, (pair, share) in enumerate(pairs):
-        colour = COLLATERAL if moves.is_collateral(*pair) else MOVED
+        colour = COLLATERAL if moves.diff.is_collateral(*pair) else MOVED
         axes.barh(i, 100 * share, height=BAR, color=colour)
         number(axes, 100 * share, i, percent(share, decimals))
     if rest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
@@ -26,28 +27,47 @@ from ketama.cli.output import (
 from ketama.continuum import absolute
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from ketama.admin.images import Image
 
+FACT = 12  # columns of a line's heading
+ORDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "weight": lambda row: row["weight"],
+    "share": lambda row: row["share"],
+    "deviation": lambda row: abs(row["deviation"]),
+}
+
 
 @click.command(short_help="Show servers, weights, points and shares of the keys.")
 @file_argument()
+@click.option(
+    "--sort",
+    "order",
+    metavar="COLUMN",
+    type=click.Choice(list(ORDERS)),
+    help="Sort by weight, share or deviation: the largest first, in either direction.",
+)
 @json_option
-def show(file: str, as_json: bool) -> None:
+def show(file: str, order: str | None, as_json: bool) -> None:
     r"""Show each server's weight, number of points, and share of the keys.
 
     The share of the keys is exact: the part of the ring that belongs to the server. The
-    deviation compares it with the server's share of all weights. The last lines say when the
-    file was changed, and whether processes of this user share its ring in memory.
+    deviation compares it with the server's fair share, its part of all weights. The last lines
+    have the smallest, the largest and the standard deviation, when the file was changed, and
+    whether processes of this user share its ring in memory.
 
     \b
     Examples:
       ketama show ketama.servers
+      ketama show --sort deviation ketama.servers | head
       ketama show --json ketama.servers | jq '.servers[].share'
     """
     continuum = source.open_continuum(file)
     rows = servers_as_json(continuum)
+    if order is not None:
+        rows.sort(key=ORDERS[order], reverse=True)
     is_stream = source.is_stream(file)
     changed = None if is_stream else Path(file).stat().st_mtime
     image = None if is_stream else _image(file)
@@ -55,6 +75,7 @@ def show(file: str, as_json: bool) -> None:
         "servers": len(rows),
         "weight": sum(row["weight"] for row in rows),
         "points": sum(row["points"] for row in rows),
+        "deviation": _deviations([row["deviation"] for row in rows]),
     }
     if as_json:
         print_json(
@@ -68,15 +89,29 @@ def show(file: str, as_json: bool) -> None:
         )
         return
     _print_servers(rows, totals)
-    servers, points = counted(totals["servers"], "server"), counted(totals["points"], "point")
-    print(f"\n{printable(source.label(file))}: {servers}, {points}", end="")
-    if changed is None:
-        print()
-        return
-    ago = time.time() - changed
-    when = f"{duration(ago)} ago" if ago > -1 else "in the future"
-    print(f"; changed {local_time(changed)}, {when}")
-    print(printable(_published(file, image)))
+    print()
+    name = printable(source.label(file))
+    print(f"{name}: {counted(len(rows), 'server')}, {counted(totals['points'], 'point')}")
+    _print_facts(totals["deviation"], changed)
+    if changed is not None:
+        for line in _published(file, image):
+            print(printable(line))
+
+
+def _deviations(parts: list[float]) -> dict[str, float]:
+    """Return the extremes, and the standard deviation from the fair shares."""
+    variance = sum(part * part for part in parts) / len(parts)
+    return {"min": min(parts), "max": max(parts), "standard": math.sqrt(variance)}
+
+
+def _print_facts(deviations: dict[str, float], changed: float | None) -> None:
+    least, most = deviation(deviations["min"]), deviation(deviations["max"])
+    standard = percent(deviations["standard"], 1)
+    print(f"{'deviation':<{FACT}}{least} to {most}, standard deviation {standard}")
+    if changed is not None:
+        ago = time.time() - changed
+        when = f"{duration(ago)} ago" if ago > -1 else "in the future"
+        print(f"{'changed':<{FACT}}{local_time(changed)}, {when}")
 
 
 def _image(file: str) -> Image | None:
@@ -89,7 +124,7 @@ def _print_servers(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
     from ketama.admin.check import SHARE_TOLERANCE
 
     print_table(
-        ("server", ">weight", ">of weight", ">points", ">of keys", ">deviation"),
+        ("~server", ">weight", ">of weight", ">points", ">of keys", ">deviation"),
         [
             (
                 row["address"],
@@ -106,11 +141,15 @@ def _print_servers(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
     )
 
 
-def _published(file: str, image: Image | None) -> str:
+def _published(file: str, image: Image | None) -> list[str]:
+    """Return the lines that say what processes of this user share."""
     if image is None:
-        return "not published: no process of this user shares it"
-    as_path = "" if image.path == os.fsdecode(absolute(file)) else f" as {image.path}"
-    return (
-        f"published{as_path} in {image.image}: generation {image.generation}, "
-        f"{image.state}, {duration(time.time() - image.made)} old"
-    )
+        return [f"{'published':<{FACT}}no: no process of this user shares it"]
+    age = duration(time.time() - image.made)
+    lines = [
+        f"{'published':<{FACT}}generation {image.generation}, {image.state}, {age} old",
+        f"{'':<{FACT}}{image.image}",
+    ]
+    if image.path != os.fsdecode(absolute(file)):
+        lines.insert(1, f"{'':<{FACT}}as {image.path}")
+    return lines

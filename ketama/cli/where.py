@@ -70,8 +70,7 @@ def where(
             print_json(_as_json(answer, verbose), indent=None)
     elif verbose:
         print_table(
-            ("~key", "~server", ">hash", ">point", "~next"),
-            [_cells(answer) for answer in answers],
+            ("key", "server", ">hash", ">point", "next"), [_cells(answer) for answer in answers]
         )
     else:
         shown = [printable(_text(key)) for key, *_ in answers]

@@ -1,8 +1,9 @@
 /*
  * admin.h - what the files of this folder share
  *
- * diff.c compares two continua; published.c lists what is in shared memory, remove.c
- * removes it, each entry of which inspect.c has examined.
+ * diff.c compares two continua; published.c lists what this user has in shared memory,
+ * remove.c removes it, each entry of which inspect.c has examined; users.c lists what
+ * other users have there.
  */
 #ifndef KETAMA_ADMIN_INTERNAL_H
 #define KETAMA_ADMIN_INTERNAL_H
@@ -10,6 +11,8 @@
 #include "../internal.h"
 
 #include "../ketama_admin.h"
+
+#include <dirent.h>
 
 enum ketama_kind {
     KETAMA_NAME_NONE, /* not one of ours */
@@ -31,6 +34,19 @@ enum ketama_kind ketama_kind_of(const char *name, size_t *base);
  * KETAMA_CHANGED: nothing to be listed. */
 int ketama_inspect(struct ketama_slot *slot, const char *name,
                    struct ketama_entry *entry);
+
+/* A list of images that grows. */
+struct ketama_list {
+    ketama_published **at;
+    size_t count;
+    size_t capacity;
+};
+/* Appends an image, with the path of its file; takes ownership of its path. False: no
+ * memory. */
+bool ketama_append(struct ketama_list *list, const ketama_published *image,
+                   const char *folder, const char *name);
+/* Lists a folder of this user. */
+int ketama_list_folder(DIR *folder, const char *path, struct ketama_list *list);
 
 /* Stores an errno as the calling thread's latest failure; returns KETAMA_ESYSTEM. */
 int ketama_fail_system(const char *path, int system_errno);

@@ -119,6 +119,7 @@ int ketama_inspect(struct ketama_slot *slot, const char *name,
     *entry = (struct ketama_entry){
         .file = {(uint64_t)st.st_dev, (uint64_t)st.st_ino},
         .image = {.size_bytes = st.st_size > 0 ? (uint64_t)st.st_size : 0,
+                  .user = (uint32_t)geteuid(),
                   .state = kind == KETAMA_NAME_FOREIGN ? KETAMA_IMAGE_FOREIGN
                                                        : KETAMA_IMAGE_ORPHAN},
     };

@@ -22,12 +22,6 @@ int ketama_fail_system(const char *path, int system_errno)
 
 /* ---- the list */
 
-struct list {
-    ketama_published **at;
-    size_t count;
-    size_t capacity;
-};
-
 static char *join(const char *folder, const char *name)
 {
     size_t size = strlen(folder) + strlen(name) + sizeof "/";
@@ -67,9 +61,10 @@ static ketama_published *finish(const ketama_published *image, const char *folde
     return copy;
 }
 
-/* Takes ownership of the image. False: no memory, also if the image is NULL. */
-static bool append(struct list *list, ketama_published *image)
+bool ketama_append(struct ketama_list *list, const ketama_published *found,
+                   const char *folder, const char *name)
 {
+    ketama_published *image = finish(found, folder, name);
     if (image != NULL && list->count == list->capacity) {
         size_t capacity = list->capacity > 0 ? 2 * list->capacity : 16;
         ketama_published **at = realloc(list->at, capacity * sizeof(void *));
@@ -86,7 +81,7 @@ static bool append(struct list *list, ketama_published *image)
     return true;
 }
 
-static int list_folder(DIR *folder, const char *path, struct list *list)
+int ketama_list_folder(DIR *folder, const char *path, struct ketama_list *list)
 {
     struct ketama_slot slot = {.folder = dirfd(folder), .lock = -1};
     struct dirent *name;
@@ -95,7 +90,7 @@ static int list_folder(DIR *folder, const char *path, struct list *list)
     while (errno = 0, (name = readdir(folder)) != NULL) {
         int status = ketama_inspect(&slot, name->d_name, &entry);
         if (status == KETAMA_OK &&
-            !append(list, finish(&entry.image, path, name->d_name)))
+            !ketama_append(list, &entry.image, path, name->d_name))
             status = KETAMA_ENOMEM;
         if (status < KETAMA_OK)
             return status;
@@ -104,7 +99,7 @@ static int list_folder(DIR *folder, const char *path, struct list *list)
 }
 
 /* Lists an open folder, and closes it. */
-static int list_open(int fd, const char *path, struct list *list)
+static int list_open(int fd, const char *path, struct ketama_list *list)
 {
     DIR *folder = fdopendir(fd);
     if (folder == NULL) {
@@ -113,7 +108,7 @@ static int list_open(int fd, const char *path, struct list *list)
         errno = saved;
         return KETAMA_ESYSTEM;
     }
-    int status = list_folder(folder, path, list), saved = errno;
+    int status = ketama_list_folder(folder, path, list), saved = errno;
     (void)closedir(folder);
     errno = saved;
     return status;
@@ -128,7 +123,7 @@ bool ketama_is_out_of_resources(int system_errno)
 int ketama_list_published(char **folder, ketama_published ***images, size_t *count)
 {
     char path[KETAMA_FOLDER_MAX] = "";
-    struct list list = {NULL, 0, 0};
+    struct ketama_list list = {NULL, 0, 0};
     int status, kept = errno, fd = ketama_slot_folder(path, false);
 
     *folder = NULL;

@@ -111,5 +111,6 @@ void run_compat(void);
 void run_diff(void);
 void run_profile(void);
 void run_published(void);
+void run_users(void);
 
 #endif

@@ -208,6 +208,7 @@ int main(void)
     run_diff();
     run_profile();
     run_published();
+    run_users();
     RUN(no_file_is_left_open);
 
     snprintf(remove, sizeof remove, "rm -r '%s'", folder);
