@@ -118,7 +118,8 @@ class Continuum(_Lookups):
     auto_roll: None, or an interval in seconds, above 0, at most 10**9: lookups then reload
         the file themselves. They switch to a version that another process has published at
         once, and check the file at most once per interval. After an error, they keep the
-        last valid version, and `last_error` holds the error.
+        last valid version, and `last_error` holds the error. While one thread's check is
+        running, no other thread begins one: on a file system that hangs, one thread is lost.
 
     Raises ServersError if the file or the list is invalid; KetamaOSError if the file cannot
     be read; TypeError for a source, an address, a weight or an auto_roll of the wrong type;

@@ -64,14 +64,48 @@ struct ketama_identity ketama_handle_identity(ketama_continuum c)
     };
 }
 
-void ketama_handle_checked(ketama_continuum c)
-{
-    atomic_store(&c->checked_at, ketama_coarse_clock_ns());
-}
-
 void ketama_follow(ketama_continuum c, int64_t interval_ns)
 {
     atomic_store(&c->interval_ns, interval_ns);
+}
+
+unsigned ketama_handle_begin_refresh(ketama_continuum c)
+{
+    int64_t now = ketama_coarse_clock_ns();
+    atomic_store_explicit(&c->checked_at, now, memory_order_relaxed);
+    atomic_store_explicit(&c->began_at, now, memory_order_relaxed);
+    return atomic_fetch_add(&c->refreshing, 1) + 1;
+}
+
+/* Unless another one has begun later: it may be the one that hangs. */
+void ketama_handle_end_refresh(ketama_continuum c, unsigned begun)
+{
+    (void)atomic_compare_exchange_strong(&c->refreshing, &begun, 0);
+}
+
+/*
+ * Is a thread of this process refreshing? On a file system that hangs it may never
+ * return, and each further thread that is sent after it is lost as well; so another one
+ * is sent only after a minute, then after 10, 100 and each 1,000 minutes. A forked child
+ * does not have its parent's threads.
+ */
+static bool is_refreshing(ketama_continuum c, int64_t now)
+{
+    enum { PATIENCE_GROWS = 3 };
+    int64_t patience = 60 * second_ns;
+    unsigned begun = atomic_load(&c->refreshing);
+
+    if (begun == 0 || atomic_load(&c->process) != (long)getpid())
+        return false;
+    for (unsigned i = 1; i < begun && i <= PATIENCE_GROWS; i++)
+        patience *= 10;
+    return now - atomic_load(&c->began_at) < patience;
+}
+
+static int report_due(ketama_continuum c)
+{
+    atomic_store(&c->process, (long)getpid());
+    return 1;
 }
 
 int ketama_due(ketama_continuum c)
@@ -84,14 +118,18 @@ int ketama_due(ketama_continuum c)
      * from then on the file is due at least every second. */
     if (atomic_load_explicit(c->view.superseded, memory_order_relaxed) != 0) {
         if (!atomic_load_explicit(&c->supersede_seen, memory_order_relaxed) &&
+            atomic_load(&c->refreshing) == 0 &&
             !atomic_exchange(&c->supersede_seen, true))
-            return 1;
+            return report_due(c);
         interval = interval < second_ns ? interval : second_ns;
     }
     int64_t checked = atomic_load_explicit(&c->checked_at, memory_order_relaxed);
     int64_t now = ketama_coarse_clock_ns();
-    return now - checked >= interval &&
-           atomic_compare_exchange_strong(&c->checked_at, &checked, now);
+    if (now - checked < interval ||
+        !atomic_compare_exchange_strong(&c->checked_at, &checked, now) ||
+        is_refreshing(c, now)) /* last, so that it is asked once per interval */
+        return 0;
+    return report_due(c);
 }
 
 int ketama_is_shared(ketama_continuum c)

@@ -32,6 +32,10 @@ static inline uint32_t ketama_load32(const unsigned char *bytes)
            (uint32_t)bytes[3] << 24;
 }
 
+/* How often a system call is repeated in sequence that signals interrupt: they may go on
+ * without end. */
+enum { KETAMA_INTERRUPTS_MAX = 100 };
+
 /* ---- status.c: failures. Functions that return int return the status. */
 
 /* Fills *failure; the format is printf's. A reason that is too long is cut. */
@@ -338,6 +342,9 @@ struct ketama_handle {
     atomic_bool supersede_seen;  /* the superseded mark was reported */
     _Atomic int64_t interval_ns; /* ketama_follow's; 0: none */
     _Atomic int64_t checked_at;  /* when the file was last checked, coarse clock, ns */
+    _Atomic int64_t began_at;    /* likewise: when the latest refresh began */
+    atomic_uint refreshing;      /* how many have begun since one has ended; 0: none */
+    atomic_long process;         /* in which ketama_due() last returned 1 */
     _Atomic(void *) mcs_array;   /* compat.c's, one allocation; NULL: not made yet */
 };
 
@@ -347,8 +354,10 @@ ketama_continuum ketama_handle_new(const char *path,
                                    const struct ketama_profile *profile,
                                    const char *settings, unsigned flags);
 struct ketama_identity ketama_handle_identity(ketama_continuum c);
-/* Notes that the file has just been checked. */
-void ketama_handle_checked(ketama_continuum c);
+/* Between the two, the file is being checked. What the first one returns is passed to
+ * the second. */
+unsigned ketama_handle_begin_refresh(ketama_continuum c);
+void ketama_handle_end_refresh(ketama_continuum c, unsigned begun);
 /* Makes a path independent of the working directory; *absolute is allocated. */
 int ketama_absolute_path(const char *path, char **absolute, ketama_failure *failure);
 

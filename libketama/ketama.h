@@ -195,8 +195,11 @@ int ketama_refresh(ketama_continuum c, ketama_continuum *newer);
  *
  * ketama_due: return 1 if c should be refreshed, else 0. It should be if another process
  * has published a newer image (reported once, then every second), or if it was not
- * refreshed for interval_ns. Only one caller gets 1 each time. No system call, a few
- * nanoseconds.
+ * refreshed for interval_ns. Only one caller gets 1 each time, and none while a refresh
+ * of c is running in this process: on a file system that hangs, it would hang as well.
+ * If a refresh does not return, another caller gets 1 after 1 minute, the next ones 10,
+ * 100 and then each 1,000 minutes later. No system call except getpid(2), at most once
+ * per interval; a few nanoseconds.
  *
  * ketama_is_shared: return 1 if the image is mapped from shared memory, 0 if private.
  * All three cannot fail. */

@@ -81,15 +81,11 @@ static int check(ketama_continuum c, ketama_failure *failure)
     return KETAMA_OK;
 }
 
-int ketama_refresh(ketama_continuum c, ketama_continuum *newer)
+static int refresh(ketama_continuum c, ketama_continuum *newer)
 {
     struct ketama_handle *made = NULL;
     ketama_failure failure;
 
-    *newer = NULL;
-    if (c->path == NULL)
-        return KETAMA_OK;
-    ketama_handle_checked(c);
     int status = check(c, &failure);
     if (status == KETAMA_OK)
         return KETAMA_OK;
@@ -105,4 +101,15 @@ int ketama_refresh(ketama_continuum c, ketama_continuum *newer)
     atomic_store(&made->interval_ns, atomic_load(&c->interval_ns));
     *newer = made;
     return KETAMA_CHANGED;
+}
+
+int ketama_refresh(ketama_continuum c, ketama_continuum *newer)
+{
+    *newer = NULL;
+    if (c->path == NULL)
+        return KETAMA_OK;
+    unsigned begun = ketama_handle_begin_refresh(c);
+    int status = refresh(c, newer);
+    ketama_handle_end_refresh(c, begun);
+    return status;
 }

@@ -98,12 +98,14 @@ static bool write_fully(int fd, const unsigned char *bytes, size_t size)
     if (getrlimit(RLIMIT_FSIZE, &limit) != 0 ||
         (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < size))
         return false;
+    int interrupts = 0;
     while (size > 0) {
         ssize_t now = write(fd, bytes, size);
         if (now > 0) {
             bytes += now;
             size -= (size_t)now;
-        } else if (now == 0 || errno != EINTR) {
+            interrupts = 0;
+        } else if (now == 0 || errno != EINTR || ++interrupts > KETAMA_INTERRUPTS_MAX) {
             return false;
         }
     }

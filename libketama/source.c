@@ -67,14 +67,17 @@ int ketama_source_stat(const char *path, struct ketama_stamp *stamp)
 static ssize_t read_fully(int fd, char *to, size_t size)
 {
     size_t done = 0;
+    int interrupts = 0;
     while (done < size) {
         ssize_t now = read(fd, to + done, size - done);
         if (now == 0)
             break;
-        if (now > 0)
+        if (now > 0) {
             done += (size_t)now;
-        else if (errno != EINTR)
+            interrupts = 0;
+        } else if (errno != EINTR || ++interrupts > KETAMA_INTERRUPTS_MAX) {
             return -1;
+        }
     }
     return (ssize_t)done;
 }
@@ -122,10 +125,10 @@ static int open_file(const char *path)
 {
     const int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY;
     struct stat st;
-    int fd;
+    int fd, interrupts = 0;
     do {
         fd = open(path, flags | O_NONBLOCK);
-    } while (fd < 0 && errno == EINTR);
+    } while (fd < 0 && errno == EINTR && ++interrupts <= KETAMA_INTERRUPTS_MAX);
     if (fd < 0 && errno == EWOULDBLOCK && stat(path, &st) == 0 && S_ISREG(st.st_mode))
         fd = open(path, flags);
     return fd;
