@@ -292,7 +292,8 @@ class Continuum(_Lookups):
         """Reload the server file if it has changed, and return whether it had.
 
         Costs one stat(2) if nothing changed; within two seconds of a change, the file is also
-        read. Always False for a continuum made from a list of servers.
+        read. A shared image that was truncated, or whose header was damaged, is replaced and
+        counts as a change. Always False for a continuum made from a list of servers.
 
         Raises ServersError if the file is invalid, KetamaOSError if it cannot be read.
         `last_error` holds the error; lookups keep the last valid version, and the next roll

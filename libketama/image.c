@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash/hash.h"
+
 enum { ALIGNMENT = 64, BYTE_ORDER_MARK = 0x01020304 };
 static const char magic[8] = {'k', 'e', 't', 'a', 'm', 'a', '\r', '\n'};
 
@@ -95,40 +97,15 @@ static void plan(struct ketama_image *image)
     image->size_bytes = align(image->settings_at + image->settings_bytes);
 }
 
-/*
- * Detects damage, not malice. Four lanes, so that it runs as fast as memory is read;
- * each step is a bijection, so that a change of a single word never goes undetected.
- * `size` is a multiple of the alignment.
- */
-static uint64_t checksum_of(uint64_t sum, const unsigned char *bytes, size_t size)
-{
-    enum { LANES = 4 };
-    const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t lanes[LANES] = {sum, 1, 2, 3}, words[LANES];
-
-    for (size_t at = 0; at < size; at += sizeof words) {
-        memcpy(words, bytes + at, sizeof words);
-        for (int i = 0; i < LANES; i++) {
-            lanes[i] = (lanes[i] ^ words[i]) * odd;
-            lanes[i] ^= lanes[i] >> 29;
-        }
-    }
-    for (int i = 0; i < LANES; i++) {
-        sum = (sum ^ lanes[i]) * odd;
-        sum ^= sum >> 32;
-    }
-    return sum;
-}
-
 static uint64_t checksum(const struct ketama_image *header, const void *image,
                          size_t size_bytes)
 {
     struct ketama_image covered = *header;
     covered.checksum = 0;
     covered.superseded = 0;
-    return checksum_of(checksum_of(0, (const unsigned char *)&covered, sizeof covered),
-                       (const unsigned char *)image + sizeof covered,
-                       size_bytes - sizeof covered);
+    return ketama_checksum(
+        ketama_checksum(0, (const unsigned char *)&covered, sizeof covered),
+        (const unsigned char *)image + sizeof covered, size_bytes - sizeof covered);
 }
 
 /* Appends a NUL-terminated string; returns its offset. */
@@ -219,6 +196,10 @@ static void fill_info(struct ketama_image_info *info, const struct ketama_image 
                 .server_count = header->server_count,
                 .first_point = header->first_point,
                 .shift = header->shift,
+                .image = image,
+                .size_bytes = (size_t)header->size_bytes,
+                .checksum = header->checksum,
+                .path = (const char *)bytes + header->path_at,
             },
     };
 }
@@ -336,11 +317,36 @@ bool ketama_image_read(const void *image, size_t size_bytes,
     return true;
 }
 
-bool ketama_image_intact(const void *image, size_t size_bytes)
+/* A string begins there: where another one ends. */
+static bool begins_string(const struct ketama_view *view, uint32_t at)
+{
+    return at > 0 && at < view->strings_bytes && view->strings[at - 1] == '\0';
+}
+
+static bool has_valid_text(const struct ketama_view *view)
+{
+    for (uint32_t i = 0; i < view->server_count; i++)
+        if (!begins_string(view, view->servers[i].address_at) ||
+            (view->servers[i].name_at != 0 &&
+             !begins_string(view, view->servers[i].name_at)))
+            return false;
+    return view->strings[view->strings_bytes - 1] == '\0' &&
+           ketama_is_utf8(view->strings, (size_t)view->strings_bytes);
+}
+
+bool ketama_image_intact(const struct ketama_view *view)
 {
     struct ketama_image header;
-    memcpy(&header, image, sizeof header);
-    return header.checksum == checksum(&header, image, size_bytes);
+    memcpy(&header, view->image, sizeof header);
+    return view->checksum == checksum(&header, view->image, view->size_bytes) &&
+           has_valid_text(view);
+}
+
+bool ketama_image_has_header(const struct ketama_view *view)
+{
+    const struct ketama_image *header = view->image;
+    return memcmp(header->magic, magic, sizeof magic) == 0 &&
+           header->size_bytes == view->size_bytes && header->checksum == view->checksum;
 }
 
 /* Is there one NUL-terminated string, which fills all of its bytes? */
@@ -381,10 +387,9 @@ bool ketama_image_identify(const void *image, size_t size_bytes,
 {
     struct ketama_image header;
     if (!read_header(&header, image, size_bytes) ||
-        !ketama_image_intact(image, size_bytes) ||
         !is_string(image, header.path_at, header.path_bytes) ||
         !is_string(image, header.settings_at, header.settings_bytes))
         return false;
     fill_info(info, &header, image);
-    return true;
+    return ketama_image_intact(&info->view);
 }

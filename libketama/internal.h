@@ -9,9 +9,9 @@
  * attach to a published image or to build one; roll.c opens and refreshes handles.
  * hash/, profile/ and admin/ have headers of their own.
  *
- * servers.c, labels.c, points.c, image.c, hash/, profile/ are pure: no system call, no
- * global state. A stage that can fail fills a ketama_failure and returns its status;
- * roll.c and the other public boundaries store it for the calling thread.
+ * servers.c, utf8.c, labels.c, points.c, image.c, hash/, profile/ are pure: no system
+ * call, no global state. A stage that can fail fills a ketama_failure and returns its
+ * status; roll.c and the other public boundaries store it for the calling thread.
  */
 #ifndef KETAMA_INTERNAL_H
 #define KETAMA_INTERNAL_H
@@ -127,6 +127,11 @@ struct ketama_line {
 void ketama_servers_scan(const char *text, size_t size, uint64_t number,
                          struct ketama_line *line, ketama_failure *failure);
 
+/* ---- utf8.c */
+
+/* Is it UTF-8? NUL is a character. */
+bool ketama_is_utf8(const char *text, size_t size);
+
 /* ---- labels.c */
 
 /* Refuses a name that another server has as its name or address: KETAMA_ENAME. */
@@ -187,6 +192,11 @@ struct ketama_view {
     uint32_t server_count;
     uint32_t first_point; /* as in struct ketama_ring */
     uint32_t shift;       /* a hash shifted right by this is its b */
+
+    const void *image;
+    size_t size_bytes; /* of the image */
+    uint64_t checksum; /* as the header had it when it was read */
+    const char *path;  /* in the image, after all of the above */
 };
 
 /* Which ring an image is of. */
@@ -225,8 +235,10 @@ void ketama_image_locate(const struct ketama_image *image, const void *copy,
 bool ketama_image_read(const void *image, size_t size_bytes,
                        const struct ketama_identity *identity,
                        struct ketama_image_info *info);
-bool ketama_image_intact(const void *image,
-                         size_t size_bytes); /* whose header is read */
+bool ketama_image_intact(const struct ketama_view *view);
+/* Does the header still have the magic, size and checksum of when it was read? For an
+ * image that is in use. Reads nothing else. */
+bool ketama_image_has_header(const struct ketama_view *view);
 /* The same two checks for an image whose identity is not known: it has its own path. */
 bool ketama_image_identify(const void *image, size_t size_bytes,
                            struct ketama_image_info *info);

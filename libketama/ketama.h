@@ -70,8 +70,11 @@
  * - A relative path is resolved when the handle is opened; symbolic links are resolved
  *   again on every check. Remedy: pass an absolute path if the process changes
  *   its working directory.
- * - Truncating a published image while it is mapped raises SIGBUS in its readers. Only
- *   the same user can do that. Remedy: remove images instead (`ketama images --purge`).
+ * - Truncating a published image while it is mapped raises SIGBUS in lookups that read
+ *   the missing part; overwriting it makes them return wrong answers, but never read
+ *   outside of it. Only the same user can do either. ketama_refresh() checks size and
+ *   header, and replaces such an image. Remedy: remove images instead (`ketama images
+ *   --purge`).
  *
  * ERRORS. Functions that can fail return a status: KETAMA_OK (0), KETAMA_CHANGED (1), or
  * a negative value that identifies the cause. ketama_error() then returns a message
@@ -182,7 +185,8 @@ int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_
  * - KETAMA_OK: it has not; *newer is NULL. This costs one stat(2). Within two seconds
  *   of a change, or if the file's time is ahead of the clock, the file is read and
  *   compared as well, because its time stamps could hide a second change.
- * - KETAMA_CHANGED: its text, inode, size, mtime or ctime has (chmod(2) sets ctime).
+ * - KETAMA_CHANGED: its text, inode, size, mtime or ctime has (chmod(2) sets ctime), or
+ *   the shared image of c was truncated, or its header damaged.
  *   *newer is a handle of the next generation, to be closed by the caller.
  * - a negative status: the file is missing or invalid; *newer is NULL, and the next
  *   call tries again. Errors: as ketama_open.

@@ -62,14 +62,24 @@ int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_
     return ketama_store_failure(status, NULL, &failure);
 }
 
-/* Is the file as it was when c was made? *failure is filled if that cannot be told. */
+/*
+ * Is the file as it was when c was made? *failure is filled if that cannot be told. An
+ * image that was damaged since then is replaced as if the file had changed.
+ *
+ * stat(2) is given the path that is in the image, after all that lookups read. Where the
+ * image was truncated, the kernel fails with EFAULT, while to read its header would
+ * raise SIGBUS; so one system call checks both files.
+ */
 static int check(ketama_continuum c, ketama_failure *failure)
 {
     struct ketama_stamp stamp;
     bool reliable = false;
 
-    if (ketama_source_stat(c->path, &stamp) != KETAMA_OK)
-        return ketama_set_system_failure(failure, errno, NULL);
+    if (ketama_source_stat(c->view.path, &stamp) != KETAMA_OK ||
+        !ketama_image_has_header(&c->view))
+        return ketama_source_stat(c->path, &stamp) == KETAMA_OK
+                   ? KETAMA_CHANGED
+                   : ketama_set_system_failure(failure, errno, NULL);
     if (!ketama_stamp_equal(&c->source.stamp, &stamp))
         return KETAMA_CHANGED;
     if (atomic_load(&c->stamp_reliable))

@@ -63,37 +63,6 @@ static void skip_byte_order_mark(struct span *text)
         text->at += sizeof mark;
 }
 
-/* How many bytes the UTF-8 character at s has; 0 if it is not one. Overlong forms,
- * surrogates and values above U+10FFFF are not. */
-static size_t utf8_character(struct span s)
-{
-    const unsigned char *u = (const unsigned char *)s.at;
-    size_t size = u[0] < 0x80 ? 1 : u[0] < 0xe0 ? 2 : u[0] < 0xf0 ? 3 : 4;
-
-    if (size == 1)
-        return 1;
-    if (u[0] < 0xc2 || u[0] > 0xf4 || size > length(s))
-        return 0;
-    for (size_t i = 1; i < size; i++)
-        if ((u[i] & 0xc0) != 0x80)
-            return 0;
-    if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) ||
-        (u[0] == 0xf0 && u[1] < 0x90) || (u[0] == 0xf4 && u[1] > 0x8f))
-        return 0;
-    return size;
-}
-
-static bool is_utf8(struct span s)
-{
-    while (s.at < s.end) {
-        size_t size = utf8_character(s);
-        if (size == 0)
-            return false;
-        s.at += size;
-    }
-    return true;
-}
-
 static bool has_blank_or_break(struct span s)
 {
     for (const char *c = s.at; c < s.end; c++)
@@ -123,7 +92,7 @@ static int check_text(struct span text, uint64_t line, int status, const char *w
             failure, status, line,
             "invalid %s %s: must not contain blanks or line breaks", what,
             quote(text).text);
-    if (!is_utf8(text))
+    if (!ketama_is_utf8(text.at, size))
         return ketama_set_failure(failure, status, line, "invalid %s %s: must be UTF-8",
                                   what, quote(text).text);
     return KETAMA_OK;

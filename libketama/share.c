@@ -80,8 +80,7 @@ static bool attach(ketama_continuum c, const struct ketama_slot *slot,
         return false;
     if (ketama_image_read(segment.bytes, segment.size_bytes, &identity, &info)) {
         if (is_current(c->path, &info.source, &reliable) &&
-            ketama_image_intact(segment.bytes, segment.size_bytes) &&
-            atomic_load(info.view.superseded) == 0) {
+            ketama_image_intact(&info.view) && atomic_load(info.view.superseded) == 0) {
             ketama_image_free(c->image);
             c->image = NULL;
             c->segment = segment;

@@ -105,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (ketama_image_identify(image, bytes, &info))
         must(strlen(info.identity.path) < bytes && info.view.server_count > 0);
     if (ketama_image_read(image, bytes, &identity, &info) &&
-        ketama_image_intact(image, bytes))
+        ketama_image_intact(&info.view))
         use(&info.view);
     free(image);
     return 0;

@@ -23,4 +23,7 @@ struct ketama_md5_width {
 extern const struct ketama_md5_width ketama_md5_widths[];
 extern const unsigned ketama_md5_width_count;
 
+/* Continues a checksum of an image. `size` is a multiple of 32. */
+uint64_t ketama_checksum(uint64_t sum, const unsigned char *bytes, size_t size);
+
 #endif

@@ -47,7 +47,7 @@ static bool opens_as(const struct ketama_identity *whose, const void *bytes, siz
                      struct ketama_image_info *info)
 {
     return ketama_image_read(bytes, size, whose, info) &&
-           ketama_image_intact(bytes, size);
+           ketama_image_intact(&info->view);
 }
 
 static bool opens(const void *bytes, size_t size, struct ketama_view *view)
