@@ -234,6 +234,7 @@ struct ketama_image *ketama_image_make(const struct ketama_identity *identity,
         return NULL;
     memset(bytes, 0, (size_t)header.size_bytes);
 
+    ketama_report_progress(servers);
     struct ketama_image_server *to = (void *)(bytes + header.servers_at);
     write_servers(to, (char *)bytes + header.strings_at, servers, ring);
     write_shares(to, ring->arcs, ring->arc_count);
@@ -244,6 +245,7 @@ struct ketama_image *ketama_image_make(const struct ketama_identity *identity,
     memcpy(bytes + header.settings_at, identity->settings,
            (size_t)header.settings_bytes);
 
+    ketama_report_progress(servers);
     header.checksum = checksum(&header, bytes, (size_t)header.size_bytes);
     memcpy(bytes, &header, sizeof header);
     fill_info(info, &header, bytes);

@@ -101,7 +101,16 @@ struct ketama_server_list {
     uint32_t count;
     uint32_t capacity;
     uint64_t total_weight;
+    void (*report)(void *whom); /* called while the ring is made; NULL: nobody */
+    void *whom;
 };
+
+/* What takes long calls this every millisecond or so. */
+static inline void ketama_report_progress(const struct ketama_server_list *list)
+{
+    if (list->report != NULL)
+        list->report(list->whom);
+}
 
 /* Both fill *list, which must not outlive what it was made from; free it with
  * ketama_servers_free() whatever they return. */
@@ -228,10 +237,10 @@ void ketama_image_free(struct ketama_image *image);
 void ketama_image_locate(const struct ketama_image *image, const void *copy,
                          struct ketama_image_info *info);
 
-/* The three below take bytes that anybody may have written. The first checks the header
- * alone, which is quick: is this an image of that identity? Its view never leads outside
- * of the image, whatever happens to the bytes later, and may be used once the second,
- * which reads every byte, has found no damage. */
+/* The functions below take bytes that anybody may have written. The first checks the
+ * header alone, which is quick: is this an image of that identity? Its view never leads
+ * outside of the image, whatever happens to the bytes later, and may be used once the
+ * second, which reads every byte, has found no damage. */
 bool ketama_image_read(const void *image, size_t size_bytes,
                        const struct ketama_identity *identity,
                        struct ketama_image_info *info);
@@ -264,9 +273,16 @@ enum { KETAMA_SLOT_NAME_MAX = 64, KETAMA_FOLDER_MAX = 4096 };
 
 /* Where the image of one identity is published. */
 struct ketama_slot {
-    int folder; /* open; ours */
-    int lock;   /* open while this process holds the builder's lock, else -1 */
+    int folder;         /* open; ours */
+    int lock;           /* open while this process holds the builder's lock, else -1 */
+    int64_t touched_at; /* when the lock was touched, coarse clock; 0: never */
     char name[KETAMA_SLOT_NAME_MAX];
+};
+
+/* What a waiter sees of the builder's lock: it changes while the builder works. */
+struct ketama_progress {
+    uint64_t inode;
+    int64_t mtime_ns;
 };
 
 enum ketama_lock {
@@ -287,8 +303,15 @@ void ketama_slot_name(char name[KETAMA_SLOT_NAME_MAX],
                       const struct ketama_identity *identity);
 bool ketama_slot_open(struct ketama_slot *slot, const struct ketama_identity *identity);
 void ketama_slot_close(struct ketama_slot *slot);
-enum ketama_lock ketama_slot_lock(struct ketama_slot *slot); /* does not wait */
+/* Does not wait. Where the lock is busy, *progress is filled. */
+enum ketama_lock ketama_slot_lock(struct ketama_slot *slot,
+                                  struct ketama_progress *progress);
 void ketama_slot_unlock(struct ketama_slot *slot);
+/* Shows those who wait for the lock that its holder makes progress. */
+void ketama_slot_touch(struct ketama_slot *slot);
+/* Takes the lock away from its holder, if it is still that one. False: it cannot. */
+bool ketama_slot_break_lock(struct ketama_slot *slot,
+                            const struct ketama_progress *holder);
 
 /* ---- segment.c: bytes <-> shared memory */
 

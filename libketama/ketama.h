@@ -35,9 +35,10 @@
  * unreadable file is reported as an error; existing handles remain valid.
  *
  * THREADS. Any number of threads may call any function on the same handle at the same
- * time. Lookups never wait. Opening and refreshing wait for less than a second if
- * another process is building the same ring. If threads share a variable that holds the
- * newest handle, the caller must guard that variable:
+ * time. Lookups never wait. Opening and refreshing wait while another process is
+ * building the same ring: for less than a second if it makes no progress, and for a
+ * minute at most. They need 16 KiB of stack besides PTHREAD_STACK_MIN. If threads share
+ * a variable that holds the newest handle, the caller must guard that variable:
  *     lookups:    lock; c = ketama_retain(current); unlock;
  *                 ... any number of lookups, all in one version ...
  *                 ketama_close(c);

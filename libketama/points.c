@@ -35,14 +35,16 @@ static int count_points(const struct ketama_profile *profile,
     return KETAMA_OK;
 }
 
+enum { PASSES = 3, BITS = 11, BUCKETS = 1 << BITS, MASK = BUCKETS - 1 };
+
 /*
  * A radix sort from the low bits to the high ones: stable, and linear whatever the
- * points are. Three passes, so the result is in `spare`.
+ * points are. Three passes, so the result is in `spare`. at: zeros, which would be too
+ * much for a small stack.
  */
-static void sort(ketama_arc *points, ketama_arc *spare, uint32_t count)
+static void sort(const struct ketama_server_list *servers, ketama_arc *points,
+                 ketama_arc *spare, uint32_t count, uint32_t at[PASSES][BUCKETS])
 {
-    enum { PASSES = 3, BITS = 11, BUCKETS = 1 << BITS, MASK = BUCKETS - 1 };
-    uint32_t at[PASSES][BUCKETS] = {{0}};
 
     for (uint32_t i = 0; i < count; i++)
         for (unsigned pass = 0; pass < PASSES; pass++)
@@ -50,6 +52,7 @@ static void sort(ketama_arc *points, ketama_arc *spare, uint32_t count)
 
     for (unsigned pass = 0; pass < PASSES; pass++) {
         uint32_t next = 0;
+        ketama_report_progress(servers);
         for (uint32_t b = 0; b < BUCKETS; b++) {
             uint32_t size = at[pass][b];
             at[pass][b] = next;
@@ -72,10 +75,11 @@ int ketama_ring_make(const struct ketama_profile *profile,
     uint32_t *order = calloc(servers->count, sizeof *order);
     uint32_t *points_of = calloc(servers->count, sizeof *points_of);
     ketama_arc *generated = NULL, *sorted = NULL;
+    uint32_t (*buckets)[BUCKETS] = calloc(PASSES, sizeof *buckets);
     int status = KETAMA_ENOMEM;
 
     *ring = (struct ketama_ring){0};
-    if (order != NULL && points_of != NULL)
+    if (order != NULL && points_of != NULL && buckets != NULL)
         status = count_points(profile, servers, points_of, &count, failure);
     if (status == KETAMA_OK) {
         generated = calloc(count, sizeof *generated);
@@ -86,7 +90,7 @@ int ketama_ring_make(const struct ketama_profile *profile,
     if (status == KETAMA_OK) {
         profile->order(servers, order);
         profile->generate(profile, servers, order, generated);
-        sort(generated, sorted, count);
+        sort(servers, generated, sorted, count, buckets);
         *ring = (struct ketama_ring){.arcs = sorted,
                                      .arc_count = count,
                                      .first_point = profile->to_arcs(sorted, count),
@@ -95,6 +99,7 @@ int ketama_ring_make(const struct ketama_profile *profile,
         points_of = NULL;
     }
     free(order);
+    free(buckets);
     free(points_of);
     free(generated);
     free(sorted);

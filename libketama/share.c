@@ -1,7 +1,8 @@
 /*
  * share.c - attach to the published image of a file, or build and publish one
  *
- * One process builds while the others wait for a bounded time and then build their own.
+ * One process builds while the others wait, as long as it makes progress. If it makes
+ * none, one of them takes the lock and builds.
  */
 #include "internal.h"
 
@@ -10,17 +11,10 @@
 
 #include "profile/profile.h"
 
-static const int64_t pause_min_ns = 100000, pause_max_ns = 4 * 1000000;
-
-/* How long to wait for another builder before building as well: several times what a
- * build takes on a busy machine, and always less than a second. */
-static int64_t patience_ns(uint64_t file_bytes)
-{
-    const uint64_t least = 20 * 1000000, most = 700 * 1000000, for_each_byte = 3000;
-    return (int64_t)(file_bytes < (most - least) / for_each_byte
-                         ? least + file_bytes * for_each_byte
-                         : most);
-}
+static const int64_t pause_min_ns = 100000, pause_max_ns = 64 * 1000000;
+/* How long to wait for a builder that makes no progress, and for any. */
+static const int64_t patience_ns = 700 * 1000000,
+                     patience_in_all_ns = INT64_C(60000000000);
 
 /* The published image, if it was found to be out of date. */
 struct stale {
@@ -139,8 +133,14 @@ int ketama_build(ketama_continuum c, const struct ketama_server_list *servers,
     return KETAMA_OK;
 }
 
-static int build_from_file(ketama_continuum c, uint64_t generation,
-                           ketama_failure *failure)
+static void touch(void *slot)
+{
+    ketama_slot_touch(slot);
+}
+
+/* slot: whose lock is to show progress; NULL: none. */
+static int build_from_file(ketama_continuum c, struct ketama_slot *slot,
+                           uint64_t generation, ketama_failure *failure)
 {
     struct ketama_source source;
     struct ketama_server_list servers;
@@ -151,6 +151,10 @@ static int build_from_file(ketama_continuum c, uint64_t generation,
         return status;
     status =
         ketama_servers_parse(text, (size_t)source.stamp.size_bytes, &servers, failure);
+    if (slot != NULL) {
+        servers.report = touch;
+        servers.whom = slot;
+    }
     if (status == KETAMA_OK)
         status = ketama_build(c, &servers, &source, generation, failure);
     ketama_servers_free(&servers);
@@ -158,17 +162,41 @@ static int build_from_file(ketama_continuum c, uint64_t generation,
     return status;
 }
 
-/* Retries to attach while another process builds. True: attached. */
-static bool wait_for_builder(ketama_continuum c, struct ketama_slot *slot,
-                             struct stale *stale, uint64_t file_bytes)
+/* Sleeps for a time of half to one and a half of `pause`, so that those who began to
+ * wait at the same time do not go on doing all at the same time. Returns how long: not
+ * more than it meant to, so that on a busy machine patience lasts longer. */
+static int64_t sleep_about(int64_t pause)
 {
-    int64_t begin = ketama_clock_ns(), pause = pause_min_ns;
+    int64_t begin = ketama_clock_ns(), meant = pause / 2 + begin % pause;
+    (void)nanosleep(&(struct timespec){.tv_nsec = (long)meant}, NULL);
+    int64_t slept = ketama_clock_ns() - begin;
+    return slept < meant ? slept : meant;
+}
+
+/* Retries to attach while another process builds. True: attached. False: the lock is
+ * ours, or there can be none. */
+static bool wait_for_builder(ketama_continuum c, struct ketama_slot *slot,
+                             struct stale *stale)
+{
+    struct ketama_progress seen = {0, 0}, now;
+    int64_t pause = pause_min_ns, idle = 0, all = 0;
+
     while (!attach(c, slot, stale)) {
-        if (ketama_slot_lock(slot) != KETAMA_LOCK_BUSY ||
-            ketama_clock_ns() - begin > patience_ns(file_bytes))
+        if (ketama_slot_lock(slot, &now) != KETAMA_LOCK_BUSY || all > patience_in_all_ns)
             return false;
-        (void)nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
-        pause = pause < pause_max_ns ? 2 * pause : pause;
+        if (now.inode != seen.inode || now.mtime_ns != seen.mtime_ns)
+            idle = 0;
+        seen = now;
+        if (idle > patience_ns) {
+            if (!ketama_slot_break_lock(slot, &seen))
+                return false;
+            idle = 0;
+            continue;
+        }
+        int64_t slept = sleep_about(pause);
+        idle += slept;
+        all += slept;
+        pause = 2 * pause < pause_max_ns ? 2 * pause : pause_max_ns;
     }
     return true;
 }
@@ -181,11 +209,12 @@ static int attach_or_build(ketama_continuum c, struct ketama_slot *slot,
 
     if (ketama_source_stat(c->path, &now) != KETAMA_OK)
         return ketama_set_system_failure(failure, errno, NULL);
-    if (wait_for_builder(c, slot, stale, now.size_bytes) ||
-        (slot->lock >= 0 && attach(c, slot, stale)))
+    if (wait_for_builder(c, slot, stale) || (slot->lock >= 0 && attach(c, slot, stale)))
         return KETAMA_OK;
-    int status = build_from_file(c, stale->generation + 1, failure);
-    if (status == KETAMA_OK && (slot->lock >= 0 || !attach(c, slot, stale)))
+    ketama_slot_touch(slot);
+    int status = build_from_file(c, slot, stale->generation + 1, failure);
+    ketama_slot_touch(slot);
+    if (status == KETAMA_OK && !attach(c, slot, stale))
         publish(c, slot, stale);
     return status;
 }
@@ -197,10 +226,10 @@ int ketama_share(ketama_continuum c, ketama_failure *failure)
     struct ketama_slot slot;
 
     if ((c->flags & KETAMA_PRIVATE) != 0 || !ketama_slot_open(&slot, &identity))
-        return build_from_file(c, 1, failure);
+        return build_from_file(c, NULL, 1, failure);
     int status = attach_or_build(c, &slot, &stale, failure);
     ketama_segment_detach(&stale.segment);
     ketama_slot_close(&slot);
     /* It took descriptors that reading the file may have needed. */
-    return status == KETAMA_ESYSTEM ? build_from_file(c, 1, failure) : status;
+    return status == KETAMA_ESYSTEM ? build_from_file(c, NULL, 1, failure) : status;
 }

@@ -100,6 +100,7 @@ bool ketama_slot_open(struct ketama_slot *slot, const struct ketama_identity *id
 {
     char folder[KETAMA_FOLDER_MAX];
     slot->lock = -1;
+    slot->touched_at = 0;
     slot->folder = ketama_slot_folder(folder, true);
     if (slot->folder < 0)
         return false;
@@ -113,29 +114,89 @@ void ketama_slot_close(struct ketama_slot *slot)
     (void)close(slot->folder);
 }
 
+enum { LOCK_NAME_MAX = KETAMA_SLOT_NAME_MAX + sizeof ".lock" };
+
+static void lock_name(const struct ketama_slot *slot, char name[LOCK_NAME_MAX])
+{
+    snprintf(name, LOCK_NAME_MAX, "%s.lock", slot->name);
+}
+
+static bool is_at(const struct ketama_slot *slot, const char *name, uint64_t inode)
+{
+    struct stat st;
+    return fstatat(slot->folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           (uint64_t)st.st_ino == inode;
+}
+
+/* Locks an open file, which must still be the one of that name then. */
+static enum ketama_lock lock_file(const struct ketama_slot *slot, const char *name,
+                                  int fd, struct ketama_progress *progress)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return KETAMA_LOCK_NONE;
+    if ((st.st_mode & 0777) != 0600) /* whatever the umask: others open it, too */
+        (void)fchmod(fd, 0600);
+    struct timespec mtime = KETAMA_MTIME(&st);
+    *progress = (struct ketama_progress){
+        (uint64_t)st.st_ino, (int64_t)mtime.tv_sec * 1000000000 + mtime.tv_nsec};
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        return errno == EWOULDBLOCK ? KETAMA_LOCK_BUSY : KETAMA_LOCK_NONE;
+    if (is_at(slot, name, progress->inode))
+        return KETAMA_LOCK_HELD;
+    (void)flock(fd, LOCK_UN);
+    return KETAMA_LOCK_BUSY;
+}
+
 /*
  * The lock is flock(2)'s: it excludes threads as well as processes, and the kernel
  * releases it when the process dies. A child that is forked meanwhile inherits the
  * descriptor; releasing the lock explicitly releases it for the child as well. Nobody
  * waits for it without a limit.
  */
-enum ketama_lock ketama_slot_lock(struct ketama_slot *slot)
+enum ketama_lock ketama_slot_lock(struct ketama_slot *slot,
+                                  struct ketama_progress *progress)
 {
-    char name[KETAMA_SLOT_NAME_MAX + sizeof ".lock"];
+    char name[LOCK_NAME_MAX];
 
-    snprintf(name, sizeof name, "%s.lock", slot->name);
+    lock_name(slot, name);
     int fd = openat(slot->folder, name,
                     O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0)
         return KETAMA_LOCK_NONE;
-    (void)fchmod(fd, 0600); /* whatever the umask: other processes open it, too */
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+    enum ketama_lock lock = lock_file(slot, name, fd, progress);
+    if (lock == KETAMA_LOCK_HELD)
         slot->lock = fd;
-        return KETAMA_LOCK_HELD;
-    }
-    enum ketama_lock lock = errno == EWOULDBLOCK ? KETAMA_LOCK_BUSY : KETAMA_LOCK_NONE;
-    (void)close(fd);
+    else
+        (void)close(fd);
     return lock;
+}
+
+void ketama_slot_touch(struct ketama_slot *slot)
+{
+    const int64_t rarely_ns = 10 * 1000000;
+    int64_t now = ketama_coarse_clock_ns();
+    if (slot->lock < 0 || now - slot->touched_at < rarely_ns)
+        return;
+    slot->touched_at = now;
+    (void)futimens(slot->lock, NULL);
+}
+
+/* Those who have waited long enough at the same time must not take it from each other:
+ * one at a time compares and removes. */
+bool ketama_slot_break_lock(struct ketama_slot *slot,
+                            const struct ketama_progress *holder)
+{
+    char name[LOCK_NAME_MAX];
+    bool broken = true;
+
+    lock_name(slot, name);
+    if (flock(slot->folder, LOCK_EX | LOCK_NB) != 0)
+        return errno == EWOULDBLOCK;
+    if (is_at(slot, name, holder->inode))
+        broken = unlinkat(slot->folder, name, 0) == 0;
+    (void)flock(slot->folder, LOCK_UN);
+    return broken;
 }
 
 void ketama_slot_unlock(struct ketama_slot *slot)

@@ -7,7 +7,7 @@ import struct
 from hashlib import md5
 from pathlib import Path
 
-GENERATION_AT, SUPERSEDED_AT, HEADER = 192, 256, 320
+CHECKSUM_AT, GENERATION_AT, SUPERSEDED_AT, HEADER = 184, 192, 256, 320
 
 
 def folder(base: Path | None = None) -> Path:
@@ -24,6 +24,29 @@ def generation(path: Path) -> int:
     """Return the generation of a server file's image: how many were published, in sequence."""
     (number,) = struct.unpack_from("=Q", image(path).read_bytes(), GENERATION_AT)
     return int(number)
+
+
+def with_checksum(image: bytes) -> bytes:
+    """Return an image with its checksum corrected, as docs/image-format.md describes it."""
+    data = bytearray(image)
+    data[CHECKSUM_AT : CHECKSUM_AT + 8] = bytes(8)
+    data[SUPERSEDED_AT : SUPERSEDED_AT + 4] = bytes(4)
+    total = _checksum(_checksum(0, data[:HEADER]), data[HEADER:])
+    struct.pack_into("=Q", data, CHECKSUM_AT, total)
+    return bytes(data)
+
+
+def _checksum(total: int, data: bytearray) -> int:
+    odd, most = 0x9E3779B97F4A7C15, 2**64 - 1
+    lanes = [total, 1, 2, 3]
+    for words in struct.iter_unpack("=4Q", data):
+        for i, word in enumerate(words):
+            lane = (lanes[i] ^ word) * odd & most
+            lanes[i] = lane ^ lane >> 29
+    for lane in lanes:
+        total = (total ^ lane) * odd & most
+        total ^= total >> 32
+    return total
 
 
 def names(path: Path) -> set[str]:

@@ -37,3 +37,11 @@ def build_in_place() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         make(LIBRARY)
     return LIBRARY / "build"
+
+
+def compile_program(name: str, program: Path, *options: str) -> None:
+    """Compile a program of tests/programs with the library's sources."""
+    source = Path(__file__).resolve().parent / "programs" / name
+    files = map(str, (program, source, *sources()))
+    command = [need("cc"), "-std=c11", "-O2", "-o", *files, *options]
+    subprocess.run(command, check=True)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import images
 import pytest
-from library import LIBRARY, sources
+from library import LIBRARY, compile_program, sources
 from needs import need, need_root, need_strace
 from others import open_to_all
 from waiting import PATIENCE, wait_for
@@ -414,6 +414,86 @@ def test_leftovers_are_removed(path: Path) -> None:
     path.write_text(A)
     assert ketama.Continuum(path).shared
     assert images.names(path) == {"", ".lock"}
+
+
+# ---- Many processes at once, and a builder that stops
+
+
+@pytest.fixture(scope="session")
+def herd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program that counts who builds; see tests/programs/herd.c."""
+    program = tmp_path_factory.mktemp("herd") / "herd"
+    compile_program("herd.c", program, "-Wl,--wrap=ketama_ring_make")
+    return program
+
+
+@pytest.mark.parametrize("at_once", ["open", "refresh", "stopped"])
+def test_one_builds_for_all(at_once: str, herd: Path, path: Path) -> None:
+    """Of many processes that need a new image one builds, even if its builder has stopped."""
+    command = [str(herd), at_once, "1000", str(path), "40"]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    builds, shared, generation, _ = map(int, ran.stdout.split())
+    assert builds <= 3
+    assert shared == 40
+    assert generation == (2 if at_once == "refresh" else 1)
+    assert images.names(path) == {"", ".lock"}
+
+
+# ---- Damage while an image is mapped
+
+
+def overwrite(path: Path, at: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "echo >image": lambda image: image.write_bytes(b"\n"),
+    "empty": lambda image: os.truncate(image, 0),
+    "cut in half": lambda image: os.truncate(image, image.stat().st_size // 2),
+    "zeros in place": lambda image: overwrite(image, 0, bytes(image.stat().st_size)),
+    "a zeroed header": lambda image: overwrite(image, 0, bytes(images.HEADER)),
+    "another checksum": lambda image: overwrite(image, 184, bytes(8)),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damage_while_it_is_mapped(what: str, path: Path) -> None:
+    """The next roll notices that its image was damaged, and replaces it, for all."""
+    path.write_text("".join(f"a{i}:1 1\n" for i in range(100)))
+    right = ketama.Continuum(path, shared=False).get_points()
+
+    def notices() -> bool:
+        first, second = ketama.Continuum(path), ketama.Continuum(path)
+        DAMAGE[what](images.image(path))
+        for continuum in (first, second):
+            if not continuum.roll() or not continuum.shared or continuum.roll():
+                return False
+        return first.get_points() == second.get_points() == right
+
+    in_child(notices)
+    assert images.names(path) == {"", ".lock"}
+    assert ketama.Continuum(path).get_points() == right
+
+
+def test_an_image_that_is_not_utf8(path: Path) -> None:
+    """An image with a correct checksum, but addresses that are not UTF-8, is replaced."""
+    ketama.Continuum(path)
+    image = images.image(path)
+    data = image.read_bytes().replace(b"b:1\0", b"\xff:1\0")
+    image.write_bytes(images.with_checksum(data))
+    continuum = ketama.Continuum(path)
+    assert continuum.shared
+    assert [server.address for server in continuum.servers] == ["a:1", "b:1", "c:1"]
+
+
+def test_a_small_stack(path: Path) -> None:
+    """Opening, sharing and refreshing need 16 KiB of stack besides the system's own."""
+    program = path.with_name("stack")
+    compile_program("stack.c", program, f"-I{LIBRARY}", "-pthread")
+    path.write_text("".join(f"a{i}.example.com:11211 {i + 1} name-{i}\n" for i in range(500)))
+    subprocess.run([program, path, "16384"], check=True, stdout=subprocess.DEVNULL)
 
 
 # ---- Untrusted files

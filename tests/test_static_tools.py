@@ -12,6 +12,12 @@ import ketama
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep jedi away from a cache that another process is writing."""
+    monkeypatch.setattr(need_module("jedi").settings, "cache_directory", tmp_path)
+
+
 def completed(program: str) -> set[str]:
     """Return the names that jedi offers at the end of a program."""
     jedi = need_module("jedi")

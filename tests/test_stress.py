@@ -20,7 +20,7 @@ from typing import Any
 
 import images
 import pytest
-from library import build_in_place
+from library import build_in_place, compile_program
 from needs import need, need_python
 from waiting import PATIENCE, wait_for
 
@@ -386,6 +386,61 @@ def test_sixty_four_start_at_once(tmp_path: Path) -> None:
     assert {("True", rows[0][1])} == {(row[0], row[1]) for row in rows}
     assert images.generation(path) == len(inodes) == 1
     assert growth[-1] < 3 * 1024
+
+
+# ---- five hundred at once
+
+
+@pytest.mark.parametrize("at_once", ["open", "refresh", "stopped"])
+def test_a_herd_of_five_hundred(at_once: str, tmp_path: Path) -> None:
+    """Of 500 processes at most three build, whoever publishes, on however few processors."""
+    path, program = tmp_path / "ketama.servers", tmp_path / "herd"
+    compile_program("herd.c", program, "-Wl,--wrap=ketama_ring_make")
+    command = [str(program), at_once, "3000", str(path), "500"]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    builds, shared, generation, longest = map(int, ran.stdout.split())
+    print(f"\n{at_once}: {builds} builds, generation {generation}, longest {longest} ms")
+    assert builds <= 3
+    assert shared == 500
+
+
+FORKED = """
+import os, sys, ketama
+path, count = sys.argv[1], int(sys.argv[2])
+go, word = os.pipe()
+ready, done = os.pipe()
+refreshes = len(sys.argv) > 3
+c = ketama.Continuum(path) if refreshes else None
+for _ in range(count):
+    if os.fork() == 0:
+        os.close(word)
+        os.read(go, 1)
+        good = c.roll() if refreshes else (c := ketama.Continuum(path))
+        os.write(done, b"+" if good and c.shared else b"-")
+        os._exit(0)
+os.close(go)
+print("ready", flush=True)
+sys.stdin.readline()
+os.close(word)
+print("".join(os.read(ready, 1).decode() for _ in range(count)))
+for _ in range(count):
+    os.wait()
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("refresh",)])
+def test_five_hundred_workers(options: tuple[str, ...], tmp_path: Path) -> None:
+    """Forked Python workers that start or roll at once publish one image, and share it."""
+    path = tmp_path / "ketama.servers"
+    path.write_text(servers("a", 3000))
+    process = python(FORKED, path, 500, *options, stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    if options:
+        by_rename(path, servers("b", 3000))
+    output = process.communicate("go\n")[0]
+    assert output == 500 * "+" + "\n"
+    assert images.generation(path) == 1 + len(options)
 
 
 # ---- 9: others on the same file

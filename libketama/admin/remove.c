@@ -55,6 +55,7 @@ int ketama_remove_published(const char *file)
     struct ketama_slot slot = {.folder = ketama_slot_folder(folder, false), .lock = -1};
     int status = KETAMA_CHANGED;
     size_t base;
+    struct ketama_progress unused;
     struct stat st;
 
     if (slot.folder < 0)
@@ -68,7 +69,7 @@ int ketama_remove_published(const char *file)
         fstatat(slot.folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         memcpy(slot.name, name, base);
         slot.name[base] = '\0';
-        if (ketama_slot_lock(&slot) == KETAMA_LOCK_HELD)
+        if (ketama_slot_lock(&slot, &unused) == KETAMA_LOCK_HELD)
             status = remove_locked(&slot, name, kind == KETAMA_NAME_LOCK);
     }
     int saved = errno;

@@ -11,8 +11,9 @@ void ketama_order_as_listed(const struct ketama_server_list *servers, uint32_t *
         order[i] = i;
 }
 
-/* Labels of several servers, hashed together because vectors are faster. */
-enum { BATCH = 64 };
+/* Labels of several servers, hashed together because vectors are faster: as many as the
+ * widest have lanes. More would need a larger stack. */
+enum { BATCH = 16, REPORT_EVERY = 64 };
 struct batch {
     uint32_t count;
     uint32_t server[BATCH];
@@ -40,6 +41,8 @@ void ketama_generate_labels(const struct ketama_profile *profile,
     batch.count = 0;
     for (uint32_t i = 0; i < servers->count; i++) {
         const struct ketama_listed *server = &servers->at[order[i]];
+        if (i % REPORT_EVERY == 0)
+            ketama_report_progress(servers);
         uint32_t labels =
             profile->count_labels(server->weight, servers->total_weight, servers->count);
         for (uint32_t k = 0; k < labels; k++) {

@@ -94,6 +94,8 @@ extern void (*before_read)(void);
 extern void (*before_open)(void); /* likewise before each open(2) */
 /* The errno with which the next read(2) fails; 0: it does not fail. */
 extern int read_fails;
+/* The number of next reads that a signal interrupts. */
+extern int reads_interrupted;
 /* The number of next reads that return a wrong first byte. */
 extern int reads_spoiled;
 /* True if a file was opened that child programs would inherit. */
@@ -103,6 +105,7 @@ void run_md5(void);
 void run_servers(void);
 void run_points(void);
 void run_image(void);
+void run_sharing(void);
 void run_lookup(void);
 void run_source(void);
 void run_roll(void);

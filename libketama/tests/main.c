@@ -126,7 +126,7 @@ char *__wrap_strdup(const char *text)
 
 void (*before_read)(void);
 void (*before_open)(void);
-int read_fails, reads_spoiled;
+int read_fails, reads_spoiled, reads_interrupted;
 bool opened_without_cloexec;
 
 ssize_t __real_read(int fd, void *to, size_t size);
@@ -140,6 +140,11 @@ ssize_t __wrap_read(int fd, void *to, size_t size)
 {
     if (before_read != NULL)
         before_read();
+    if (reads_interrupted > 0) {
+        reads_interrupted--;
+        errno = EINTR;
+        return -1;
+    }
     if (read_fails != 0) {
         errno = read_fails;
         read_fails = 0;
@@ -200,6 +205,7 @@ int main(void)
     run_servers();
     run_points();
     run_image();
+    run_sharing();
     run_lookup();
     run_source();
     run_roll();
