@@ -38,7 +38,6 @@ import ketama
 from ketama.admin.images import image_of
 from ketama.admin.images import images as all_images
 
-
 # What an edit ends with.
 PUBLISHED = (
     f"written and published for user {pwd.getpwuid(os.geteuid()).pw_name}; "

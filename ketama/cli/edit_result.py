@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     import ketama
     from ketama.admin.edit import Edit
 
-# What `apply` warns of: mistakes in a line. `ketama check` has the rest.
-LIKELY_MISTAKES = {"no-points", "duplicate", "port", "control"}
-
 
 class Change(NamedTuple):
     """A server, and its weight on each of its lines, before and after the edit."""
@@ -48,8 +45,8 @@ def _warnings(done: Done) -> list[ketama.Finding]:
     from ketama.admin import check
 
     if done.action == "apply":
-        found = check.check_text(done.editing.text)
-        return [finding for finding in found if finding.code in LIKELY_MISTAKES]
+        found = check.examine(lambda: done.editing.text, compat=False).in_order()
+        return [finding for finding in found if finding.severity == "warning"]
     added = [change.server for change in done.changes if change.after and not change.before]
     return [finding for server in added for finding in check.check_added(done.editing, server)]
 
