@@ -74,13 +74,18 @@ unsigned ketama_handle_begin_refresh(ketama_continuum c)
     int64_t now = ketama_coarse_clock_ns();
     atomic_store_explicit(&c->checked_at, now, memory_order_relaxed);
     atomic_store_explicit(&c->began_at, now, memory_order_relaxed);
-    return atomic_fetch_add(&c->refreshing, 1) + 1;
+    /* Not in one step, as that would cost each refresh as much as reading the clock: if
+     * two begin or end at the same instant, at worst one thread more is sent. */
+    unsigned begun = atomic_load_explicit(&c->refreshing, memory_order_relaxed) + 1;
+    atomic_store_explicit(&c->refreshing, begun, memory_order_relaxed);
+    return begun;
 }
 
 /* Unless another one has begun later: it may be the one that hangs. */
 void ketama_handle_end_refresh(ketama_continuum c, unsigned begun)
 {
-    (void)atomic_compare_exchange_strong(&c->refreshing, &begun, 0);
+    if (atomic_load_explicit(&c->refreshing, memory_order_relaxed) == begun)
+        atomic_store_explicit(&c->refreshing, 0, memory_order_relaxed);
 }
 
 /*

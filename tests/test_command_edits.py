@@ -234,7 +234,7 @@ def test_several_servers(path: Path) -> None:
     said = refusal(2, "add", path, "d:1", "e:1", "5")
     assert said.startswith("ketama add: missing argument WEIGHT after '5'; ")
     said = refusal(2, "weight", path, "a:1", "b:1")
-    assert said.startswith("ketama weight: invalid value for 'WEIGHT': invalid weight 'b:1'")
+    assert said.startswith("ketama weight: invalid weight 'b:1': must be")
 
 
 def test_a_limit_of_what_moves(path: Path) -> None:
@@ -254,9 +254,7 @@ def test_a_limit_of_what_moves(path: Path) -> None:
     assert before == written(path)
     for wrong in ("20", "0.2", "101%", "-1%", "%", "nan%"):
         said = refusal(2, "add", f"--max-moved={wrong}", path, "d:1", "5")
-        assert said.startswith(
-            "ketama add: invalid value for '--max-moved': invalid percentage"
-        )
+        assert said.startswith("ketama add: invalid percentage")
     text("add", "--max-moved", "50%", path, "d:1", "100")
 
 

@@ -126,6 +126,7 @@ char *__wrap_strdup(const char *text)
 
 void (*before_read)(void);
 void (*before_open)(void);
+void (*after_openat)(int folder, const char *name);
 int read_fails, reads_spoiled, reads_interrupted;
 bool opened_without_cloexec;
 
@@ -170,7 +171,10 @@ int __wrap_open(const char *path, int flags, ...)
 int __wrap_openat(int folder_fd, const char *path, int flags, mode_t mode)
 {
     opened_without_cloexec |= (flags & O_CLOEXEC) == 0;
-    return __real_openat(folder_fd, path, flags, mode);
+    int fd = __real_openat(folder_fd, path, flags, mode);
+    if (after_openat != NULL)
+        after_openat(folder_fd, path);
+    return fd;
 }
 
 static int descriptors(void)

@@ -342,6 +342,12 @@ static void forged_text(void)
 
 /* ---- The builder's lock */
 
+static void remove_once(int folder, const char *name)
+{
+    after_openat = NULL;
+    CHECK_INT(0, unlinkat(folder, name, 0));
+}
+
 static void the_lock_is_the_file_of_that_name(void)
 {
     const struct ketama_identity whose = {scratch_path("locked"), "", 1};
@@ -349,6 +355,8 @@ static void the_lock_is_the_file_of_that_name(void)
     struct ketama_progress seen = {0, 0}, later = {0, 0};
 
     CHECK(ketama_slot_open(&first, &whose) && ketama_slot_open(&second, &whose));
+    after_openat = remove_once; /* as if it was broken between opening and locking */
+    CHECK_INT(KETAMA_LOCK_BUSY, ketama_slot_lock(&first, &seen));
     CHECK_INT(KETAMA_LOCK_HELD, ketama_slot_lock(&first, &seen));
     CHECK_INT(KETAMA_LOCK_BUSY, ketama_slot_lock(&second, &seen));
     CHECK_INT(KETAMA_LOCK_BUSY, ketama_slot_lock(&second, &later));
