@@ -63,7 +63,7 @@ def test_where_verbose() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", sorted(path.name for path in VECTORS.iterdir() if path.is_dir())
+    "folder", sorted(path.parent.name for path in VECTORS.glob("*/ketama.servers"))
 )
 def test_where_of_the_vectors(folder: str) -> None:
     """Each golden key on standard input has the hash, point and server of the original."""

@@ -13,7 +13,7 @@ import pytest
 import ketama
 
 VECTORS = Path(__file__).with_name("vectors")
-FOLDERS = sorted(path.name for path in VECTORS.iterdir() if path.is_dir())
+FOLDERS = sorted(path.parent.name for path in VECTORS.glob("*/ketama.servers"))
 WITH_POINTS = [name for name in FOLDERS if (VECTORS / name / "points.tsv").exists()]
 
 Lookup = Callable[[ketama.Continuum, str], tuple[int, str]]

@@ -58,6 +58,12 @@ uint32_t ketama_hash(const void *key, size_t len)
     return digest(key, len).a;
 }
 
+uint32_t ketama_hash_md5(const void *key, size_t len, uint64_t seed)
+{
+    (void)seed;
+    return digest(key, len).a;
+}
+
 static void store32(unsigned char *bytes, uint32_t word)
 {
     for (unsigned i = 0; i < 4; i++)

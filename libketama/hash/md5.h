@@ -9,12 +9,7 @@
 #define KETAMA_MD5_H
 
 #include "hash.h"
-
-#include <string.h>
-
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define MD5_LITTLE_ENDIAN 1
-#endif
+#include "words.h"
 
 #ifdef __GNUC__
 #define MD5_INLINE static inline __attribute__((always_inline))
@@ -43,22 +38,9 @@ static inline struct md5_message md5_message(const void *bytes, size_t len)
     return (struct md5_message){bytes, len, (uint64_t)len * 8, false};
 }
 
-/* Eight bytes as a little-endian word. Compilers do not turn eight shifts into a load.
- */
-static inline uint64_t md5_load64(const unsigned char *bytes)
-{
-#ifdef MD5_LITTLE_ENDIAN
-    uint64_t value;
-    memcpy(&value, bytes, sizeof value);
-    return value;
-#else
-    return ketama_load32(bytes) | (uint64_t)ketama_load32(bytes + 4) << 32;
-#endif
-}
-
 static inline void md5_store64(unsigned char *to, uint64_t value)
 {
-#ifdef MD5_LITTLE_ENDIAN
+#ifdef KETAMA_LITTLE_ENDIAN
     memcpy(to, &value, sizeof value);
 #else
     for (unsigned i = 0; i < 8; i++)
@@ -72,7 +54,7 @@ MD5_INLINE void md5_tail(const unsigned char *end, unsigned len, bool is_all,
                          uint64_t *low, uint64_t *high)
 {
     if (!is_all) { /* the message has 16 bytes or more */
-        uint64_t first = md5_load64(end - 16), second = md5_load64(end - 8);
+        uint64_t first = ketama_load64(end - 16), second = ketama_load64(end - 8);
         unsigned drop = 8 * (16 - len); /* bits, 8 to 128 */
         if (drop < 64) {
             *low = first >> drop | second << (64 - drop);
@@ -82,8 +64,8 @@ MD5_INLINE void md5_tail(const unsigned char *end, unsigned len, bool is_all,
             *high = 0;
         }
     } else if (len >= 8) {
-        *low = md5_load64(end - len);
-        *high = md5_load64(end - 8) >> (128 - 8 * len) / 2 >> (128 - 8 * len) / 2;
+        *low = ketama_load64(end - len);
+        *high = ketama_load64(end - 8) >> (128 - 8 * len) / 2 >> (128 - 8 * len) / 2;
     } else if (len >= 4) {
         *low = ketama_load32(end - len) | (uint64_t)ketama_load32(end - 4)
                                               << (8 * len - 32);

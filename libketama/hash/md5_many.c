@@ -28,7 +28,7 @@ static bool always(void)
 }
 
 /* Vectors have words in native byte order, which for MD5 must be little-endian. */
-#if defined(__GNUC__) && defined(MD5_LITTLE_ENDIAN) &&                                  \
+#if defined(__GNUC__) && defined(KETAMA_LITTLE_ENDIAN) &&                               \
     (defined(__x86_64__) || defined(__aarch64__))
 #define HAVE_LANES 1
 

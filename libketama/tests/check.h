@@ -103,6 +103,7 @@ extern int reads_spoiled;
 extern bool opened_without_cloexec;
 
 void run_md5(void);
+void run_hash(void);
 void run_servers(void);
 void run_points(void);
 void run_image(void);

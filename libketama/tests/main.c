@@ -206,6 +206,7 @@ int main(void)
         return 1;
     open_before = descriptors();
     run_md5();
+    run_hash();
     run_servers();
     run_points();
     run_image();
