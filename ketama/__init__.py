@@ -11,7 +11,7 @@ from ketama._ketama import lib as _lib
 from ketama.buffers import Packed
 from ketama.compat import Ketama
 from ketama.continuum import Continuum, Explanation, Path, get_server, roll
-from ketama.errors import KetamaError, KetamaOSError, ServersError
+from ketama.errors import KetamaError, KetamaOSError, ProfileError, ServersError
 from ketama.keys import Key, hashi, md5_digest
 from ketama.servers import Server, Servers
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ketama.admin.check import Finding, check
     from ketama.admin.diff import Diff, ServerDiff
     from ketama.admin.edit import Edit, edit
+    from ketama.admin.profiles import Option, Profile, profiles
 
 __all__ = [
     "Continuum",
@@ -31,8 +32,11 @@ __all__ = [
     "KetamaError",
     "KetamaOSError",
     "Key",
+    "Option",
     "Packed",
     "Path",
+    "Profile",
+    "ProfileError",
     "Server",
     "ServerDiff",
     "Servers",
@@ -42,6 +46,7 @@ __all__ = [
     "get_server",
     "hashi",
     "md5_digest",
+    "profiles",
     "roll",
 ]
 
@@ -55,6 +60,9 @@ _LAZY = {
     "edit": "admin.edit",
     "Finding": "admin.check",
     "check": "admin.check",
+    "Option": "admin.profiles",
+    "Profile": "admin.profiles",
+    "profiles": "admin.profiles",
 }
 
 

@@ -13,18 +13,19 @@
 #include "internal.h"
 
 #include "admin/admin.h"
+#include "profile/profile.h"
 
 /* cffi: begin */
 
 /* Functions with a `failure` parameter copy the failure in the same call: before a
  * second one, a signal handler could cause another failure. */
 
-/* ketama_open, ketama_open_servers, ketama_refresh. flags and profile: as in
- * ketama_options; the profile may be NULL. */
-int open_file(ketama_continuum *c, const char *path, unsigned flags, const char *profile,
+/* ketama_open, ketama_open_servers, ketama_refresh. flags and settings: as in
+ * ketama_options. */
+int open_file(ketama_continuum *c, const char *path, unsigned flags,
               const char *settings, ketama_failure *failure);
 int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
-                 const char *profile, const char *settings, ketama_failure *failure);
+                 const char *settings, ketama_failure *failure);
 int refresh(ketama_continuum c, ketama_continuum *newer, ketama_failure *failure);
 
 /* ketama_find, with the server's index in the high half and the point in the low one.
@@ -85,6 +86,14 @@ int scan_servers(const char *text, size_t size, struct scan_position *position,
 /* Checks one server's address, name and weight. */
 int check_server(const ketama_server *server, ketama_failure *failure);
 
+/* Describes the profile with a number, from 0; its options as ketama_describe_options().
+ * Returns 0 if there is none. */
+struct profile_text {
+    const char *name, *programs, *setting, *note;
+    char options[1024];
+};
+int describe_profile(size_t number, struct profile_text *text);
+
 /* Returns the address of a struct speedups_functions, for the accelerator. */
 uintptr_t speedups_functions(void);
 
@@ -97,21 +106,18 @@ static int copy_failure(int status, ketama_failure *failure)
     return status;
 }
 
-int open_file(ketama_continuum *c, const char *path, unsigned flags, const char *profile,
+int open_file(ketama_continuum *c, const char *path, unsigned flags,
               const char *settings, ketama_failure *failure)
 {
-    const ketama_options options = {.size = sizeof options,
-                                    .flags = flags,
-                                    .profile = profile,
-                                    .settings = settings};
+    const ketama_options options = {
+        .size = sizeof options, .flags = flags, .settings = settings};
     return copy_failure(ketama_open(c, path, &options), failure);
 }
 
 int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
-                 const char *profile, const char *settings, ketama_failure *failure)
+                 const char *settings, ketama_failure *failure)
 {
-    const ketama_options options = {
-        .size = sizeof options, .profile = profile, .settings = settings};
+    const ketama_options options = {.size = sizeof options, .settings = settings};
     return copy_failure(ketama_open_servers(c, servers, count, &options), failure);
 }
 
@@ -146,6 +152,19 @@ int find_published(const char *path, ketama_published **image, ketama_failure *f
 int remove_published(const char *file, ketama_failure *failure)
 {
     return copy_failure(ketama_remove_published(file), failure);
+}
+
+int describe_profile(size_t number, struct profile_text *text)
+{
+    const struct ketama_profile *profile = ketama_profile_number(number);
+    if (profile == NULL)
+        return 0;
+    text->name = profile->name;
+    text->programs = profile->programs;
+    text->setting = profile->setting;
+    text->note = profile->note;
+    ketama_describe_options(profile, text->options);
+    return 1;
 }
 
 static struct server_line server_line(const char *text, const char *start,

@@ -23,7 +23,7 @@ from ketama.lookups import (
     packed_buffers,
     successors,
 )
-from ketama.servers import Server, Servers, from_c, name_of, to_c
+from ketama.servers import Entry, Server, Servers, from_c, name_of, to_c
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,9 +121,17 @@ class Continuum(_Lookups):
         last valid version, and `last_error` holds the error. While one thread's check is
         running, no other thread begins one: on a file system that hangs, one thread is lost.
 
-    Raises ServersError if the file or the list is invalid; KetamaOSError if the file cannot
-    be read; TypeError for a source, an address, a weight or an auto_roll of the wrong type;
-    ValueError if auto_roll is out of range, or the source is not a file.
+    profile: the dialect of ketama, such as "twemproxy"; `ketama.profiles()` lists them. None:
+        that of the server file's `#ketama` line, or "libketama".
+    hash, hash_tag, points, default_port, format, filter, filter_conf, seed, delimiter: the
+        options of that profile (docs/profiles.md). None: that of the `#ketama` line, or the
+        profile's default.
+
+    Raises ServersError if the file or the list is invalid, or the file states another profile
+    or option; ProfileError, a ValueError, for a profile or an option that does not exist or
+    has an invalid value; KetamaOSError if the file cannot be read; TypeError for a source, an
+    address, a weight, an option or an auto_roll of the wrong type; ValueError if auto_roll is
+    out of range, or the source is not a file.
 
     Any number of threads may use one Continuum, even while one of them rolls it; so may
     forked children. Each call is answered from one version, never from a mix.
@@ -136,16 +144,57 @@ class Continuum(_Lookups):
     '127.0.0.1:11211'
     """
 
-    __slots__ = ("__weakref__", "_filename", "_last_error", "_options", "_path")
+    __slots__ = (
+        "__weakref__", "_filename", "_last_error", "_options", "_path", "_settings"
+    )  # fmt: skip
 
     _filename: str | bytes | None
     _path: bytes | None
     _last_error: Exception | None
     _options: tuple[bool, float | None]
+    _settings: bytes  # the options of the profile, as libketama reads them
 
     def __init__(
-        self, source: Path | Servers, *, shared: bool = True, auto_roll: float | None = None
+        self,
+        source: Path | Servers,
+        *,
+        shared: bool = True,
+        auto_roll: float | None = None,
+        profile: str | None = None,
+        hash: str | None = None,  # noqa: A002
+        hash_tag: str | None = None,
+        points: int | None = None,
+        default_port: int | None = None,
+        format: str | None = None,  # noqa: A002
+        filter: str | None = None,  # noqa: A002
+        filter_conf: str | None = None,
+        seed: str | None = None,
+        delimiter: str | None = None,
     ) -> None:
+        options = {
+            "profile": profile,
+            "hash": hash,
+            "hash_tag": hash_tag,
+            "points": points,
+            "default_port": default_port,
+            "format": format,
+            "filter": filter,
+            "filter_conf": filter_conf,
+            "seed": seed,
+            "delimiter": delimiter,
+        }
+        chosen = {name: value for name, value in options.items() if value is not None}
+        settings = b""
+        if chosen:
+            from ketama.settings import settings_text
+
+            settings = settings_text(chosen)
+        self._open(source, shared, auto_roll, settings)
+
+    def _open(
+        self, source: Path | Servers, shared: bool, auto_roll: float | None, settings: bytes
+    ) -> None:
+        """Load the source, with the options of a profile as libketama reads them."""
         if auto_roll is not None and not hasattr(auto_roll, "__float__"):
             raise TypeError(
                 f"auto_roll must be seconds, a number, not {type(auto_roll).__name__}"
@@ -161,7 +210,7 @@ class Continuum(_Lookups):
             filename = os.fspath(source)
             path = absolute(filename)
             flags = 0 if shared else lib.KETAMA_PRIVATE
-            status = lib.open_file(out, path, flags, ffi.NULL, ffi.NULL, failed)
+            status = lib.open_file(out, path, flags, settings, failed)
         else:
             if not hasattr(source, "__iter__"):
                 raise TypeError(
@@ -173,7 +222,7 @@ class Continuum(_Lookups):
                     "invalid auto_roll: a list of servers cannot change; pass a server file"
                 )
             array, count, _kept_alive = to_c(source)
-            status = lib.open_servers(out, array, count, ffi.NULL, ffi.NULL, failed)
+            status = lib.open_servers(out, array, count, settings, failed)
         if status < 0:
             raise _not_opened(failure(failed, filename), source)
         if auto_roll is not None:
@@ -181,6 +230,7 @@ class Continuum(_Lookups):
         self._filename = filename
         self._path = path
         self._options = shared, auto_roll
+        self._settings = settings
         self._last_error = None
         self._now = _version(out[0])
 
@@ -362,9 +412,10 @@ class Continuum(_Lookups):
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         """Pickle the file's absolute path, to be loaded when unpickled, or the servers."""
         if self._path is not None:
-            return _reopen, (type(self), os.fsdecode(self._path), *self._options)
+            path = os.fsdecode(self._path)
+            return _reopen, (type(self), path, *self._options, self._settings)
         servers = [(server.address, server.weight, server.name) for server in self.servers]
-        return type(self), (servers,)
+        return _reopen, (type(self), servers, *self._options, self._settings)
 
     def __copy__(self: Self) -> Self:
         """Return another Continuum of the same version, which is rolled separately."""
@@ -374,6 +425,7 @@ class Continuum(_Lookups):
         other._filename = self._filename
         other._path = self._path
         other._options = self._options
+        other._settings = self._settings
         other._last_error = self._last_error
         other._now = self._now
         return other
@@ -383,11 +435,26 @@ class Continuum(_Lookups):
         return self.__copy__()
 
 
-def _reopen(kind: type[Self], path: str, shared: bool, auto_roll: float | None) -> Self:
-    """Return an unpickled Continuum; a subclass with its own __init__ gets only the path."""
+def _reopen(
+    kind: type[Self],
+    source: str | list[Entry],
+    shared: bool,
+    auto_roll: float | None,
+    settings: bytes,
+) -> Self:
+    """Return an unpickled Continuum; a subclass with its own __init__ gets only the source."""
     if kind.__init__ is not Continuum.__init__:
-        return kind(path)
-    return kind(path, shared=shared, auto_roll=auto_roll)
+        return kind(source)
+    continuum = kind.__new__(kind)
+    continuum._open(source, shared, auto_roll, settings)
+    return continuum
+
+
+def continuum_of(servers: Servers, settings: bytes) -> Continuum:
+    """Return a continuum of a list, with the options that its file states."""
+    continuum = Continuum.__new__(Continuum)
+    continuum._open(servers, False, None, settings)
+    return continuum
 
 
 _rolled: dict[bytes, Continuum] = {}

@@ -44,6 +44,10 @@ class ServersError(KetamaError, ValueError):
         return location + self.reason
 
 
+class ProfileError(KetamaError, ValueError):
+    """A profile or an option does not exist, or has an invalid value."""
+
+
 class KetamaOSError(OSError, KetamaError):
     """A system call failed: no such file, is a directory, permission denied ...
 
@@ -58,6 +62,8 @@ def failure(record: Any, filename: str | bytes | None) -> Exception:
     reason = ffi.string(record.reason).decode(errors="backslashreplace")
     if record.status == lib.KETAMA_ESYSTEM:
         return KetamaOSError(record.system_errno, reason, filename)
+    if record.status == lib.KETAMA_EOPTION:
+        return ProfileError(reason)
     if record.status == lib.KETAMA_EUNSTABLE:
         return KetamaOSError(errno.EAGAIN, reason, filename)
     return ServersError(filename, record.line or None, reason)

@@ -222,15 +222,16 @@ static ketama_continuum newest(const char *path)
 static const ketama_arc no_arcs[8];
 static const uint32_t no_index[3];
 static const _Atomic uint32_t not_superseded;
-static char no_settings[1];
+static char nothing[1];
 static struct ketama_handle empty = {
     .view = {.arcs = no_arcs,
              .index = no_index,
-             .strings = no_settings,
+             .strings = nothing,
              .superseded = &not_superseded,
              .shift = 31},
-    .profile = &ketama_profile_libketama,
-    .settings = no_settings,
+    .dialect = {.profile = &ketama_profile_libketama, .hash = ketama_hash_md5},
+    .chosen = nothing,
+    .ring_settings = nothing,
     .generation = 1,
     .flags = KETAMA_STATIC,
 };

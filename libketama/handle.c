@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "profile/profile.h"
-
 static const int64_t second_ns = 1000000000;
 
 int ketama_absolute_path(const char *path, char **absolute, ketama_failure *failure)
@@ -32,22 +30,24 @@ int ketama_absolute_path(const char *path, char **absolute, ketama_failure *fail
     return KETAMA_OK;
 }
 
-ketama_continuum ketama_handle_new(const char *path,
-                                   const struct ketama_profile *profile,
-                                   const char *settings, unsigned flags)
+ketama_continuum ketama_handle_new(const char *path, const char *chosen, unsigned flags)
 {
+    char ring_settings[KETAMA_SETTINGS_MAX];
     struct ketama_handle *c = calloc(1, sizeof *c);
     if (c == NULL)
         return NULL;
+    c->ring_profile = ketama_chosen_ring(chosen, ring_settings);
     c->path = path != NULL ? strdup(path) : NULL;
-    c->settings = strdup(settings);
-    if ((path != NULL && c->path == NULL) || c->settings == NULL) {
+    c->chosen = strdup(chosen);
+    c->ring_settings = strdup(ring_settings);
+    if ((path != NULL && c->path == NULL) || c->chosen == NULL ||
+        c->ring_settings == NULL) {
         free(c->path);
-        free(c->settings);
+        free(c->chosen);
+        free(c->ring_settings);
         free(c);
         return NULL;
     }
-    c->profile = profile;
     c->flags = flags;
     c->generation = 1;
     atomic_init(&c->owners, 1);
@@ -59,8 +59,8 @@ struct ketama_identity ketama_handle_identity(ketama_continuum c)
 {
     return (struct ketama_identity){
         .path = c->path != NULL ? c->path : "",
-        .settings = c->settings,
-        .profile = c->profile->id,
+        .settings = c->ring_settings,
+        .profile = c->ring_profile,
     };
 }
 
@@ -158,7 +158,8 @@ void ketama_close(ketama_continuum c)
     ketama_segment_detach(&c->segment);
     free(atomic_load(&c->mcs_array));
     free(c->path);
-    free(c->settings);
+    free(c->chosen);
+    free(c->ring_settings);
     free(c);
     errno = saved;
 }

@@ -1,7 +1,7 @@
 /*
  * image.c - ring <-> flat relocatable bytes
  *
- *     header | servers | arcs | index | strings | path | settings
+ *     header | servers | arcs | index | strings | path | settings | stated
  *
  * It contains no pointers, only offsets from its first byte, so it may be mapped at any
  * suitably aligned address. It is written once and then only read, except for the mark
@@ -43,11 +43,13 @@ struct ketama_image {
     uint32_t arc_count;
     uint32_t first_point;
     uint32_t shift;
-    uint32_t zero;
+    uint32_t point_count;
     struct ketama_source source;
     uint64_t checksum; /* of all bytes except this field and the mark */
     uint64_t generation;
-    unsigned char reserved[56];
+    uint64_t stated_at;
+    uint64_t stated_bytes; /* including its NUL */
+    unsigned char reserved[40];
     _Atomic uint32_t superseded; /* the mark, in a cache line of its own */
     unsigned char padding[60];
 };
@@ -94,7 +96,8 @@ static void plan(struct ketama_image *image)
         align(image->index_at + index_entries(image->shift) * sizeof(uint32_t));
     image->path_at = image->strings_at + image->strings_bytes;
     image->settings_at = image->path_at + image->path_bytes;
-    image->size_bytes = align(image->settings_at + image->settings_bytes);
+    image->stated_at = image->settings_at + image->settings_bytes;
+    image->size_bytes = align(image->stated_at + image->stated_bytes);
 }
 
 static uint64_t checksum(const struct ketama_image *header, const void *image,
@@ -184,6 +187,8 @@ static void fill_info(struct ketama_image_info *info, const struct ketama_image 
                 .settings = (const char *)bytes + header->settings_at,
                 .profile = header->profile,
             },
+        .stated = {(const char *)bytes + header->stated_at,
+                   (uint32_t)header->stated_bytes - 1},
         .view =
             {
                 .arcs = (const void *)(bytes + header->arcs_at),
@@ -195,6 +200,7 @@ static void fill_info(struct ketama_image_info *info, const struct ketama_image 
                 .arc_count = header->arc_count,
                 .server_count = header->server_count,
                 .first_point = header->first_point,
+                .point_count = header->point_count,
                 .shift = header->shift,
                 .image = image,
                 .size_bytes = (size_t)header->size_bytes,
@@ -217,10 +223,12 @@ struct ketama_image *ketama_image_make(const struct ketama_identity *identity,
         .strings_bytes = strings_size(servers),
         .path_bytes = strlen(identity->path) + 1,
         .settings_bytes = strlen(identity->settings) + 1,
+        .stated_bytes = servers->stated.bytes + UINT64_C(1),
         .profile = identity->profile,
         .server_count = servers->count,
         .arc_count = ring->arc_count,
         .first_point = ring->first_point,
+        .point_count = ring->point_count,
         .source = *source,
         .generation = generation,
     };
@@ -244,6 +252,8 @@ struct ketama_image *ketama_image_make(const struct ketama_identity *identity,
     memcpy(bytes + header.path_at, identity->path, (size_t)header.path_bytes);
     memcpy(bytes + header.settings_at, identity->settings,
            (size_t)header.settings_bytes);
+    if (servers->stated.bytes > 0)
+        memcpy(bytes + header.stated_at, servers->stated.at, servers->stated.bytes);
 
     ketama_report_progress(servers);
     header.checksum = checksum(&header, bytes, (size_t)header.size_bytes);
@@ -278,10 +288,12 @@ static bool is_sound(const struct ketama_image *header, size_t size_bytes)
         header->superseded != 0 || header->size_bytes != size_bytes ||
         header->server_count < 1 || header->server_count > KETAMA_SERVERS_MAX ||
         header->arc_count < 1 || header->arc_count > INT_MAX ||
-        header->first_point >= header->arc_count || header->strings_bytes < 1 ||
+        header->first_point >= header->arc_count || header->point_count < 1 ||
+        header->point_count > header->arc_count || header->strings_bytes < 1 ||
         header->strings_bytes > size_bytes || header->path_bytes < 1 ||
         header->path_bytes > size_bytes || header->settings_bytes < 1 ||
-        header->settings_bytes > size_bytes)
+        header->settings_bytes > size_bytes || header->stated_bytes < 1 ||
+        header->stated_bytes > KETAMA_SETTINGS_MAX)
         return false;
     plan(&planned);
     return memcmp(&planned, header, sizeof planned) == 0;

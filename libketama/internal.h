@@ -9,7 +9,7 @@
  * attach to a published image or to build one; roll.c opens and refreshes handles.
  * hash/, profile/ and admin/ have headers of their own.
  *
- * servers.c, utf8.c, labels.c, points.c, image.c, hash/, profile/ are pure: no system
+ * servers.c, utf8.c, clashes.c, points.c, image.c, hash/, profile/ are pure: no system
  * call, no global state. A stage that can fail fills a ketama_failure and returns its
  * status; roll.c and the other public boundaries store it for the calling thread.
  */
@@ -24,6 +24,12 @@
 #define KETAMA_NO_OLD_NAMES
 #endif
 #include "ketama.h"
+
+/* Some text, which need not end in a NUL. */
+struct ketama_text {
+    const char *at;
+    uint32_t bytes;
+};
 
 /* Reads four bytes as a little-endian word, at any address, on any machine. */
 static inline uint32_t ketama_load32(const unsigned char *bytes)
@@ -103,6 +109,7 @@ struct ketama_server_list {
     uint64_t total_weight;
     void (*report)(void *whom); /* called while the ring is made; NULL: nobody */
     void *whom;
+    struct ketama_text stated; /* the options in the line "#ketama"; bytes 0: none */
 };
 
 /* What takes long calls this every millisecond or so. */
@@ -127,7 +134,8 @@ struct ketama_line {
     struct ketama_listed server;
     const char *weight; /* where the weight begins, if is_server */
     size_t weight_bytes;
-    const char *next; /* where the next line begins */
+    struct ketama_text stated; /* the options in the line "#ketama"; bytes 0: none */
+    const char *next;          /* where the next line begins */
 };
 
 /* Reads the line at `text`, which may go on after it. `number` is the line's, from 1: a
@@ -141,11 +149,75 @@ void ketama_servers_scan(const char *text, size_t size, uint64_t number,
 /* Is it UTF-8? NUL is a character. */
 bool ketama_is_utf8(const char *text, size_t size);
 
-/* ---- labels.c */
+/* ---- profile/: the dialects, and how a program or a file chooses one */
 
-/* Refuses a name that another server has as its name or address: KETAMA_ENAME. */
-int ketama_servers_check_labels(const struct ketama_server_list *list,
-                                ketama_failure *failure);
+struct ketama_profile;
+struct ketama_dialect;
+
+/* A hash of keys. Only xxh3 has a seed; the others ignore it. */
+typedef uint32_t ketama_hash_function(const void *key, size_t len, uint64_t seed);
+/* Narrows a key to the part that is hashed. False: its hash is 0. */
+typedef bool ketama_key_part(const struct ketama_dialect *dialect, ketama_key *key);
+/* See profile.h. */
+typedef int ketama_name_rule(const struct ketama_dialect *dialect,
+                             const struct ketama_listed *server, char *to,
+                             struct ketama_text *name, ketama_failure *failure);
+
+enum {
+    KETAMA_SETTINGS_MAX = 1024, /* bytes of options as text, with a NUL */
+    KETAMA_VALUE_MAX = 64,      /* bytes of an option's value, with a NUL */
+    KETAMA_BATCH = 128,         /* keys that are hashed at once */
+};
+
+/* A profile with its options: how to hash keys, and how to make points. */
+struct ketama_dialect {
+    const struct ketama_profile *profile;
+    ketama_hash_function *hash;
+    ketama_key_part *part; /* NULL: all of a key is hashed */
+    uint64_t seed;
+    char tag[2];                 /* the characters around the part that is hashed */
+    char text[KETAMA_VALUE_MAX]; /* that ends the part that is hashed */
+    ketama_name_rule *name_rule;
+    char default_port[KETAMA_VALUE_MAX];
+    uint32_t points;
+};
+
+/* Options as text are "key=value key=value"; a value may be in double quotes, and there
+ * \" and \\ stand for themselves. `chosen` is what a program has chosen; `stated` what
+ * the server file states. */
+
+/* Checks the options of ketama_open, and writes them as text, in one order. */
+int ketama_choose(const ketama_options *options, char chosen[KETAMA_SETTINGS_MAX],
+                  ketama_failure *failure);
+/* Makes the dialect of both, which must not contradict each other. */
+int ketama_dialect_make(struct ketama_dialect *dialect, const char *chosen,
+                        struct ketama_text stated, ketama_failure *failure);
+/* Of the options that were chosen: the profile's id, and as text those that may change
+ * the ring. */
+uint32_t ketama_chosen_ring(const char *chosen, char settings[KETAMA_SETTINGS_MAX]);
+/* Checks what a file states. */
+int ketama_check_stated(struct ketama_text stated, uint64_t line,
+                        ketama_failure *failure);
+
+uint32_t ketama_hash_part(const struct ketama_dialect *dialect, ketama_key key);
+void ketama_hash_keys(const struct ketama_dialect *dialect, const ketama_key *keys,
+                      size_t count, uint32_t *hashes); /* at most KETAMA_BATCH */
+
+/* Inline, as it is on the way of every lookup. */
+static inline uint32_t ketama_hash_key(const struct ketama_dialect *dialect,
+                                       const void *key, size_t len)
+{
+    return dialect->part == NULL ? dialect->hash(key, len, dialect->seed)
+                                 : ketama_hash_part(dialect, (ketama_key){key, len});
+}
+
+/* ---- clashes.c */
+
+/* Refuses a name that another server is hashed by as well: KETAMA_ENAME. names: what is
+ * hashed for each server. all: refuse equal addresses, too. */
+int ketama_check_names(const struct ketama_server_list *list,
+                       const struct ketama_text *names, bool all,
+                       ketama_failure *failure);
 
 /* ---- points.c: server list -> arcs */
 
@@ -156,16 +228,15 @@ typedef struct ketama_arc {
     uint32_t server;
 } ketama_arc;
 
-struct ketama_profile;
-
 struct ketama_ring {
     ketama_arc *arcs; /* ascending by end; of equal ends the first has the arc */
     uint32_t arc_count;
     uint32_t first_point; /* the index of the arc whose point is the smallest */
+    uint32_t point_count; /* fewer than arcs if the dialect has added some */
     uint32_t *points_of;  /* how many points each server has */
 };
 
-int ketama_ring_make(const struct ketama_profile *profile,
+int ketama_ring_make(const struct ketama_dialect *dialect,
                      const struct ketama_server_list *servers, struct ketama_ring *ring,
                      ketama_failure *failure);
 void ketama_ring_free(struct ketama_ring *ring);
@@ -199,7 +270,8 @@ struct ketama_view {
     uint64_t strings_bytes;
     uint32_t arc_count;
     uint32_t server_count;
-    uint32_t first_point; /* as in struct ketama_ring */
+    uint32_t first_point; /* as in struct ketama_ring; */
+    uint32_t point_count; /* likewise */
     uint32_t shift;       /* a hash shifted right by this is its b */
 
     const void *image;
@@ -211,8 +283,8 @@ struct ketama_view {
 /* Which ring an image is of. */
 struct ketama_identity {
     const char *path;     /* "": a list in memory */
-    const char *settings; /* those of the profile that change the ring; "": none */
-    uint32_t profile;     /* its id */
+    const char *settings; /* the options chosen that may change the ring; "": none */
+    uint32_t profile;     /* the id of the one chosen, by default libketama's */
 };
 
 /* What an image says about itself. */
@@ -220,6 +292,7 @@ struct ketama_image_info {
     struct ketama_source source;
     uint64_t generation; /* of the images published for that identity, from 1 */
     struct ketama_identity identity; /* its strings are in the image */
+    struct ketama_text stated;       /* the options that the file states; likewise */
     struct ketama_view view;
 };
 
@@ -364,14 +437,16 @@ struct ketama_handle {
     void *array;
 
     struct ketama_view view;
-    const struct ketama_profile *profile;
+    struct ketama_dialect dialect;
     struct ketama_source source;
     struct ketama_image *image;    /* private memory, or NULL */
     struct ketama_segment segment; /* or shared memory */
     uint64_t generation;
-    char *path;     /* absolute; NULL: from a list in memory */
-    char *settings; /* of the profile; "": none */
-    unsigned flags; /* of ketama_open */
+    char *path;            /* absolute; NULL: from a list in memory */
+    char *chosen;          /* the options of ketama_open, as text */
+    char *ring_settings;   /* those of them that are in the identity */
+    uint32_t ring_profile; /* likewise */
+    unsigned flags;        /* of ketama_open */
     atomic_uint owners;
     atomic_bool stamp_reliable;  /* an equal stamp proves that the file is unchanged */
     atomic_bool supersede_seen;  /* the superseded mark was reported */
@@ -385,9 +460,7 @@ struct ketama_handle {
 
 /* Makes a handle without an image. path: absolute, or NULL. Returns NULL if out of
  * memory. Everything is copied. */
-ketama_continuum ketama_handle_new(const char *path,
-                                   const struct ketama_profile *profile,
-                                   const char *settings, unsigned flags);
+ketama_continuum ketama_handle_new(const char *path, const char *chosen, unsigned flags);
 struct ketama_identity ketama_handle_identity(ketama_continuum c);
 /* Between the two, the file is being checked. What the first one returns is passed to
  * the second. */

@@ -110,7 +110,7 @@ static inline uint32_t point_at(const struct ketama_profile *profile,
 
 uint32_t ketama_find_arc(ketama_continuum c, const void *key, size_t len)
 {
-    return find_arc(&c->view, c->profile->hash(key, len));
+    return find_arc(&c->view, ketama_hash_key(&c->dialect, key, len));
 }
 
 /* Inline, as a call would cost ketama_find() more than its branch does. */
@@ -118,7 +118,7 @@ static inline uint32_t find_hash(ketama_continuum c, uint32_t hash, uint32_t *po
 {
     uint32_t at = find_arc(&c->view, hash);
     if (point != NULL)
-        *point = point_at(c->profile, &c->view, at);
+        *point = point_at(c->dialect.profile, &c->view, at);
     return server_at(&c->view, at);
 }
 
@@ -129,12 +129,12 @@ uint32_t ketama_find_hash(ketama_continuum c, uint32_t hash, uint32_t *point)
 
 uint32_t ketama_find(ketama_continuum c, const void *key, size_t len, uint32_t *point)
 {
-    return find_hash(c, c->profile->hash(key, len), point);
+    return find_hash(c, ketama_hash_key(&c->dialect, key, len), point);
 }
 
 uint32_t ketama_key_hash(ketama_continuum c, const void *key, size_t len)
 {
-    return c->profile->hash(key, len);
+    return ketama_hash_key(&c->dialect, key, len);
 }
 
 /* In two passes, so that the memory for all is being fetched before the first is needed.
@@ -152,12 +152,11 @@ static void find_hashes(ketama_continuum c, const uint32_t *hashes, size_t count
 void ketama_find_many(ketama_continuum c, const ketama_key *keys, size_t count,
                       uint32_t *servers, uint32_t *points)
 {
-    enum { BATCH = 128 };
-    uint32_t hashes[BATCH];
+    uint32_t hashes[KETAMA_BATCH];
 
     for (size_t done = 0, some; done < count; done += some) {
-        some = count - done < BATCH ? count - done : BATCH;
-        c->profile->hash_many(keys + done, some, hashes);
+        some = count - done < KETAMA_BATCH ? count - done : KETAMA_BATCH;
+        ketama_hash_keys(&c->dialect, keys + done, some, hashes);
         find_hashes(c, hashes, some, servers + done,
                     points != NULL ? points + done : NULL);
     }
@@ -187,7 +186,7 @@ int ketama_successors(ketama_continuum c, const void *key, size_t len, uint32_t 
 {
     const struct ketama_view *view = &c->view;
     struct seen seen = {servers, 0, NULL};
-    uint32_t at = find_arc(view, c->profile->hash(key, len));
+    uint32_t at = find_arc(view, ketama_hash_key(&c->dialect, key, len));
 
     count = at_most(count, view->server_count);
     if (count > SHORT_LIST) {
@@ -215,7 +214,7 @@ uint32_t ketama_count_servers(ketama_continuum c)
 
 uint32_t ketama_count_points(ketama_continuum c)
 {
-    return c->view.arc_count;
+    return c->view.point_count;
 }
 
 uint64_t ketama_generation(ketama_continuum c)
@@ -256,13 +255,14 @@ uint32_t ketama_points(ketama_continuum c, uint32_t first, uint32_t count,
                        ketama_point *out)
 {
     const struct ketama_view *view = &c->view;
-    uint32_t available = view->arc_count - at_most(first, view->arc_count);
+    uint32_t available = view->point_count - at_most(first, view->point_count);
 
     count = at_most(count, available);
     for (uint32_t i = 0; i < count; i++) {
         uint64_t at = (uint64_t)view->first_point + first + i;
         uint32_t arc = (uint32_t)(at < view->arc_count ? at : at - view->arc_count);
-        out[i] = (ketama_point){point_at(c->profile, view, arc), server_at(view, arc)};
+        out[i] = (ketama_point){point_at(c->dialect.profile, view, arc),
+                                server_at(view, arc)};
     }
     return count;
 }

@@ -13,19 +13,18 @@
 #include "profile/profile.h"
 
 /* How many points each server has, in the order of the list; *total: all together. */
-static int count_points(const struct ketama_profile *profile,
-                        const struct ketama_server_list *servers, uint32_t *points_of,
+static int count_points(const struct ketama_layout *layout, uint32_t *points_of,
                         uint32_t *total, ketama_failure *failure)
 {
+    const struct ketama_server_list *servers = layout->servers;
     uint64_t sum = 0;
     for (uint32_t i = 0; i < servers->count; i++) {
-        uint64_t points = (uint64_t)profile->points_per_label *
-                          profile->count_labels(servers->at[i].weight,
-                                                servers->total_weight, servers->count);
+        uint64_t points = layout->profile->points_per_label *
+                          layout->profile->count_labels(layout, servers->at[i].weight);
         points_of[i] = (uint32_t)points;
         sum += points;
     }
-    if (sum > INT_MAX) /* the type with which libketama.so.1 counts them */
+    if (sum > INT_MAX - KETAMA_ADDED_ARCS_MAX) /* libketama.so.1 counts them as int */
         return ketama_set_failure(failure, KETAMA_ETOOMANY, 0,
                                   "too many points: at most %d", INT_MAX);
     if (sum == 0)
@@ -45,7 +44,6 @@ enum { PASSES = 3, BITS = 11, BUCKETS = 1 << BITS, MASK = BUCKETS - 1 };
 static void sort(const struct ketama_server_list *servers, ketama_arc *points,
                  ketama_arc *spare, uint32_t count, uint32_t at[PASSES][BUCKETS])
 {
-
     for (uint32_t i = 0; i < count; i++)
         for (unsigned pass = 0; pass < PASSES; pass++)
             at[pass][points[i].end >> (pass * BITS) & MASK]++;
@@ -67,42 +65,102 @@ static void sort(const struct ketama_server_list *servers, ketama_arc *points,
     }
 }
 
-int ketama_ring_make(const struct ketama_profile *profile,
+static bool has_weights(const struct ketama_server_list *servers)
+{
+    for (uint32_t i = 0; i < servers->count; i++)
+        if (servers->at[i].weight > 1)
+            return true;
+    return false;
+}
+
+/* The memory that a ring is made in: more than a small stack has. */
+struct workplace {
+    struct ketama_labels *labels;
+    uint32_t (*buckets)[BUCKETS];
+    struct ketama_text *names;
+    char *names_storage;
+    const struct ketama_text **order;
+    uint32_t *points_of;
+    ketama_arc *points, *sorted;
+};
+
+static void free_workplace(struct workplace *work)
+{
+    free(work->labels);
+    free(work->buckets);
+    free(work->names);
+    free(work->names_storage);
+    free(work->order);
+    free(work->points_of);
+    free(work->points);
+    free(work->sorted);
+}
+
+/* The names of the servers, and how many points they get: *count all together. */
+static int prepare(struct ketama_layout *layout, struct workplace *work, uint32_t *count,
+                   ketama_failure *failure)
+{
+    const struct ketama_dialect *dialect = layout->dialect;
+    uint32_t servers = layout->servers->count;
+
+    work->labels = malloc(sizeof *work->labels);
+    work->buckets = calloc(PASSES, sizeof *work->buckets);
+    work->names = calloc(servers, sizeof *work->names);
+    work->order = calloc(servers, sizeof *work->order);
+    work->points_of = calloc(servers, sizeof *work->points_of);
+    if (work->labels == NULL || work->buckets == NULL || work->names == NULL ||
+        work->order == NULL || work->points_of == NULL)
+        return KETAMA_ENOMEM;
+    layout->labels = work->labels;
+    layout->names = work->names;
+    layout->order = work->order;
+    layout->points_of = work->points_of;
+    int status = ketama_names_make(dialect, layout->servers, work->names,
+                                   &work->names_storage, failure);
+    if (status == KETAMA_OK)
+        status = ketama_check_names(layout->servers, work->names,
+                                    dialect->profile->unique_servers, failure);
+    if (status == KETAMA_OK)
+        status = count_points(layout, work->points_of, count, failure);
+    return status;
+}
+
+static void fill_ring(struct ketama_ring *ring, const struct ketama_layout *layout,
+                      struct workplace *work, uint32_t count)
+{
+    layout->profile->order(work->names, layout->servers->count, work->order);
+    layout->profile->generate(layout, work->points);
+    sort(layout->servers, work->points, work->sorted, count, work->buckets);
+    ring->arc_count = layout->profile->to_arcs(work->sorted, count, &ring->first_point);
+    ring->point_count = count;
+    ring->arcs = work->sorted;
+    ring->points_of = work->points_of;
+    work->sorted = NULL;
+    work->points_of = NULL;
+}
+
+int ketama_ring_make(const struct ketama_dialect *dialect,
                      const struct ketama_server_list *servers, struct ketama_ring *ring,
                      ketama_failure *failure)
 {
+    struct workplace work = {0};
+    struct ketama_layout layout = {
+        .profile = dialect->profile, .dialect = dialect, .servers = servers};
     uint32_t count = 0;
-    uint32_t *order = calloc(servers->count, sizeof *order);
-    uint32_t *points_of = calloc(servers->count, sizeof *points_of);
-    ketama_arc *generated = NULL, *sorted = NULL;
-    uint32_t (*buckets)[BUCKETS] = calloc(PASSES, sizeof *buckets);
-    int status = KETAMA_ENOMEM;
 
     *ring = (struct ketama_ring){0};
-    if (order != NULL && points_of != NULL && buckets != NULL)
-        status = count_points(profile, servers, points_of, &count, failure);
+    if (layout.profile->weighted != NULL && has_weights(servers))
+        layout.profile = layout.profile->weighted;
+    int status = prepare(&layout, &work, &count, failure);
     if (status == KETAMA_OK) {
-        generated = calloc(count, sizeof *generated);
-        sorted = calloc(count, sizeof *sorted);
-        if (generated == NULL || sorted == NULL)
+        work.points = calloc(count, sizeof *work.points);
+        work.sorted = calloc((size_t)count + KETAMA_ADDED_ARCS_MAX, sizeof *work.sorted);
+        if (work.points == NULL || work.sorted == NULL)
             status = KETAMA_ENOMEM;
     }
-    if (status == KETAMA_OK) {
-        profile->order(servers, order);
-        profile->generate(profile, servers, order, generated);
-        sort(servers, generated, sorted, count, buckets);
-        *ring = (struct ketama_ring){.arcs = sorted,
-                                     .arc_count = count,
-                                     .first_point = profile->to_arcs(sorted, count),
-                                     .points_of = points_of};
-        sorted = NULL;
-        points_of = NULL;
-    }
-    free(order);
-    free(buckets);
-    free(points_of);
-    free(generated);
-    free(sorted);
+    if (status == KETAMA_OK)
+        fill_ring(ring, &layout, &work, count);
+    free_workplace(&work);
     return status;
 }
 

@@ -5,23 +5,19 @@
 
 #include <stdlib.h>
 
-#include "profile/profile.h"
-
 int ketama_open(ketama_continuum *c, const char *path, const ketama_options *options)
 {
-    const struct ketama_profile *profile;
-    const char *settings;
+    char chosen[KETAMA_SETTINGS_MAX];
     char *absolute = NULL;
     ketama_failure failure;
-    int status = ketama_profile_select(options, &profile, &settings, &failure);
+    int status = ketama_choose(options, chosen, &failure);
 
     *c = NULL;
     if (status != KETAMA_OK)
         return ketama_store_failure(status, NULL, &failure);
     status = ketama_absolute_path(path, &absolute, &failure);
     if (status == KETAMA_OK) {
-        *c = ketama_handle_new(absolute, profile, settings,
-                               options != NULL ? options->flags : 0);
+        *c = ketama_handle_new(absolute, chosen, options != NULL ? options->flags : 0);
         status = *c != NULL ? ketama_share(*c, &failure) : KETAMA_ENOMEM;
     }
     if (status != KETAMA_OK) {
@@ -39,18 +35,17 @@ int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_
                         const ketama_options *options)
 {
     const struct ketama_source none = {.read_at_ns = 0};
-    const struct ketama_profile *profile;
-    const char *settings;
+    char chosen[KETAMA_SETTINGS_MAX];
     struct ketama_server_list list;
     ketama_failure failure;
-    int status = ketama_profile_select(options, &profile, &settings, &failure);
+    int status = ketama_choose(options, chosen, &failure);
 
     *c = NULL;
     if (status != KETAMA_OK)
         return ketama_store_failure(status, NULL, &failure);
     status = ketama_servers_copy(servers, count, &list, &failure);
     if (status == KETAMA_OK) {
-        *c = ketama_handle_new(NULL, profile, settings, KETAMA_PRIVATE);
+        *c = ketama_handle_new(NULL, chosen, KETAMA_PRIVATE);
         status =
             *c != NULL ? ketama_build(*c, &list, &none, 1, &failure) : KETAMA_ENOMEM;
     }
@@ -100,7 +95,7 @@ static int refresh(ketama_continuum c, ketama_continuum *newer)
     if (status == KETAMA_OK)
         return KETAMA_OK;
     if (status == KETAMA_CHANGED) {
-        made = ketama_handle_new(c->path, c->profile, c->settings, c->flags);
+        made = ketama_handle_new(c->path, c->chosen, c->flags);
         status = made != NULL ? ketama_share(made, &failure) : KETAMA_ENOMEM;
     }
     if (status != KETAMA_OK) {

@@ -223,6 +223,30 @@ static int read_columns(struct span line, struct ketama_line *read,
     return KETAMA_OK;
 }
 
+/* A comment, or "#ketama key=value ...", the options that the file states. */
+static int read_comment(struct span line, struct ketama_line *read,
+                        ketama_failure *failure)
+{
+    static const char mark[] = "#ketama";
+    const size_t size = sizeof mark - 1;
+    uint64_t number = read->server.line;
+
+    if (length(line) <= size || memcmp(line.at, mark, size) != 0 ||
+        !is_blank(line.at[size]))
+        return KETAMA_OK;
+    line.at += size;
+    if (number != 1)
+        return ketama_set_failure(failure, KETAMA_ELINE, number,
+                                  "options must be on the first line: begin a comment "
+                                  "with '# ketama'");
+    if (length(line) >= KETAMA_SETTINGS_MAX)
+        return ketama_set_failure(failure, KETAMA_ELINE, number,
+                                  "options are too long: at most %d bytes",
+                                  KETAMA_SETTINGS_MAX - 1);
+    read->stated = (struct ketama_text){line.at, (uint32_t)length(line)};
+    return ketama_check_stated(read->stated, number, failure);
+}
+
 void ketama_servers_scan(const char *text, size_t size, uint64_t number,
                          struct ketama_line *read, ketama_failure *failure)
 {
@@ -237,8 +261,10 @@ void ketama_servers_scan(const char *text, size_t size, uint64_t number,
             ketama_set_failure(failure, KETAMA_ELINE, number, "NUL byte: must be text");
         return;
     }
-    if (line.at < line.end && line.at[0] == '#')
+    if (line.at < line.end && line.at[0] == '#') {
+        read->status = read_comment(line, read, failure);
         return;
+    }
     skip_blanks(&line);
     if (line.at == line.end)
         return;
@@ -258,6 +284,8 @@ int ketama_servers_parse(const char *text, size_t size, struct ketama_server_lis
         int status = line.status;
         if (line.is_server)
             status = append(list, &line.server, failure);
+        if (line.stated.bytes > 0)
+            list->stated = line.stated;
         if (status != KETAMA_OK)
             return status;
         text = line.next;
@@ -265,7 +293,7 @@ int ketama_servers_parse(const char *text, size_t size, struct ketama_server_lis
     if (list->count == 0)
         return ketama_set_failure(failure, KETAMA_ENOSERVERS, 0,
                                   "no servers: write one per line, 'address weight'");
-    return ketama_servers_check_labels(list, failure);
+    return KETAMA_OK;
 }
 
 /* Fills *listed from a server of a list, which is number `position`. */
@@ -311,7 +339,7 @@ int ketama_servers_copy(const ketama_server *servers, size_t count,
     if (list->count == 0)
         return ketama_set_failure(failure, KETAMA_ENOSERVERS, 0,
                                   "no servers: the list is empty");
-    return ketama_servers_check_labels(list, failure);
+    return KETAMA_OK;
 }
 
 void ketama_servers_free(struct ketama_server_list *list)

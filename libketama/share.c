@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "profile/profile.h"
-
 static const int64_t pause_min_ns = 100000, pause_max_ns = 64 * 1000000;
 /* How long to wait for a builder that makes no progress, and for any. */
 static const int64_t patience_ns = 700 * 1000000,
@@ -67,6 +65,8 @@ static bool attach(ketama_continuum c, const struct ketama_slot *slot,
     struct ketama_image_info info;
     struct ketama_segment segment;
     struct ketama_file file;
+    struct ketama_dialect dialect;
+    ketama_failure failure;
     bool reliable = false;
 
     if (ketama_segment_attach(slot, stale->segment.bytes != NULL ? &stale->file : NULL,
@@ -74,7 +74,10 @@ static bool attach(ketama_continuum c, const struct ketama_slot *slot,
         return false;
     if (ketama_image_read(segment.bytes, segment.size_bytes, &identity, &info)) {
         if (is_current(c->path, &info.source, &reliable) &&
-            ketama_image_intact(&info.view) && atomic_load(info.view.superseded) == 0) {
+            ketama_image_intact(&info.view) && atomic_load(info.view.superseded) == 0 &&
+            ketama_dialect_make(&dialect, c->chosen, info.stated, &failure) ==
+                KETAMA_OK) {
+            c->dialect = dialect;
             ketama_image_free(c->image);
             c->image = NULL;
             c->segment = segment;
@@ -121,8 +124,10 @@ int ketama_build(ketama_continuum c, const struct ketama_server_list *servers,
     struct ketama_identity identity = ketama_handle_identity(c);
     struct ketama_image_info info;
     struct ketama_ring ring;
-    int status = ketama_ring_make(c->profile, servers, &ring, failure);
+    int status = ketama_dialect_make(&c->dialect, c->chosen, servers->stated, failure);
 
+    if (status == KETAMA_OK)
+        status = ketama_ring_make(&c->dialect, servers, &ring, failure);
     if (status != KETAMA_OK)
         return status;
     c->image = ketama_image_make(&identity, servers, &ring, source, generation, &info);

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from typing import NamedTuple, SupportsIndex
 
 from ketama._ketama import ffi, lib
-from ketama.continuum import Continuum
+from ketama.continuum import Continuum, continuum_of
 from ketama.errors import KetamaOSError, ServersError, failure
 from ketama.servers import to_c
 
 SIZE_MAX = 512 << 20  # bytes, as in libketama
 BLOCK = 1 << 20  # bytes
 LINES_AT_ONCE = 256
+BYTE_ORDER_MARK, MARK = b"\xef\xbb\xbf", b"#ketama"
 SERVER_LINE = struct.Struct("=10Q")  # struct server_line
 
 
@@ -118,6 +119,12 @@ def raise_if_invalid(lines: list[Line], filename: str | bytes) -> None:
             raise ServersError(filename, line.number, line.reason)
 
 
+def stated(lines: list[Line]) -> bytes:
+    """Return the options that a file states in its first line, "#ketama key=value ..."."""
+    first = lines[0].text.removeprefix(BYTE_ORDER_MARK).split(b"\n")[0].removesuffix(b"\r")
+    return first.removeprefix(MARK) if first.startswith((MARK + b" ", MARK + b"\t")) else b""
+
+
 def continuum(lines: list[Line], filename: str | bytes) -> Continuum:
     """Return the continuum of a file's lines.
 
@@ -128,7 +135,8 @@ def continuum(lines: list[Line], filename: str | bytes) -> Continuum:
     if not servers:
         raise ServersError(filename, None, "no servers: write one per line, 'address weight'")
     try:
-        return Continuum([(line.address, line.weight, line.name) for line in servers])
+        rows = [(line.address, line.weight, line.name) for line in servers]
+        return continuum_of(rows, stated(lines))
     except ServersError as error:
         number = servers[error.lineno - 1].number if error.lineno else None
         raise ServersError(filename, number or None, error.reason) from None

@@ -5,8 +5,6 @@
  */
 #include "admin.h"
 
-#include "../profile/profile.h"
-
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -183,19 +181,21 @@ static int find_in_folder(const char *name, ketama_published **image)
 int ketama_find_published(const char *path, const ketama_options *options,
                           ketama_published **image)
 {
-    const struct ketama_profile *profile;
-    const char *settings;
+    char chosen[KETAMA_SETTINGS_MAX], settings[KETAMA_SETTINGS_MAX];
     char name[KETAMA_SLOT_NAME_MAX], *absolute;
+    struct ketama_identity identity = {.settings = settings};
     ketama_failure failure;
     int kept = errno, status;
 
     *image = NULL;
-    status = ketama_profile_select(options, &profile, &settings, &failure);
+    status = ketama_choose(options, chosen, &failure);
     if (status == KETAMA_OK)
         status = ketama_absolute_path(path, &absolute, &failure);
     if (status != KETAMA_OK)
         return ketama_store_failure(status, path, &failure);
-    ketama_slot_name(name, &(struct ketama_identity){absolute, settings, profile->id});
+    identity.path = absolute;
+    identity.profile = ketama_chosen_ring(chosen, settings);
+    ketama_slot_name(name, &identity);
     free(absolute);
     status = find_in_folder(name, image);
     if (status == KETAMA_ESYSTEM)

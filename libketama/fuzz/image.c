@@ -41,8 +41,7 @@ static struct ketama_image *valid_image(void)
     ketama_failure failure;
     struct ketama_image *image = NULL;
 
-    if (ketama_ring_make(&ketama_profile_libketama, &servers, &ring, &failure) ==
-        KETAMA_OK)
+    if (ketama_ring_make(&ketama_libketama, &servers, &ring, &failure) == KETAMA_OK)
         image = ketama_image_make(&identity, &servers, &ring, &source, 3, &info);
     ketama_ring_free(&ring);
     return image;
@@ -51,7 +50,7 @@ static struct ketama_image *valid_image(void)
 /* Nothing outside an image that passed the check is read. */
 static void use(const struct ketama_view *view)
 {
-    struct ketama_handle c = {.view = *view, .profile = &ketama_profile_libketama};
+    struct ketama_handle c = {.view = *view, .dialect = ketama_libketama};
     uint32_t servers[8], point;
     ketama_key keys[40];
     uint32_t found[40];

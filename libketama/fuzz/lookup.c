@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* Allocated at their exact sizes, so that the sanitizer finds any overrun. */
     ketama_arc *points = malloc(count * sizeof *points);
     uint32_t *index = malloc((buckets + 1) * sizeof *index);
-    struct ketama_handle c = {.profile = &ketama_profile_libketama};
+    struct ketama_handle c = {.dialect = ketama_libketama};
 
     if (points == NULL || index == NULL)
         abort();

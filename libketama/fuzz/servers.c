@@ -39,7 +39,7 @@ static void check_points(const struct ketama_server_list *list)
 {
     struct ketama_ring ring;
     ketama_failure failure;
-    int status = ketama_ring_make(&ketama_profile_libketama, list, &ring, &failure);
+    int status = ketama_ring_make(&ketama_libketama, list, &ring, &failure);
     must(status == KETAMA_OK || status == KETAMA_ENOSERVERS);
     for (uint32_t i = 1; i < ring.arc_count; i++)
         must(ring.arcs[i - 1].end <= ring.arcs[i].end &&

@@ -7,17 +7,135 @@
 #error "roundings are part of the answers: compile without -ffast-math"
 #endif
 
+enum { LABELS = 40 }; /* of a server with its fair share of the weight */
+
 /*
- * The float rule. A server gets 40 labels times its share of the weight times the number
- * of servers, computed as the 2007 libketama's compiler did: in single precision where a
- * float was written, and each step rounded on its own. The roundings are part of the
- * answer: 61 equal servers get 39 labels each, not 40. Do not simplify. volatile forces
- * the rounding on compilers that would keep more digits.
+ * The roundings are part of the answer: in libketama, 61 equal servers get 39 labels
+ * each, not 40. Each step rounds on its own, as in the program that the rule is from. A
+ * volatile variable forces that on compilers that would keep more digits, such as those
+ * for the x87. Do not simplify.
  */
-uint32_t ketama_count_ratio_a(uint64_t weight, uint64_t total_weight, uint32_t servers)
+static float to_single(double value)
 {
-    volatile float own = (float)weight, all = (float)total_weight, part = own / all;
-    volatile double exact = (double)part * 40.0 * (double)(float)servers;
-    volatile float labels = (float)exact;
-    return (uint32_t)labels; /* truncates, which is floor, as it is never negative */
+    volatile float rounded = (float)value;
+    return rounded;
+}
+
+static double to_double(double value)
+{
+    volatile double rounded = value;
+    return rounded;
+}
+
+/* The share of the weight, in single precision. The quotient is rounded twice, first to
+ * double, which cannot change it: a double has more than twice the digits. */
+static float single_share(const struct ketama_layout *layout, uint64_t weight)
+{
+    volatile float own = (float)weight, all = (float)layout->servers->total_weight;
+    return to_single(to_double((double)own / (double)all));
+}
+
+static double double_share(const struct ketama_layout *layout, uint64_t weight)
+{
+    volatile double own = (double)weight, all = (double)layout->servers->total_weight;
+    return to_double(own / all);
+}
+
+/* floor(f(f(f(w) / f(W)) * 40.0 * n)), the products in double precision */
+uint64_t ketama_count_ratio_a(const struct ketama_layout *layout, uint64_t weight)
+{
+    double share = (double)single_share(layout, weight);
+    double labels = to_double(to_double(share * LABELS) * layout->servers->count);
+    return (uint64_t)to_single(labels);
+}
+
+/* floor(f(f(f(f(f(w) / f(W)) * 160) / 4) * f(n))), all in single precision */
+uint64_t ketama_count_ratio_b(const struct ketama_layout *layout, uint64_t weight)
+{
+    float points = to_single((double)single_share(layout, weight) * 160);
+    float labels = to_single((double)points / 4);
+    return (uint64_t)to_single((double)labels * layout->servers->count);
+}
+
+/* An integer of 96 bits. */
+struct wide {
+    uint64_t high; /* all but the low 32 bits */
+    uint32_t low;
+};
+
+static struct wide multiply(uint64_t a, uint32_t b)
+{
+    uint64_t low = (a & UINT32_MAX) * b;
+    return (struct wide){(a >> 32) * b + (low >> 32), (uint32_t)low};
+}
+
+/* The quotient must fit in 32 bits. */
+static uint32_t divide(struct wide dividend, uint64_t divisor)
+{
+    uint64_t rest = dividend.high;
+    uint32_t quotient = 0;
+    for (int bit = 31; bit >= 0; bit--) {
+        bool carry = rest >> 63 != 0;
+        rest = rest << 1 | (dividend.low >> bit & 1);
+        quotient <<= 1;
+        if (carry || rest >= divisor) {
+            rest -= divisor;
+            quotient |= 1;
+        }
+    }
+    return quotient;
+}
+
+/* The nearest double. */
+static double wide_to_double(struct wide value)
+{
+    unsigned shift = 0;
+    while (value.high >> shift >> 32 != 0)
+        shift++;
+    /* The top 64 bits; those below only decide whether it is halfway between two. */
+    uint64_t top = value.high << (32 - shift) | value.low >> shift;
+    bool is_more = (value.low & ((UINT64_C(1) << shift) - 1)) != 0;
+    return to_double((double)(top | is_more)) * (double)(UINT64_C(1) << shift);
+}
+
+/* 40 * n * w div W, in integers */
+uint64_t ketama_count_ratio_c(const struct ketama_layout *layout, uint64_t weight)
+{
+    struct wide labels = multiply(weight, LABELS * layout->servers->count);
+    return divide(labels, layout->servers->total_weight);
+}
+
+/* floor(((w / W) * 40) * n) */
+uint64_t ketama_count_ratio_d(const struct ketama_layout *layout, uint64_t weight)
+{
+    double labels = to_double(double_share(layout, weight) * LABELS);
+    return (uint64_t)to_double(labels * layout->servers->count);
+}
+
+/* floor(((w / W) * n) * 40) */
+uint64_t ketama_count_ratio_e(const struct ketama_layout *layout, uint64_t weight)
+{
+    double fair = to_double(double_share(layout, weight) * layout->servers->count);
+    return (uint64_t)to_double(fair * LABELS);
+}
+
+/* floor(double(n * 160 * w) / double(W)) */
+uint64_t ketama_count_ratio_f(const struct ketama_layout *layout, uint64_t weight)
+{
+    struct wide points = multiply(weight, 160 * layout->servers->count);
+    volatile double all = (double)layout->servers->total_weight;
+    return (uint64_t)to_double(wide_to_double(points) / all);
+}
+
+uint64_t ketama_count_flat(const struct ketama_layout *layout, uint64_t weight)
+{
+    (void)weight;
+    return layout->dialect->points / layout->profile->points_per_label;
+}
+
+/* At most 2^32 - 1, which is too many in any case. */
+uint64_t ketama_count_absolute(const struct ketama_layout *layout, uint64_t weight)
+{
+    uint32_t each = layout->dialect->points / layout->profile->points_per_label;
+    return weight > UINT32_MAX / each ? UINT32_MAX : weight * each;
 }

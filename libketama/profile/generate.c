@@ -1,68 +1,124 @@
 /*
- * generate.c - a server list -> its points, in the order in which equal ones win
+ * generate.c - names -> points, in the order in which equal ones win
  */
 #include "profile.h"
 
-#include "../hash/hash.h"
+#include <string.h>
 
-void ketama_order_as_listed(const struct ketama_server_list *servers, uint32_t *order)
+static uint32_t index_of(const struct ketama_layout *layout, uint32_t place)
 {
-    for (uint32_t i = 0; i < servers->count; i++)
-        order[i] = i;
+    return (uint32_t)(layout->order[place] - layout->names);
 }
 
-/* Labels of several servers, hashed together because vectors are faster: as many as the
- * widest have lanes. More would need a larger stack. */
-enum { BATCH = 16, REPORT_EVERY = 64 };
-struct batch {
-    uint32_t count;
-    uint32_t server[BATCH];
-    ketama_key label[BATCH];
-    char text[BATCH][KETAMA_LABEL_MAX];
-    uint32_t points[BATCH * KETAMA_POINTS_PER_LABEL_MAX];
-};
+/* ---- labels: "name-0", "name-1" ... */
 
-static ketama_arc *flush(const struct ketama_profile *profile, struct batch *batch,
-                         ketama_arc *out)
+enum { REPORT_EVERY = 64 }; /* servers */
+
+static size_t write_label(char *to, struct ketama_text name, char joint, uint64_t k)
 {
-    profile->hash_labels(batch->label, batch->count, batch->points);
-    for (uint32_t i = 0; i < batch->count * profile->points_per_label; i++)
-        *out++ =
-            (ketama_arc){batch->points[i], batch->server[i / profile->points_per_label]};
+    char digits[20];
+    size_t count = 0, len = name.bytes;
+
+    memcpy(to, name.at, len);
+    to[len++] = joint;
+    do {
+        digits[count++] = (char)('0' + k % 10);
+        k /= 10;
+    } while (k > 0);
+    while (count > 0)
+        to[len++] = digits[--count];
+    return len;
+}
+
+static ketama_arc *flush(const struct ketama_layout *layout, ketama_arc *out)
+{
+    struct ketama_labels *batch = layout->labels;
+    uint32_t words = layout->profile->points_per_label;
+    layout->profile->hash_labels(layout, batch->label, batch->count, batch->points);
+    for (uint32_t i = 0; i < batch->count * words; i++)
+        *out++ = (ketama_arc){batch->points[i], batch->server[i / words]};
     batch->count = 0;
     return out;
 }
 
-void ketama_generate_labels(const struct ketama_profile *profile,
-                            const struct ketama_server_list *servers,
-                            const uint32_t *order, ketama_arc *out)
+void ketama_generate_labels(const struct ketama_layout *layout, ketama_arc *out)
 {
-    struct batch batch;
-    batch.count = 0;
-    for (uint32_t i = 0; i < servers->count; i++) {
-        const struct ketama_listed *server = &servers->at[order[i]];
+    struct ketama_labels *batch = layout->labels;
+    batch->count = 0;
+    for (uint32_t i = 0; i < layout->servers->count; i++) {
+        uint32_t server = index_of(layout, i);
+        uint32_t labels = layout->points_of[server] / layout->profile->points_per_label;
         if (i % REPORT_EVERY == 0)
-            ketama_report_progress(servers);
-        uint32_t labels =
-            profile->count_labels(server->weight, servers->total_weight, servers->count);
+            ketama_report_progress(layout->servers);
         for (uint32_t k = 0; k < labels; k++) {
-            uint32_t at = batch.count++;
-            batch.server[at] = order[i];
-            batch.label[at].bytes = batch.text[at];
-            batch.label[at].len = profile->label(server, k, batch.text[at]);
-            if (batch.count == BATCH)
-                out = flush(profile, &batch, out);
+            uint32_t at = batch->count++;
+            batch->server[at] = server;
+            batch->label[at].bytes = batch->text[at];
+            batch->label[at].len = write_label(batch->text[at], layout->names[server],
+                                              layout->profile->joint, k);
+            if (batch->count == KETAMA_LABELS)
+                out = flush(layout, out);
         }
     }
-    flush(profile, &batch, out);
+    flush(layout, out);
 }
 
-void ketama_hash_labels_md5(const ketama_key *labels, size_t count, uint32_t *points)
+void ketama_labels_md5(const struct ketama_layout *layout, const ketama_key *labels,
+                       size_t count, uint32_t *points)
 {
-    ketama_md5_many(labels, count, 4, points);
+    ketama_md5_many(labels, count, layout->profile->points_per_label, points);
 }
 
-void ketama_hash_many_md5(const ketama_key *keys, size_t count, uint32_t *hashes)
+void ketama_labels_sha384(const struct ketama_layout *layout, const ketama_key *labels,
+                          size_t count, uint32_t *points)
 {
-    ketama_md5_many(keys, count, 1, hashes);
+    (void)layout;
+    for (size_t i = 0; i < count; i++)
+        ketama_sha384_words(labels[i].bytes, labels[i].len, points + 4 * i);
+}
+
+void ketama_labels_sha1(const struct ketama_layout *layout, const ketama_key *labels,
+                        size_t count, uint32_t *points)
+{
+    (void)layout;
+    for (size_t i = 0; i < count; i++)
+        points[i] = ketama_sha1_word(labels[i].bytes, labels[i].len);
+}
+
+void ketama_labels_xxh3(const struct ketama_layout *layout, const ketama_key *labels,
+                        size_t count, uint32_t *points)
+{
+    (void)layout;
+    for (size_t i = 0; i < count; i++)
+        points[i] = ketama_hash_xxh3(labels[i].bytes, labels[i].len, 0);
+}
+
+void ketama_labels_as_keys(const struct ketama_layout *layout, const ketama_key *labels,
+                           size_t count, uint32_t *points)
+{
+    for (size_t i = 0; i < count; i++)
+        points[i] = layout->dialect->hash(labels[i].bytes, labels[i].len, 0);
+}
+
+/* ---- a chain: each point is the CRC-32 of the name and of the point before it */
+
+static uint32_t continue_chain(uint32_t name_register, uint32_t point)
+{
+    const unsigned char bytes[4] = {(unsigned char)point, (unsigned char)(point >> 8),
+                                    (unsigned char)(point >> 16),
+                                    (unsigned char)(point >> 24)};
+    return ~ketama_crc32_update(name_register, bytes, sizeof bytes);
+}
+
+void ketama_generate_chain(const struct ketama_layout *layout, ketama_arc *out)
+{
+    for (uint32_t i = 0; i < layout->servers->count; i++) {
+        uint32_t server = index_of(layout, i), point = 0;
+        uint32_t name_register = ketama_crc32_update(
+            UINT32_MAX, layout->names[server].at, layout->names[server].bytes);
+        for (uint32_t k = 0; k < layout->points_of[server]; k++) {
+            point = continue_chain(name_register, point);
+            *out++ = (ketama_arc){point, server};
+        }
+    }
 }

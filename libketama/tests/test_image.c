@@ -35,8 +35,7 @@ static struct ketama_image *made(void)
 
     listed[3].name = "named";
     listed[3].name_bytes = 5;
-    CHECK_INT(KETAMA_OK,
-              ketama_ring_make(&ketama_profile_libketama, &servers, &ring, &failure));
+    CHECK_INT(KETAMA_OK, ketama_ring_make(&ketama_libketama, &servers, &ring, &failure));
     struct ketama_image *image =
         ketama_image_make(&identity, &servers, &ring, &source, 7, &info);
     ketama_ring_free(&ring);
@@ -128,7 +127,7 @@ static void every_bit_counts(void)
 /* Calls every function on the view, under the sanitizer. */
 static void use(const struct ketama_view *view)
 {
-    struct ketama_handle handle = {.view = *view, .profile = &ketama_profile_libketama};
+    struct ketama_handle handle = {.view = *view, .dialect = ketama_libketama};
     ketama_server server;
     ketama_point points[16];
     for (int i = 0; i < 50; i++)

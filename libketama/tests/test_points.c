@@ -5,10 +5,17 @@
 
 #include <stdlib.h>
 
-static uint32_t points_each(uint32_t servers)
+static uint64_t labels_of(uint64_t weight, uint64_t total_weight, uint32_t servers)
 {
-    return 4 *
-           ketama_profile_libketama.count_labels(600, 600 * (uint64_t)servers, servers);
+    const struct ketama_server_list list = {.count = servers,
+                                            .total_weight = total_weight};
+    const struct ketama_layout layout = {.servers = &list};
+    return ketama_count_ratio_a(&layout, weight);
+}
+
+static uint64_t points_each(uint32_t servers)
+{
+    return 4 * labels_of(600, 600 * (uint64_t)servers, servers);
 }
 
 static void rounding_decides_the_number_of_points(void)
@@ -19,7 +26,7 @@ static void rounding_decides_the_number_of_points(void)
     CHECK_INT(160, points_each(1));
     CHECK_INT(160, points_each(60));
     CHECK_INT(160, points_each(1000));
-    CHECK_INT(0, ketama_profile_libketama.count_labels(1, 150001, 3));
+    CHECK_INT(0, labels_of(1, 150001, 3));
 }
 
 /* Each of these numbers changes if one of the roundings is omitted, or done twice, as by
@@ -38,11 +45,10 @@ static void each_rounding_counts(void)
     };
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
         CHECK_INT(answers[i].digests,
-                  ketama_profile_libketama.count_labels(
-                      answers[i].weight, answers[i].total, answers[i].servers));
+                  labels_of(answers[i].weight, answers[i].total, answers[i].servers));
 }
 
-static struct ketama_ring made(const struct ketama_profile *profile,
+static struct ketama_ring made(const struct ketama_dialect *dialect,
                                const char *const *addresses, uint32_t count)
 {
     struct ketama_listed listed[16];
@@ -57,14 +63,14 @@ static struct ketama_ring made(const struct ketama_profile *profile,
                                    .address_bytes = (uint32_t)strlen(addresses[i]),
                                    .weight = 1,
                                    .line = i + 1};
-    CHECK_INT(KETAMA_OK, ketama_ring_make(profile, &servers, &points, &failure));
+    CHECK_INT(KETAMA_OK, ketama_ring_make(dialect, &servers, &points, &failure));
     return points;
 }
 
 static void equal_points_keep_the_order_of_the_file(void)
 {
     static const char *const addresses[] = {"b:1", "a:1", "b:1", "a:1"};
-    struct ketama_ring points = made(&ketama_profile_libketama, addresses, 4);
+    struct ketama_ring points = made(&ketama_libketama, addresses, 4);
     CHECK_INT(640, points.arc_count);
     for (uint32_t i = 0; i < points.arc_count; i += 2) {
         CHECK(points.arcs[i].end == points.arcs[i + 1].end);
@@ -75,37 +81,38 @@ static void equal_points_keep_the_order_of_the_file(void)
 }
 
 /* The stages work with any row of the table of profiles. */
-static uint32_t two_labels(uint64_t weight, uint64_t total, uint32_t servers)
+static uint64_t two_labels(const struct ketama_layout *layout, uint64_t weight)
 {
-    return weight > 0 && total >= weight && servers > 0 ? 2 : 0;
+    return layout->servers->total_weight >= weight ? 2 : 0;
 }
 
-static uint32_t no_label(uint64_t weight, uint64_t total, uint32_t servers)
+static uint64_t no_label(const struct ketama_layout *layout, uint64_t weight)
 {
-    return two_labels(weight, total, servers) - 2;
+    return two_labels(layout, weight) - 2;
 }
 
-static size_t first_letter(const struct ketama_listed *server, uint32_t k,
-                           char label[KETAMA_LABEL_MAX])
+static int first_letter(const struct ketama_dialect *dialect,
+                        const struct ketama_listed *server, char to[KETAMA_NAME_MAX],
+                        struct ketama_text *name, ketama_failure *failure)
 {
-    label[0] = server->address[0];
-    label[1] = (char)('0' + k);
-    return 2;
+    (void)dialect;
+    (void)failure;
+    to[0] = server->address[0];
+    *name = (struct ketama_text){to, 1};
+    return KETAMA_OK;
 }
 
-static void text_itself(const ketama_key *labels, size_t count, uint32_t *points)
+/* "x+1": two bytes of the text are a label's only point. */
+static void text_itself(const struct ketama_layout *layout, const ketama_key *labels,
+                        size_t count, uint32_t *points)
 {
+    (void)layout;
     for (size_t i = 0; i < count; i++) {
         const char *label = labels[i].bytes;
-        points[i] = labels[i].len == 2 ? (uint32_t)(label[0] << 8 | label[1]) : 0;
+        points[i] = labels[i].len == 3 && label[1] == '+'
+                        ? (uint32_t)(label[0] << 8 | label[2])
+                        : 0;
     }
-}
-
-static void last_in_the_file_first(const struct ketama_server_list *list,
-                                   uint32_t *order)
-{
-    for (uint32_t i = 0; i < list->count; i++)
-        order[i] = list->count - 1 - i;
 }
 
 static void another_profile(void)
@@ -116,13 +123,14 @@ static void another_profile(void)
     const struct ketama_profile profile = {.id = 99,
                                            .points_per_label = 1,
                                            .count_labels = two_labels,
-                                           .label = first_letter,
+                                           .joint = '+',
                                            .hash_labels = text_itself,
                                            .generate = ketama_generate_labels,
                                            .to_arcs = ketama_arcs_at_or_after,
-                                           .order = last_in_the_file_first,
-                                           .hash = ketama_hash};
-    struct ketama_ring points = made(&profile, addresses, 3);
+                                           .order = ketama_order_reversed};
+    const struct ketama_dialect dialect = {.profile = &profile,
+                                           .name_rule = first_letter};
+    struct ketama_ring points = made(&dialect, addresses, 3);
     CHECK_INT(6, points.arc_count);
     CHECK(memcmp(expected, points.arcs, sizeof expected) == 0);
     ketama_ring_free(&points);
@@ -131,6 +139,8 @@ static void another_profile(void)
 static void no_server_gets_a_point(void)
 {
     struct ketama_profile profile = ketama_profile_libketama;
+    const struct ketama_dialect dialect = {.profile = &profile,
+                                           .name_rule = ketama_name_as_listed};
     struct ketama_listed listed = LISTED("a", 1, 1);
     struct ketama_server_list servers = {.at = &listed, .count = 1, .total_weight = 1};
     struct ketama_ring points;
@@ -138,11 +148,11 @@ static void no_server_gets_a_point(void)
 
     profile.count_labels = no_label;
     CHECK_INT(KETAMA_ENOSERVERS,
-              ketama_ring_make(&profile, &servers, &points, &failure));
+              ketama_ring_make(&dialect, &servers, &points, &failure));
     CHECK_TEXT("no server gets a point", failure.reason);
     profile.count_labels = two_labels;
     profile.points_per_label = 1u << 31;
-    CHECK_INT(KETAMA_ETOOMANY, ketama_ring_make(&profile, &servers, &points, &failure));
+    CHECK_INT(KETAMA_ETOOMANY, ketama_ring_make(&dialect, &servers, &points, &failure));
     CHECK_TEXT("too many points: at most 2147483647", failure.reason);
 }
 
@@ -155,7 +165,7 @@ static int ascending(const void *a, const void *b)
 static void sorted_as_qsort_would(void)
 {
     static const char *const addresses[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i"};
-    struct ketama_ring points = made(&ketama_profile_libketama, addresses, 9);
+    struct ketama_ring points = made(&ketama_libketama, addresses, 9);
     ketama_arc *sorted = malloc(points.arc_count * sizeof *sorted);
     CHECK(sorted != NULL);
     if (sorted != NULL) {

@@ -6,18 +6,17 @@
 #include <stdlib.h>
 
 /* Servers with one point each, which is their weight, for each of the three searches. */
-static uint32_t one_label(uint64_t weight, uint64_t total_weight, uint32_t servers)
+static uint64_t one_label(const struct ketama_layout *layout, uint64_t weight)
 {
-    return weight <= total_weight && servers > 0;
+    return weight <= layout->servers->total_weight;
 }
 
-static void weights_as_points(const struct ketama_profile *profile,
-                              const struct ketama_server_list *servers,
-                              const uint32_t *order, ketama_arc *out)
+static void weights_as_points(const struct ketama_layout *layout, ketama_arc *out)
 {
-    (void)profile;
-    for (uint32_t i = 0; i < servers->count; i++)
-        out[i] = (ketama_arc){(uint32_t)servers->at[order[i]].weight, order[i]};
+    for (uint32_t i = 0; i < layout->servers->count; i++) {
+        uint32_t server = (uint32_t)(layout->order[i] - layout->names);
+        out[i] = (ketama_arc){(uint32_t)layout->servers->at[server].weight, server};
+    }
 }
 
 static const struct ketama_profile searches[] = {
@@ -26,24 +25,21 @@ static const struct ketama_profile searches[] = {
      .points_per_label = 1,
      .order = ketama_order_as_listed,
      .generate = weights_as_points,
-     .to_arcs = ketama_arcs_at_or_after,
-     .hash = ketama_hash},
+     .to_arcs = ketama_arcs_at_or_after},
     {.id = 102,
      .count_labels = one_label,
      .points_per_label = 1,
      .order = ketama_order_as_listed,
      .generate = weights_as_points,
      .to_arcs = ketama_arcs_after,
-     .point_at = ketama_point_after,
-     .hash = ketama_hash},
+     .point_at = ketama_point_after},
     {.id = 103,
      .count_labels = one_label,
      .points_per_label = 1,
      .order = ketama_order_as_listed,
      .generate = weights_as_points,
      .to_arcs = ketama_arcs_at_or_before,
-     .point_at = ketama_point_at_or_before,
-     .hash = ketama_hash},
+     .point_at = ketama_point_at_or_before},
 };
 
 /* The rules, as a loop over unsorted points. Of equal points, the first one listed is
@@ -85,10 +81,11 @@ static void check_ring(int search, uint32_t *points, uint32_t count)
 {
     struct ketama_listed listed[16];
     struct ketama_server_list servers = {.at = listed, .count = count};
-    const struct ketama_profile *profile = &searches[search];
-    const struct ketama_identity identity = {"", "", profile->id};
+    const struct ketama_dialect dialect = {.profile = &searches[search],
+                                           .name_rule = ketama_name_as_listed};
+    const struct ketama_identity identity = {"", "", searches[search].id};
     const struct ketama_source source = {.read_at_ns = 0};
-    struct ketama_handle c = {.profile = profile};
+    struct ketama_handle c = {.dialect = dialect};
     struct ketama_image_info info;
     struct ketama_ring ring;
     ketama_failure failure;
@@ -99,7 +96,7 @@ static void check_ring(int search, uint32_t *points, uint32_t count)
         listed[i] = (struct ketama_listed)LISTED("a", points[i], i + 1);
         servers.total_weight += points[i];
     }
-    CHECK_INT(KETAMA_OK, ketama_ring_make(profile, &servers, &ring, &failure));
+    CHECK_INT(KETAMA_OK, ketama_ring_make(&dialect, &servers, &ring, &failure));
     struct ketama_image *image =
         ketama_image_make(&identity, &servers, &ring, &source, 1, &info);
     ketama_ring_free(&ring);
@@ -183,7 +180,9 @@ static void unknown_options_are_rejected(void)
     const ketama_options flags = {.size = sizeof flags, .flags = 6},
                          none = {.flags = KETAMA_PRIVATE},
                          profile = {.size = sizeof profile, .profile = "ketema"},
-                         settings = {.size = sizeof settings, .settings = "hash=md5"},
+                         settings = {.size = sizeof settings,
+                                     .profile = "libketama",
+                                     .settings = "hash_tag={}"},
                          good = {.size = sizeof good,
                                  .flags = KETAMA_PRIVATE,
                                  .profile = "libketama",
@@ -194,8 +193,9 @@ static void unknown_options_are_rejected(void)
     CHECK_TEXT("unknown flags 0x6: must be 0 or KETAMA_PRIVATE (0x1)", refusal(&flags));
     CHECK_TEXT("invalid options.size 0: set it to sizeof(ketama_options)",
                refusal(&none));
-    CHECK_TEXT("unknown profile \"ketema\": must be \"libketama\"", refusal(&profile));
-    CHECK_TEXT("unknown settings \"hash=md5\": profile \"libketama\" has none",
+    CHECK(strncmp("invalid profile \"ketema\": must be one of libketama, libmemcached, ",
+                  refusal(&profile), 66) == 0);
+    CHECK_TEXT("profile \"libketama\" has no option hash_tag: it has hash",
                refusal(&settings));
     CHECK(strncmp("unknown option: this is libketama ", refusal(&larger.now), 34) == 0);
 

@@ -5,16 +5,21 @@
 
 #include <stdlib.h>
 
-/* The list as "address weight;" per server, or the reason with its line. The text ends
- * before an unreadable page. */
+/* The list as "address weight;" per server, of which a ring can be made, or the reason
+ * with its line. The text ends before an unreadable page. */
 static const char *parsed(const char *text, size_t size)
 {
     static char said[4096];
     struct ketama_server_list list;
+    struct ketama_ring ring;
     ketama_failure failure;
     int at = 0, status;
 
     status = ketama_servers_parse(against_the_edge(text, size), size, &list, &failure);
+    if (status == KETAMA_OK) {
+        status = ketama_ring_make(&ketama_libketama, &list, &ring, &failure);
+        ketama_ring_free(&ring);
+    }
     said[0] = '\0';
     if (status != KETAMA_OK)
         snprintf(said, sizeof said, "%d at %llu: %s", status,
@@ -123,8 +128,9 @@ static void names_are_unique(void)
     PARSED("-21 at 2: duplicate name \"MB\": names must be unique", "a 1 MB\nb 1 MB\n");
     PARSED("-21 at 3: duplicate name \"x\": names must be unique",
            "z 1 x\ny 1 w\na 1 x\nb 1 w\n");
-    PARSED("-21 at 3: address \"x\" is another server's name: names must be unique",
-           "a 1 x\nb 1\nx 1\n");
+    PARSED(
+        "-21 at 3: address \"x\" has the name of another server: names must be unique",
+        "a 1 x\nb 1\nx 1\n");
     PARSED("-21 at 2: duplicate name \"x\": names must be unique", "x 1\nb 1 x\n");
     PARSED("-21 at 3: duplicate name \"x\": names must be unique", "x 1\nx 1\nb 1 x\n");
     PARSED("a 1;a 1;b 1 x;", "a 1\na 1\nb 1 x\n");
@@ -133,11 +139,9 @@ static void names_are_unique(void)
 
     const ketama_server servers[] = {{.address = "a", .name = "x", .weight = 1},
                                      {.address = "b", .name = "x", .weight = 1}};
-    struct ketama_server_list list;
-    ketama_failure failure;
-    CHECK_INT(KETAMA_ENAME, ketama_servers_copy(servers, 2, &list, &failure));
-    CHECK_INT(2, failure.line);
-    ketama_servers_free(&list);
+    ketama_continuum c;
+    CHECK_INT(KETAMA_ENAME, ketama_open_servers(&c, servers, 2, NULL));
+    CHECK_INT(2, ketama_last_failure()->line);
 }
 
 /* A byte order mark is skipped only at the start of the file. */

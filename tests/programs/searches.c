@@ -16,19 +16,19 @@
 
 enum { MAX = 64 };
 
-static uint32_t one_label(uint64_t weight, uint64_t total_weight, uint32_t servers)
+static uint64_t one_label(const struct ketama_layout *layout, uint64_t weight)
 {
-    return weight <= total_weight && servers > 0;
+    return weight <= layout->servers->total_weight;
 }
 
 /* Its weight, less 1, is a server's only point. */
-static void weights_as_points(const struct ketama_profile *profile,
-                              const struct ketama_server_list *servers,
-                              const uint32_t *order, ketama_arc *out)
+static void weights_as_points(const struct ketama_layout *layout, ketama_arc *out)
 {
-    (void)profile;
-    for (uint32_t i = 0; i < servers->count; i++)
-        out[i] = (ketama_arc){(uint32_t)(servers->at[order[i]].weight - 1), order[i]};
+    for (uint32_t i = 0; i < layout->servers->count; i++) {
+        uint32_t server = (uint32_t)(layout->order[i] - layout->names);
+        out[i] =
+            (ketama_arc){(uint32_t)(layout->servers->at[server].weight - 1), server};
+    }
 }
 
 static void fail(const char *message)
@@ -41,7 +41,9 @@ static void answer(const struct ketama_profile *profile, char *line)
 {
     const struct ketama_source source = {.read_at_ns = 0};
     const struct ketama_identity identity = {.path = "", .settings = "", .profile = 0};
-    struct ketama_handle c = {.profile = profile};
+    const struct ketama_dialect dialect = {.profile = profile,
+                                           .name_rule = ketama_name_as_listed};
+    struct ketama_handle c = {.dialect = dialect};
     struct ketama_server_list servers;
     struct ketama_image_info info;
     struct ketama_ring ring;
@@ -58,7 +60,7 @@ static void answer(const struct ketama_profile *profile, char *line)
         listed[count++] =
             (ketama_server){.address = "a", .weight = strtoull(text, NULL, 10) + 1};
     if (ketama_servers_copy(listed, count, &servers, &failure) != KETAMA_OK ||
-        ketama_ring_make(profile, &servers, &ring, &failure) != KETAMA_OK)
+        ketama_ring_make(&dialect, &servers, &ring, &failure) != KETAMA_OK)
         fail(failure.reason);
     struct ketama_image *image =
         ketama_image_make(&identity, &servers, &ring, &source, 1, &info);
