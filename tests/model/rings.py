@@ -82,11 +82,12 @@ class Ring:
 
 def names_of(servers: list[tuple[str, int, str | None]], row: Row) -> list[str]:
     """Return what stands for each server in labels."""
-    texts = [address if name is None else name for address, _, name in servers]
-    for _, _, name in servers:
-        if name is not None and (row.is_unnamed or texts.count(name) > 1):
-            raise RefusedError(f"{name}: a name that is taken, or of no use")
+    if row.is_unnamed and any(name is not None for _, _, name in servers):
+        raise RefusedError("a name of no use")
     names = [row.name(a) if name is None else name for a, _, name in servers]
+    for _, _, name in servers:
+        if name is not None and names.count(name) > 1:
+            raise RefusedError(f"{name}: a name that is taken")
     if row.has_unique_names and len(set(names)) < len(names):
         raise RefusedError("two servers have one name")
     return names
