@@ -55,7 +55,7 @@ void ketama_generate_labels(const struct ketama_layout *layout, ketama_arc *out)
             batch->server[at] = server;
             batch->label[at].bytes = batch->text[at];
             batch->label[at].len = write_label(batch->text[at], layout->names[server],
-                                              layout->profile->joint, k);
+                                               layout->profile->joint, k);
             if (batch->count == KETAMA_LABELS)
                 out = flush(layout, out);
         }

@@ -239,8 +239,7 @@ static struct ketama_image *made(struct ketama_image_info *info)
 
     listed[1].name = "name";
     listed[1].name_bytes = 4;
-    CHECK_INT(KETAMA_OK,
-              ketama_ring_make(&ketama_libketama, &servers, &ring, &failure));
+    CHECK_INT(KETAMA_OK, ketama_ring_make(&ketama_libketama, &servers, &ring, &failure));
     struct ketama_image *image =
         ketama_image_make(&identity, &servers, &ring, &source, 7, info);
     ketama_ring_free(&ring);
