@@ -65,6 +65,7 @@ dist: $(VENV)/dev ## sdist and wheel in dist/, tried in a fresh environment
 docs: $(VENV)/test ## run what docs/cli.md shows, put what it prints into it; write ketama(1)
 	$(BIN)/python docs/regenerate.py
 	$(BIN)/python docs/manual.py >docs/ketama.1
+	$(BIN)/python docs/profiles.py
 
 bench: $(VENV)/bench ## measure, side by side with others (a quarter of an hour)
 	$(MAKE) -s -C libketama build/libketama.a

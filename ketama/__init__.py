@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ketama.admin.check import Finding, check
     from ketama.admin.diff import Diff, ServerDiff
     from ketama.admin.edit import Edit, edit
-    from ketama.admin.profiles import Option, Profile, profiles
+    from ketama.admin.profiles import Profile, ProfileOption, profiles
 
 __all__ = [
     "Continuum",
@@ -32,11 +32,11 @@ __all__ = [
     "KetamaError",
     "KetamaOSError",
     "Key",
-    "Option",
     "Packed",
     "Path",
     "Profile",
     "ProfileError",
+    "ProfileOption",
     "Server",
     "ServerDiff",
     "Servers",
@@ -60,7 +60,7 @@ _LAZY = {
     "edit": "admin.edit",
     "Finding": "admin.check",
     "check": "admin.check",
-    "Option": "admin.profiles",
+    "ProfileOption": "admin.profiles",
     "Profile": "admin.profiles",
     "profiles": "admin.profiles",
 }

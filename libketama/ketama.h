@@ -26,6 +26,8 @@
  * conventionally MB of memory. The name, text like an address, is hashed in place of the
  * address: a server that moves to another address and keeps its name keeps its keys.
  * Names must be unique.
+ * The first line may state a dialect for everybody who reads the file, as the options of
+ * ketama_options do: "#ketama profile=libmemcached". A program must not choose another.
  * Empty lines are skipped. Lines end in \n or \r\n; the last line need not have an end.
  * A UTF-8 byte order mark at the start is skipped.
  *
@@ -163,7 +165,7 @@ enum ketama_flags {
 typedef struct ketama_options {
     size_t size;          /* sizeof(ketama_options) */
     const char *profile;  /* the dialect of ketama; NULL: "libketama" */
-    const char *settings; /* "key=value key=value"; NULL or "": the profile's defaults */
+    const char *settings; /* "key=value key=value" (docs/profiles.md); NULL, "": none */
     unsigned flags;       /* KETAMA_PRIVATE, or 0 */
     unsigned reserved;    /* 0 */
 } ketama_options;

@@ -191,6 +191,7 @@ def test_the_public_names() -> None:
         "get_server": "(key: 'Key', continuum: 'Continuum') -> 'tuple[int, str]'",
         "hashi": "(key: 'Key') -> 'int'",
         "md5_digest": "(key: 'Key') -> 'bytes'",
+        "profiles": "() -> 'tuple[Profile, ...]'",
         "roll": "(path: 'Path') -> 'Continuum'",
     }
     assert set(ketama.__all__) - set(signatures) == {
@@ -205,6 +206,9 @@ def test_the_public_names() -> None:
         "Key",
         "Packed",
         "Path",
+        "Profile",
+        "ProfileError",
+        "ProfileOption",
         "Server",
         "ServerDiff",
         "Servers",

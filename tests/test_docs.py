@@ -21,6 +21,13 @@ def test_the_page_of_the_command() -> None:
         assert (ROOT / "docs" / picture).read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_page_of_profiles() -> None:
+    """It has the library's table."""
+    command = [sys.executable, str(ROOT / "docs" / "profiles.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 MANUAL = ROOT / "docs" / "ketama.1"
 
 

@@ -69,7 +69,7 @@ WRONG_FILES = {
     "a name that is an address": (
         b"a:1 600 b:1\nb:1 600\n",
         2,
-        'address "b:1" is another server\'s name: names must be unique',
+        'address "b:1" has the name of another server: names must be unique',
     ),
     "256 bytes of address": (
         b"a" * 256 + b" 9\n",
@@ -293,7 +293,7 @@ def test_wrong_types(source: Any, message: str) -> None:
         ({"a": 10**5000}, 1, f"invalid weight of 16610 bits: {WEIGHT}"),
         ([""], 1, "empty address"),
         ([("a", 1, "n"), ("b", 1, "n")], 2, 'duplicate name "n": names must be unique'),
-        ([("a", 1, "b"), "b"], 2, 'address "b" is another server'),
+        ([("a", 1, "b"), "b"], 2, 'address "b" has the name of another server'),
         (["a b"], 1, 'invalid address "a b": must not contain blanks or line breaks'),
         (["a", "b\n"], 2, 'invalid address "b\\x0a": must not contain blanks or line breaks'),
         (["a\0"], 1, r"invalid address 'a\x00': has a NUL byte"),

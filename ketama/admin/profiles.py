@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ketama._ketama import ffi, lib
 
 
-class Option(NamedTuple):
+class ProfileOption(NamedTuple):
     """An option of a profile.
 
     name: as `Continuum` and the server file's `#ketama` line take it.
@@ -33,7 +33,7 @@ class Profile(NamedTuple):
     programs: str
     setting: str
     note: str
-    options: tuple[Option, ...]
+    options: tuple[ProfileOption, ...]
 
 
 def profiles() -> tuple[Profile, ...]:
@@ -51,5 +51,5 @@ def profiles() -> tuple[Profile, ...]:
     return tuple(found)
 
 
-def _option(name: str, default: str, *choices: str) -> Option:
-    return Option(name, default or None, choices)
+def _option(name: str, default: str, *choices: str) -> ProfileOption:
+    return ProfileOption(name, default or None, choices)

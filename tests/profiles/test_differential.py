@@ -13,7 +13,7 @@ import ketama
 
 Listed = tuple[str, int, str | None]
 
-LISTS = 40  # for each profile
+LISTS = 12  # for each profile
 KEYS = 60  # for each list
 
 # Values of options that may have any.
