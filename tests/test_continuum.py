@@ -244,11 +244,16 @@ def test_the_public_names() -> None:
     assert properties == {"filename", "generation", "last_error", "servers", "shared"}
     assert str(inspect.signature(ketama.Continuum)) == (
         "(source: 'Path | Servers', *, shared: 'bool' = True, "
-        "auto_roll: 'float | None' = None) -> 'None'"
+        "auto_roll: 'float | None' = None, profile: 'str | None' = None, "
+        "hash: 'str | None' = None, hash_tag: 'str | None' = None, "
+        "points: 'int | None' = None, default_port: 'int | None' = None, "
+        "format: 'str | None' = None, filter: 'str | None' = None, "
+        "filter_conf: 'str | None' = None, seed: 'str | None' = None, "
+        "delimiter: 'str | None' = None) -> 'None'"
     )
 
 
-ADMIN = ("check", "diff", "edit", "images", "replace", "server_file")
+ADMIN = ("check", "diff", "edit", "images", "profiles", "replace", "server_file")
 PUBLIC_MODULES = (
     ketama,
     ketama.addresses,

@@ -38,7 +38,7 @@ class Profile(NamedTuple):
 
 def profiles() -> tuple[Profile, ...]:
     """Return all profiles, libketama's first."""
-    found = []
+    found: list[Profile] = []
     text = ffi.new("struct profile_text *")
     while lib.describe_profile(len(found), text):
         name, programs, setting, note = (
