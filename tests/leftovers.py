@@ -32,8 +32,8 @@ def end_children(spared: set[int]) -> list[str]:
     killed = []
     while left := children() - spared:
         for pid in left:
-            if _is_running(pid):
-                killed.append(_command(pid))
+            if command := _command(pid):
+                killed.append(command)
                 os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
@@ -48,10 +48,9 @@ def _stat(pid: int) -> list[str]:
         return ["X", "0"]
 
 
-def _is_running(pid: int) -> bool:
-    """Tell a running process from a zombie, which the test's Popen object has yet to reap."""
-    return _stat(pid)[0] not in ("Z", "X")
-
-
 def _command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    """Return a process's command line; "" if it is ending, and so has no memory any more."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
