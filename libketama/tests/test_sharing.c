@@ -162,6 +162,7 @@ static void another_checksum(const char *file)
     write_at(file, 184, &none, sizeof none);
 }
 
+#ifndef EMULATED
 static void truncated_to(const char *file, off_t size)
 {
     size_t unused;
@@ -185,12 +186,15 @@ static void half_left(const char *file)
     (void)image_of(file, &size);
     truncated_to(file, (off_t)(size / 2));
 }
+#endif
 
 static void an_image_that_is_damaged_while_mapped(void)
 {
     static void (*const damages[])(const char *) = {
         zero_the_header, another_magic, another_size, another_checksum,
+#ifndef EMULATED /* qemu dies itself where a system call would fail with EFAULT */
         nothing_left,    one_byte_left, half_left,
+#endif
     };
     for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
         const char *file = put("mapped", "a:1 1\nb:1 1\nc:1 1\nd:1 1\n");

@@ -43,11 +43,11 @@ static unsigned char *image_bytes(size_t *size)
     CHECK_INT(KETAMA_OK, ketama_open(&c, path, NULL));
     ketama_close(c);
     CHECK_INT(KETAMA_OK, ketama_find_published(path, NULL, &image));
-    unsigned char *bytes = malloc(image->size_bytes);
+    *size = (size_t)image->size_bytes;
+    unsigned char *bytes = malloc(*size);
     int fd = open(image->file, O_RDONLY | O_CLOEXEC);
-    CHECK_INT(image->size_bytes, read(fd, bytes, image->size_bytes));
+    CHECK_INT(*size, read(fd, bytes, *size));
     CHECK_INT(0, close(fd));
-    *size = image->size_bytes;
     ketama_free_image(image);
     return bytes;
 }
@@ -55,19 +55,22 @@ static unsigned char *image_bytes(size_t *size)
 /* Plants an image whose header is sound, and whose path is longer than any. */
 static void plant_long_path(int folder, const char *name, const unsigned char *image)
 {
-    enum { SIZE_AT = 16, PATH_AT = 64, SETTINGS_AT = 80 };
-    uint64_t path[2], settings[2]; /* offset and bytes */
+    enum { SIZE_AT = 16, PATH_AT = 64, SETTINGS_AT = 80, STATED_AT = 200 };
+    uint64_t path[2], settings[2], stated[2]; /* offset and bytes */
     memcpy(path, image + PATH_AT, sizeof path);
     memcpy(settings, image + SETTINGS_AT, sizeof settings);
+    memcpy(stated, image + STATED_AT, sizeof stated);
     path[1] = 1 << 20;
     settings[0] = path[0] + path[1];
-    uint64_t size = (settings[0] + settings[1] + 63) / 64 * 64;
-    unsigned char *bytes = calloc(1, size);
+    stated[0] = settings[0] + settings[1];
+    uint64_t size = (stated[0] + stated[1] + 63) / 64 * 64;
+    unsigned char *bytes = calloc(1, (size_t)size);
     memcpy(bytes, image, KETAMA_HEADER_BYTES);
     memcpy(bytes + SIZE_AT, &size, sizeof size);
     memcpy(bytes + PATH_AT, path, sizeof path);
     memcpy(bytes + SETTINGS_AT, settings, sizeof settings);
-    plant(folder, name, bytes, size, OTHER, 0600);
+    memcpy(bytes + STATED_AT, stated, sizeof stated);
+    plant(folder, name, bytes, (size_t)size, OTHER, 0600);
     free(bytes);
 }
 
