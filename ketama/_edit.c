@@ -67,7 +67,7 @@ static bool is_at(int fd, const struct edit *edit)
  * locked file stays until it is unlocked. */
 static int remove_left_over(const struct edit *edit)
 {
-    int status = 0, fd = openat(edit->directory, edit->lock_name, O_RDONLY | SAFE_FLAGS);
+    int status = 0, fd = openat(edit->directory, edit->lock_name, O_RDWR | SAFE_FLAGS);
 
     if (fd < 0 && errno == EACCES)
         return EWOULDBLOCK; /* root has created it, and not yet given it to the owner */

@@ -63,6 +63,8 @@ class Pyketama:
     _now: tuple[list[tuple[str, int, None]], dict[str, Any], Continuum | None]
 
     def __init__(self, nodes: Iterable[Any] = ()) -> None:
+        if isinstance(nodes, (str, bytes)):
+            raise TypeError(f"nodes must be a list, not {type(nodes).__name__}")
         self._now = [], {}, None
         rows = [_row(node) for node in nodes]
         if rows:

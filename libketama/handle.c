@@ -72,6 +72,7 @@ void ketama_follow(ketama_continuum c, int64_t interval_ns)
 unsigned ketama_handle_begin_refresh(ketama_continuum c)
 {
     int64_t now = ketama_coarse_clock_ns();
+    atomic_store_explicit(&c->reported, false, memory_order_relaxed);
     atomic_store_explicit(&c->checked_at, now, memory_order_relaxed);
     atomic_store_explicit(&c->began_at, now, memory_order_relaxed);
     /* Not in one step, as that would cost each refresh as much as reading the clock: if
@@ -107,8 +108,11 @@ static bool is_refreshing(ketama_continuum c, int64_t now)
     return now - atomic_load(&c->began_at) < patience;
 }
 
+/* Until that refresh begins, which the scheduler may delay, nobody else is sent for a
+ * second: it may never begin. */
 static int report_due(ketama_continuum c)
 {
+    atomic_store(&c->reported, true);
     atomic_store(&c->process, (long)getpid());
     return 1;
 }
@@ -131,6 +135,7 @@ int ketama_due(ketama_continuum c)
     int64_t checked = atomic_load_explicit(&c->checked_at, memory_order_relaxed);
     int64_t now = ketama_coarse_clock_ns();
     if (now - checked < interval ||
+        (now - checked < second_ns && atomic_load(&c->reported)) ||
         !atomic_compare_exchange_strong(&c->checked_at, &checked, now) ||
         is_refreshing(c, now)) /* last, so that it is asked once per interval */
         return 0;

@@ -453,6 +453,7 @@ struct ketama_handle {
     _Atomic int64_t interval_ns; /* ketama_follow's; 0: none */
     _Atomic int64_t checked_at;  /* when the file was last checked, coarse clock, ns */
     _Atomic int64_t began_at;    /* likewise: when the latest refresh began */
+    atomic_bool reported;        /* ketama_due() returned 1, and no refresh has begun */
     atomic_uint refreshing;      /* how many have begun since one has ended; 0: none */
     atomic_long process;         /* in which ketama_due() last returned 1 */
     _Atomic(void *) mcs_array;   /* compat.c's, one allocation; NULL: not made yet */

@@ -217,7 +217,7 @@ def test_several_servers(path: Path) -> None:
     """Several servers are one edit, of which all is done or nothing."""
     shown = text("add", path, "d:1", "150", "a:1", "100", "[::1]:1", "7", "/run/a=b", "8")
     assert path.read_text().endswith("c:1   100\nd:1   150\n[::1]:1 7\n/run/a=b 8\n")
-    assert f"{path}: add d:1 (weight 150)\n{path}: add a:1 (weight 100)\n" in shown
+    assert f"{path}: add d:1 (weight 150)\n{path}: add [::1]:1 (weight 7)\n" in shown
     assert "\nadded       d:1, [::1]:1, /run/a=b\n" in shown
     unchanged = "unchanged: a:1: already present (weight 100)\n"
     assert shown.endswith(f"\n\n{unchanged}{PUBLISHED}")

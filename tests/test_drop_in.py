@@ -165,3 +165,9 @@ def test_pyketama_wrong_keys(key: Any) -> None:
 def test_pyketama_weights_like_ports() -> None:
     """A weight of 11211 is a weight, as in pyketama."""
     assert Pyketama([("node1", 11211)])["key"] == "node1"
+
+
+def test_pyketama_of_a_string() -> None:
+    """A string is not taken for a list of its characters."""
+    with pytest.raises(TypeError, match="nodes must be a list, not str"):
+        Pyketama("10.0.0.1:11211")

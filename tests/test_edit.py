@@ -386,3 +386,38 @@ def test_a_long_name(tmp_path: Path) -> None:
     with ketama.edit(path) as servers:
         servers.set_weight("a:1", 6)
     assert edited(path) == "a:1 6\n"
+
+
+def test_a_limit_where_the_old_file_is_invalid(two: Path) -> None:
+    """What would move is unknown, so a limit refuses it; without one, it is replaced."""
+    two.write_text("a:1 1\nb:1 x\n")
+    with (
+        pytest.raises(ketama.ServersError) as caught,
+        ketama.edit(two, create=True, max_moved=0.5) as editing,
+    ):
+        editing.replace(b"a:1 1\n")
+    assert f"{two}:2: invalid weight" in str(caught.value)
+    assert str(caught.value).endswith("what would move is unknown, and the limit is 50 %")
+    assert two.read_text() == "a:1 1\nb:1 x\n"
+    with ketama.edit(two, create=True) as editing:
+        editing.replace(b"a:1 1\n")
+    assert two.read_text() == "a:1 1\n"
+
+
+def test_an_edit_keeps_the_profile(two: Path) -> None:
+    """Before and after are rings of the profile that the file states."""
+    two.write_text("#ketama profile=twemproxy\n10.0.0.1:11211 1\n10.0.0.2:11211 1\n")
+    with ketama.edit(two) as editing:
+        editing.add("10.0.0.3:11211", 1)
+        found = editing.diff()
+    assert found is not None
+    servers = [f"10.0.0.{i}:11211" for i in (1, 2, 3)]
+    before, after = (
+        ketama.Continuum([(server, 1) for server in some], profile="twemproxy")
+        for some in (servers[:2], servers)
+    )
+    assert found.moved == before.diff(after).moved
+    assert ketama.Continuum(two).get_points() == after.get_points()
+    two.write_text("#ketama profile=twemproxy\n10.0.0.1 1\n")
+    (finding,) = ketama.check(two)
+    assert (finding.line, finding.severity, finding.code) == (2, "error", "profile")

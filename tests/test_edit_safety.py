@@ -309,3 +309,20 @@ def test_an_exception_before_each_opcode(path: Path) -> None:
         assert descriptors() == open_before
         path.write_text(after)
     assert at > 500
+
+
+def test_an_exception_that_is_kept(two: Path) -> None:
+    """An exception that somebody holds does not hold the lock."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fchown", refuse)
+        os.chown(two, 65534, 65534)
+        with pytest.raises(ketama.KetamaOSError) as kept, ketama.edit(two):
+            pass
+    assert "cannot keep its owner" in str(kept.value)
+    assert os.listdir(two.parent) == [two.name]
+    with ketama.edit(two, timeout=0) as editing:
+        editing.add("c:1", 1)
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))

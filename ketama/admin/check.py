@@ -56,7 +56,8 @@ class Finding(NamedTuple):
     line: the line of the file, from 1; None for the file as a whole.
     severity: "error": the file cannot be used. "warning": it can, but hardly as intended.
         "note": usual, and no reason to refuse the file.
-    code: the kind. Errors: "line", "address", "weight", "name", "no-servers", "too-many".
+    code: the kind. Errors: "line", "address", "weight", "name", "no-servers",
+        "too-many", "profile".
         Warnings: "no-points", "duplicate", "port", "control", and those that concern only the
         2007 libketama: "compat-address", "compat-servers", "compat-last-line",
         "compat-trailing-blank", "compat-name", "compat-empty-line", "compat-long-line".
@@ -108,7 +109,7 @@ def _check_text(text: bytes, found: Findings) -> None:
     _check_servers(servers, found)
     if found.compat:
         _check_compat(text, servers, found)
-    _check_ring(servers, found)
+    _check_ring(servers, server_file.stated(text), found)
 
 
 class Findings:
@@ -278,14 +279,15 @@ def _numbered(
         yield number, span
 
 
-def _check_ring(servers: list[Line], found: Findings) -> None:
+def _check_ring(servers: list[Line], settings: bytes, found: Findings) -> None:
     """Find what is wrong with the servers as a whole, and shares that are off."""
     try:
-        continuum = server_file.continuum(servers, "")
+        continuum = server_file.continuum(servers, "", settings)
     except ServersError as error:
         # No line is invalid by itself: there are too many, or none.
         if error.lineno is not None and not found.names_clash:
-            found.add(error.lineno, "too-many", error.reason, severity="error")
+            code = "too-many" if error.reason.startswith("too ") else "profile"
+            found.add(error.lineno, code, error.reason, severity="error")
         elif not found.count("error"):
             found.add(None, "no-servers", error.reason, severity="error")
         return

@@ -28,13 +28,15 @@ class Edit:
     """
 
     __slots__ = (
-        "_after", "_before", "_closed", "_filename", "_lines", "_original", "published"
+        "_after", "_before", "_closed", "_filename", "_invalid", "_lines", "_original",
+        "published",
     )  # fmt: skip
 
     def __init__(self, filename: str | bytes, text: bytes, create: bool = False) -> None:
         self._filename = filename
         self._original = server_file.parse(text)
-        if create and any(line.reason for line in self._original):
+        self._invalid = next((line for line in self._original if line.reason), None)
+        if create and self._invalid is not None:
             self._original = []
         server_file.raise_if_invalid(self._original, filename)
         self._lines = list(self._original)
@@ -140,6 +142,8 @@ class Edit:
         Raises ServersError where the text is invalid, with the line.
         """
         self._check_open()
+        if not isinstance(text, bytes):
+            raise TypeError(f"text must be bytes, not {type(text).__name__}")
         lines = server_file.parse(text)
         after = server_file.continuum(lines, self._filename if filename is None else filename)
         # They are not lines of this file yet.
@@ -148,6 +152,12 @@ class Edit:
 
     def _check_moved(self, max_moved: float) -> None:
         """Raise where more of the keys would move."""
+        if max_moved < 1 and self._invalid is not None:
+            raise self._error(
+                self._invalid,
+                f"{self._invalid.reason}; nothing was written: what would move is unknown, and "
+                f"the limit is {100 * max_moved:g} %",
+            )
         found = self.diff() if max_moved < 1 else None
         if found is not None and found.moved > max_moved:
             reason = (
@@ -229,7 +239,7 @@ def edit(
     dry_run: check everything, write nothing, wait for nobody.
     timeout: how long to wait for one other edit to finish, seconds.
     max_moved: the largest share of the keys that may move, 0.0 to 1.0. A file that had no
-        servers has no limit.
+        servers has no limit; one that was invalid is not replaced within a limit.
     create: where there is no such file, or it has an invalid line, begin with an empty one. A
         new file has mode 0644, less what the umask takes away.
 

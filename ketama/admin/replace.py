@@ -225,7 +225,12 @@ def lock(there: bytes, filename: str | bytes, timeout: float, create: bool = Fal
     known: tuple[int, int] | None = None
     while True:
         target = Target(there, filename, create)
-        if target.lock():
+        try:
+            locked = target.lock()
+        except BaseException:  # its traceback would keep the lock
+            target.close()
+            raise
+        if locked:
             return target
         holder = target.holder()
         target.close()

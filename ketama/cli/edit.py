@@ -280,6 +280,9 @@ def _edit(
     options: Options,
     new: str | None = None,
 ) -> int:
+    if file == source.STDIN:
+        raise click.UsageError("FILE cannot be standard input; for a file of that name, ./-")
+
     def attempt(dry_run: bool, max_moved: float | None) -> Done:
         limit = 1.0 if max_moved is None else max_moved
         with ketama.edit(

@@ -82,7 +82,8 @@ def print_result(done: Done, dry_run: bool) -> None:
         print_styled((f"{done.file}: replace with ", ""), (done.new, "bold"))
     else:
         for change in done.changes:
-            _print_change(done, change)
+            if change.before != change.after:
+                _print_change(done, change)
     for warning in _warnings(done):
         where = f"{done.new}:{warning.line}: " if done.new is not None else ""
         print_styled(
@@ -116,6 +117,8 @@ def _outcome(done: Done, dry_run: bool) -> Iterator[str]:
                 yield f"unchanged: {which}{_why_unchanged(done.action, change)}"
     if not done.written:
         return
+    if done.new is not None and done.found is None:
+        yield "nothing to compare with: there was no valid list of servers"
     if dry_run:
         yield "dry run: nothing was written"
     elif not done.editing.published:

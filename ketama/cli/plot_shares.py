@@ -87,7 +87,7 @@ def _write_title(sheet: Sheet, servers: list[dict[str, Any]], name: str) -> None
         f"standard deviation {percent(statistics.pstdev(deviations), 1)}; "
         f"{counted(off, 'server')} more than {percent(SHARE_TOLERANCE, 0)} off",
     )
-    within = f"within {percent(SHARE_TOLERANCE, 0)}: no warning from ketama check"
+    within = f"within {percent(SHARE_TOLERANCE, 0)}: no note from ketama check"
     colours = {"more than the fair share": MORE, "less": LESS, within: GRID}
     sheet.legend(1.04, [Patch(color=colour, label=label) for label, colour in colours.items()])
 

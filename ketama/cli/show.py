@@ -145,6 +145,10 @@ def _published(file: str, image: Image | None) -> list[str]:
     """Return the lines that say what processes of this user share."""
     if image is None:
         return [f"{'published':<{FACT}}no: no process of this user shares it"]
+    if image.generation == 0:
+        return [
+            f"{'published':<{FACT}}damaged: the next process that opens the file replaces it"
+        ]
     age = duration(time.time() - image.made)
     lines = [
         f"{'published':<{FACT}}generation {image.generation}, {image.state}, {age} old",

@@ -66,8 +66,9 @@ def open_continuum(file: str) -> ketama.Continuum:
     from ketama.admin import server_file
 
     # One line more than there may be servers is enough to find out.
-    lines = islice(server_file.scan(read_text(file)), lib.KETAMA_SERVERS_MAX + 1)
-    return server_file.continuum(list(lines), label(file))
+    text = read_text(file)
+    lines = islice(server_file.scan(text), lib.KETAMA_SERVERS_MAX + 1)
+    return server_file.continuum(list(lines), label(file), server_file.stated(text))
 
 
 def only_one_stdin(*files: str | None) -> None:

@@ -133,8 +133,29 @@ static int list_name(int place, const char *path, const char *name,
     return status;
 }
 
+/* The places that were listed: two paths may lead to one. */
+struct places {
+    struct ketama_file at[8];
+    unsigned count;
+};
+
+static bool was_listed(struct places *places, int place)
+{
+    struct stat st;
+    if (fstat(place, &st) != 0)
+        return false;
+    for (unsigned i = 0; i < places->count; i++)
+        if (places->at[i].device == (uint64_t)st.st_dev &&
+            places->at[i].inode == (uint64_t)st.st_ino)
+            return true;
+    if (places->count < sizeof places->at / sizeof *places->at)
+        places->at[places->count++] =
+            (struct ketama_file){(uint64_t)st.st_dev, (uint64_t)st.st_ino};
+    return false;
+}
+
 /* A place that does not exist or cannot be read has no images. */
-static int list_place(const char *path, struct ketama_list *list)
+static int list_place(const char *path, struct places *places, struct ketama_list *list)
 {
     struct dirent *entry;
     DIR *place = opendir(path);
@@ -142,6 +163,10 @@ static int list_place(const char *path, struct ketama_list *list)
 
     if (place == NULL)
         return ketama_is_out_of_resources(errno) ? KETAMA_ESYSTEM : KETAMA_OK;
+    if (was_listed(places, dirfd(place))) {
+        (void)closedir(place);
+        return KETAMA_OK;
+    }
     while (status == KETAMA_OK && (errno = 0, (entry = readdir(place)) != NULL))
         status = list_name(dirfd(place), path, entry->d_name, list);
     if (status == KETAMA_OK && errno != 0)
@@ -155,6 +180,7 @@ static int list_place(const char *path, struct ketama_list *list)
 int ketama_list_all_published(ketama_published ***images, size_t *count)
 {
     struct ketama_list list = {NULL, 0, 0};
+    struct places places = {.count = 0};
     const char *path, *failed = NULL;
     int status = KETAMA_OK, kept = errno;
 
@@ -162,7 +188,7 @@ int ketama_list_all_published(ketama_published ***images, size_t *count)
     *count = 0;
     for (int rank = 0; status == KETAMA_OK && (path = ketama_slot_place(rank)) != NULL;
          rank++) {
-        status = list_place(path, &list);
+        status = list_place(path, &places, &list);
         failed = path;
     }
     if (status != KETAMA_OK) {
