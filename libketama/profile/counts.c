@@ -45,7 +45,8 @@ static double double_share(const struct ketama_layout *layout, uint64_t weight)
 uint64_t ketama_count_ratio_a(const struct ketama_layout *layout, uint64_t weight)
 {
     double share = (double)single_share(layout, weight);
-    double labels = to_double(to_double(share * LABELS) * layout->servers->count);
+    double labels =
+        to_double(to_double(share * (double)LABELS) * layout->servers->count);
     return (uint64_t)to_single(labels);
 }
 
@@ -108,7 +109,7 @@ uint64_t ketama_count_ratio_c(const struct ketama_layout *layout, uint64_t weigh
 /* floor(((w / W) * 40) * n) */
 uint64_t ketama_count_ratio_d(const struct ketama_layout *layout, uint64_t weight)
 {
-    double labels = to_double(double_share(layout, weight) * LABELS);
+    double labels = to_double(double_share(layout, weight) * (double)LABELS);
     return (uint64_t)to_double(labels * layout->servers->count);
 }
 
@@ -116,7 +117,7 @@ uint64_t ketama_count_ratio_d(const struct ketama_layout *layout, uint64_t weigh
 uint64_t ketama_count_ratio_e(const struct ketama_layout *layout, uint64_t weight)
 {
     double fair = to_double(double_share(layout, weight) * layout->servers->count);
-    return (uint64_t)to_double(fair * LABELS);
+    return (uint64_t)to_double(fair * (double)LABELS);
 }
 
 /* floor(double(n * 160 * w) / double(W)) */
