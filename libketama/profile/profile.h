@@ -4,8 +4,8 @@
  * A dialect is a row of table.c. The other files have the functions that rows are made
  * of: names.c the text that is hashed for a server, counts.c how many labels it gets,
  * order.c which of equal points wins, generate.c how points are made, arcs.c how a ring
- * is searched, keys.c which part of a key is hashed. settings.c reads the options with
- * which a program varies its dialect.
+ * is searched, keys.c which part of a key is hashed. settings.c reads options, and
+ * dialect.c makes a dialect of them.
  */
 #ifndef KETAMA_PROFILE_H
 #define KETAMA_PROFILE_H
@@ -131,7 +131,7 @@ extern const struct ketama_dialect ketama_libketama; /* with its defaults */
 const struct ketama_profile *ketama_profile_find(struct ketama_text name);
 const struct ketama_profile *ketama_profile_number(size_t number); /* from 0 */
 
-/* ---- settings.c */
+/* ---- dialect.c, settings.c: options */
 
 enum ketama_option {
     KETAMA_PROFILE,

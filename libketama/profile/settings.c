@@ -1,34 +1,15 @@
 /*
- * settings.c - options as text -> a dialect
- *
- *     profile=twemproxy hash=md5 hash_tag="{}"
- *
- * A program passes them to ketama_open(), and a server file may state them in its line
- * "#ketama". What only one of them says counts; they must not contradict each other.
+ * settings.c - options as text: "profile=twemproxy hash=md5 hash_tag={}"
  */
-#include "profile.h"
+#include "settings.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 const char *const ketama_option_names[KETAMA_OPTIONS] = {
     "profile", "hash",   "hash_tag",    "points", "default_port",
     "format",  "filter", "filter_conf", "seed",   "delimiter",
 };
-
-struct settings {
-    const char *value[KETAMA_OPTIONS]; /* in `storage`; NULL: not set */
-    char storage[KETAMA_SETTINGS_MAX];
-    size_t used;
-};
-
-/* Where the options are from, for messages. */
-struct origin {
-    int status;
-    uint64_t line;
-};
-static const struct origin from_program = {KETAMA_EOPTION, 0};
 
 /* ---- text -> settings */
 
@@ -57,7 +38,7 @@ static void skip(struct ketama_text *text, uint32_t bytes)
 
 /* Takes a value, to the storage. False: a quote is not closed, or not followed by a
  * blank. */
-static bool take_value(struct settings *settings, struct ketama_text *text)
+static bool take_value(struct ketama_settings *settings, struct ketama_text *text)
 {
     bool quoted = text->bytes > 0 && text->at[0] == '"', closed = !quoted;
 
@@ -88,13 +69,7 @@ static enum ketama_option find_option(struct ketama_text name)
     return option;
 }
 
-/* A list for a message. */
-struct list {
-    char text[400];
-    size_t size;
-};
-
-static void add(struct list *list, const char *name)
+void ketama_names_add(struct ketama_names_list *list, const char *name)
 {
     int size = snprintf(list->text + list->size, sizeof list->text - list->size, "%s%s",
                         list->size > 0 ? ", " : "", name);
@@ -103,18 +78,18 @@ static void add(struct list *list, const char *name)
         list->size = sizeof list->text - 1;
 }
 
-static struct list list_options(unsigned options)
+struct ketama_names_list ketama_names_of(unsigned options)
 {
-    struct list list = {"", 0};
+    struct ketama_names_list list = {"", 0};
     for (unsigned i = 0; i < KETAMA_OPTIONS; i++)
         if ((options >> i & 1) != 0)
-            add(&list, ketama_option_names[i]);
+            ketama_names_add(&list, ketama_option_names[i]);
     return list;
 }
 
 /* Reads one "key=value". */
-static int read_option(struct settings *settings, struct ketama_text *text,
-                       struct origin origin, ketama_failure *failure)
+static int read_option(struct ketama_settings *settings, struct ketama_text *text,
+                       struct ketama_origin origin, ketama_failure *failure)
 {
     struct ketama_text name = take_until(text, "= \t");
     enum ketama_option option = find_option(name);
@@ -128,7 +103,7 @@ static int read_option(struct settings *settings, struct ketama_text *text,
         return ketama_set_failure(failure, origin.status, origin.line,
                                   "unknown option %s: must be one of %s",
                                   ketama_quote(name.at, name.bytes).text,
-                                  list_options((1U << KETAMA_OPTIONS) - 1).text);
+                                  ketama_names_of((1U << KETAMA_OPTIONS) - 1).text);
     if (settings->value[option] != NULL)
         return ketama_set_failure(failure, origin.status, origin.line,
                                   "option %s is given twice",
@@ -148,8 +123,8 @@ static int read_option(struct settings *settings, struct ketama_text *text,
     return KETAMA_OK;
 }
 
-static int read_settings(struct settings *settings, struct ketama_text text,
-                         struct origin origin, ketama_failure *failure)
+int ketama_settings_read(struct ketama_settings *settings, struct ketama_text text,
+                         struct ketama_origin origin, ketama_failure *failure)
 {
     settings->used = 0;
     for (unsigned i = 0; i < KETAMA_OPTIONS; i++)
@@ -171,402 +146,46 @@ static int read_settings(struct settings *settings, struct ketama_text text,
 
 /* ---- settings -> text */
 
-static char *write_value(char *to, const char *value)
+struct writer {
+    char *at, *end;
+    bool fits;
+};
+
+static void put(struct writer *to, char c)
+{
+    to->fits = to->fits && to->at < to->end;
+    if (to->fits)
+        *to->at++ = c;
+}
+
+static void put_value(struct writer *to, const char *value)
 {
     bool quoted = strpbrk(value, " \t\"\\") != NULL;
     if (quoted)
-        *to++ = '"';
+        put(to, '"');
     for (; *value != '\0'; value++) {
         if (*value == '"' || *value == '\\')
-            *to++ = '\\';
-        *to++ = *value;
+            put(to, '\\');
+        put(to, *value);
     }
     if (quoted)
-        *to++ = '"';
-    return to;
+        put(to, '"');
 }
 
-/* Writes those of a set of options, in one order. */
-static void write_settings(const struct settings *settings, unsigned options,
+bool ketama_settings_write(const struct ketama_settings *settings, unsigned options,
                            char text[KETAMA_SETTINGS_MAX])
 {
-    char *to = text;
+    struct writer to = {text, text + KETAMA_SETTINGS_MAX - 1, true};
     for (unsigned i = 0; i < KETAMA_OPTIONS; i++) {
         if (settings->value[i] == NULL || (options >> i & 1) == 0)
             continue;
-        to += sprintf(to, "%s%s=", to > text ? " " : "", ketama_option_names[i]);
-        to = write_value(to, settings->value[i]);
+        if (to.at > text)
+            put(&to, ' ');
+        for (const char *name = ketama_option_names[i]; *name != '\0'; name++)
+            put(&to, *name);
+        put(&to, '=');
+        put_value(&to, settings->value[i]);
     }
-    *to = '\0';
-}
-
-/* ---- settings -> dialect */
-
-unsigned ketama_options_of(const struct ketama_profile *profile)
-{
-    return profile->options | 1U << KETAMA_HASH |
-           (profile->formats != NULL ? 1U << KETAMA_FORMAT : 0);
-}
-
-void ketama_describe_options(const struct ketama_profile *profile,
-                             char text[KETAMA_OPTIONS_TEXT_MAX])
-{
-    unsigned options = ketama_options_of(profile);
-    char *to = text;
-
-    for (unsigned i = 0; i < KETAMA_OPTIONS; i++) {
-        if ((options >> i & 1) == 0)
-            continue;
-        to += sprintf(to, "%s\t", ketama_option_names[i]);
-        if (i == KETAMA_HASH) {
-            to += sprintf(to, "%s", profile->hashes->name);
-            for (const struct ketama_named_hash *h = profile->hashes; h->name != NULL;
-                 h++)
-                to += sprintf(to, "\t%s", h->name);
-        }
-        if (i == KETAMA_FORMAT) {
-            to += sprintf(to, "%s", profile->formats->name);
-            for (const struct ketama_named_format *f = profile->formats; f->name != NULL;
-                 f++)
-                to += sprintf(to, "\t%s", f->name);
-        }
-        if (i == KETAMA_POINTS)
-            to += sprintf(to, "%lu", (unsigned long)profile->points);
-        if (i == KETAMA_FILTER)
-            to += sprintf(to, "\ttags\tstop");
-        to += sprintf(to, "\n");
-    }
-    *to = '\0';
-}
-
-unsigned ketama_ring_options_of(const struct ketama_profile *profile)
-{
-    unsigned ring =
-        1U << KETAMA_POINTS | 1U << KETAMA_DEFAULT_PORT | 1U << KETAMA_FORMAT;
-    if (profile->hash_labels == ketama_labels_as_keys)
-        ring |= 1U << KETAMA_HASH;
-    return ketama_options_of(profile) & ring;
-}
-
-static int fail(const struct settings *settings, enum ketama_option option,
-                struct origin origin, const char *must_be, ketama_failure *failure)
-{
-    return ketama_set_failure(failure, origin.status, origin.line,
-                              "invalid %s %s: must be %s", ketama_option_names[option],
-                              ketama_quote_text(settings->value[option]).text, must_be);
-}
-
-static int fail_choice(const struct settings *settings, enum ketama_option option,
-                       struct origin origin, const struct list *choices,
-                       ketama_failure *failure)
-{
-    char must_be[sizeof choices->text + 16];
-    snprintf(must_be, sizeof must_be, "%s%s",
-             strchr(choices->text, ',') != NULL ? "one of " : "", choices->text);
-    return fail(settings, option, origin, must_be, failure);
-}
-
-static int set_profile(const struct settings *settings, struct ketama_dialect *dialect,
-                       struct origin origin, ketama_failure *failure)
-{
-    const char *name = settings->value[KETAMA_PROFILE];
-
-    dialect->profile = &ketama_profile_libketama;
-    if (name != NULL)
-        dialect->profile =
-            ketama_profile_find((struct ketama_text){name, (uint32_t)strlen(name)});
-    if (dialect->profile != NULL)
-        return KETAMA_OK;
-    struct list names = {"", 0};
-    for (size_t i = 0; ketama_profile_number(i) != NULL; i++)
-        add(&names, ketama_profile_number(i)->name);
-    return fail_choice(settings, KETAMA_PROFILE, origin, &names, failure);
-}
-
-static int set_hash(const struct settings *settings, struct ketama_dialect *dialect,
-                    struct origin origin, ketama_failure *failure)
-{
-    const struct ketama_named_hash *hash = dialect->profile->hashes;
-    const char *name = settings->value[KETAMA_HASH];
-    struct list names = {"", 0};
-
-    dialect->hash = hash->hash;
-    if (name == NULL)
-        return KETAMA_OK;
-    for (; hash->name != NULL; hash++) {
-        if (strcmp(hash->name, name) == 0) {
-            dialect->hash = hash->hash;
-            return KETAMA_OK;
-        }
-        add(&names, hash->name);
-    }
-    return fail_choice(settings, KETAMA_HASH, origin, &names, failure);
-}
-
-static int set_format(const struct settings *settings, struct ketama_dialect *dialect,
-                      struct origin origin, ketama_failure *failure)
-{
-    const struct ketama_named_format *format = dialect->profile->formats;
-    struct list names = {"", 0};
-
-    for (; format->name != NULL; format++) {
-        if (strcmp(format->name, settings->value[KETAMA_FORMAT]) == 0) {
-            dialect->name_rule = format->rule;
-            return KETAMA_OK;
-        }
-        add(&names, format->name);
-    }
-    return fail_choice(settings, KETAMA_FORMAT, origin, &names, failure);
-}
-
-static int set_tag(const struct settings *settings, enum ketama_option option,
-                   struct ketama_dialect *dialect, ketama_key_part *part,
-                   struct origin origin, ketama_failure *failure)
-{
-    if (strlen(settings->value[option]) != sizeof dialect->tag)
-        return fail(settings, option, origin, "two characters, such as {}", failure);
-    memcpy(dialect->tag, settings->value[option], sizeof dialect->tag);
-    dialect->part = part;
-    return KETAMA_OK;
-}
-
-/* An integer from 1 to `most`; 0: it is none. */
-static uint32_t read_number(const char *text, uint32_t most)
-{
-    uint32_t number = 0;
-    for (; *text >= '0' && *text <= '9' && number <= most / 10; text++)
-        number = number * 10 + (uint32_t)(*text - '0');
-    return *text == '\0' && number <= most ? number : 0;
-}
-
-static int set_points(const struct settings *settings, struct ketama_dialect *dialect,
-                      struct origin origin, ketama_failure *failure)
-{
-    enum { POINTS_MAX = 1000000 };
-    uint32_t step = dialect->profile->points_step;
-    uint32_t points = read_number(settings->value[KETAMA_POINTS], POINTS_MAX);
-    char must_be[64];
-
-    snprintf(must_be, sizeof must_be,
-             step > 1 ? "a multiple of %lu, at most %d" : "an integer from %lu to %d",
-             (unsigned long)step, POINTS_MAX);
-    if (points == 0 || points % step != 0)
-        return fail(settings, KETAMA_POINTS, origin, must_be, failure);
-    dialect->points = points;
-    return KETAMA_OK;
-}
-
-static int set_default_port(const struct settings *settings,
-                            struct ketama_dialect *dialect, struct origin origin,
-                            ketama_failure *failure)
-{
-    enum { PORT_MAX = 65535 };
-    const char *port = settings->value[KETAMA_DEFAULT_PORT];
-    if (port[0] == '0' || read_number(port, PORT_MAX) == 0)
-        return fail(settings, KETAMA_DEFAULT_PORT, origin, "1-65535", failure);
-    strcpy(dialect->default_port, port);
-    return KETAMA_OK;
-}
-
-static int set_filter(const struct settings *settings, struct ketama_dialect *dialect,
-                      struct origin origin, ketama_failure *failure)
-{
-    const char *filter = settings->value[KETAMA_FILTER];
-    bool is_tags = filter != NULL && strcmp(filter, "tags") == 0;
-
-    if (filter == NULL || settings->value[KETAMA_FILTER_CONF] == NULL)
-        return ketama_set_failure(failure, origin.status, origin.line,
-                                  "options filter and filter_conf: set both, or none");
-    if (is_tags)
-        return set_tag(settings, KETAMA_FILTER_CONF, dialect, ketama_part_any_tag,
-                       origin, failure);
-    if (strcmp(filter, "stop") != 0)
-        return fail(settings, KETAMA_FILTER, origin, "one of tags, stop", failure);
-    strcpy(dialect->text, settings->value[KETAMA_FILTER_CONF]);
-    dialect->part = ketama_part_stop;
-    return KETAMA_OK;
-}
-
-static int set_option(const struct settings *settings, enum ketama_option option,
-                      struct ketama_dialect *dialect, struct origin origin,
-                      ketama_failure *failure)
-{
-    const char *value = settings->value[option];
-
-    switch (option) {
-    case KETAMA_PROFILE:
-    case KETAMA_HASH:
-    case KETAMA_OPTIONS:
-        break; /* first of all, in make_dialect() */
-    case KETAMA_HASH_TAG:
-        return set_tag(settings, option, dialect,
-                       dialect->part != NULL ? dialect->part : ketama_part_tag, origin,
-                       failure);
-    case KETAMA_POINTS:
-        return set_points(settings, dialect, origin, failure);
-    case KETAMA_DEFAULT_PORT:
-        return set_default_port(settings, dialect, origin, failure);
-    case KETAMA_FORMAT:
-        return set_format(settings, dialect, origin, failure);
-    case KETAMA_FILTER:
-    case KETAMA_FILTER_CONF:
-        return set_filter(settings, dialect, origin, failure);
-    case KETAMA_SEED:
-        dialect->seed = ketama_xxh3_64(value, strlen(value), 0);
-        break;
-    case KETAMA_DELIMITER:
-        strcpy(dialect->text, value);
-        dialect->part = ketama_part_before;
-        break;
-    }
-    return KETAMA_OK;
-}
-
-static int make_dialect(const struct settings *settings, struct ketama_dialect *dialect,
-                        struct origin origin, ketama_failure *failure)
-{
-    *dialect = (struct ketama_dialect){0};
-    int status = set_profile(settings, dialect, origin, failure);
-    if (status == KETAMA_OK)
-        status = set_hash(settings, dialect, origin, failure);
-    if (status != KETAMA_OK)
-        return status;
-
-    const struct ketama_profile *profile = dialect->profile;
-    unsigned options = ketama_options_of(profile);
-    dialect->name_rule = profile->name_rule;
-    dialect->part = profile->part;
-    dialect->points = profile->points;
-    for (unsigned i = KETAMA_HASH; i < KETAMA_OPTIONS && status == KETAMA_OK; i++) {
-        if (settings->value[i] == NULL)
-            continue;
-        if ((options >> i & 1) == 0)
-            return ketama_set_failure(failure, origin.status, origin.line,
-                                      "profile \"%s\" has no option %s: it has %s",
-                                      profile->name, ketama_option_names[i],
-                                      list_options(options).text);
-        status = set_option(settings, i, dialect, origin, failure);
-    }
-    return status;
-}
-
-/* ---- the program's choice and the file's statement */
-
-int ketama_check_stated(struct ketama_text stated, uint64_t line,
-                        ketama_failure *failure)
-{
-    struct origin origin = {KETAMA_ELINE, line};
-    struct ketama_dialect dialect;
-    struct settings settings;
-    int status = read_settings(&settings, stated, origin, failure);
-    return status != KETAMA_OK ? status
-                               : make_dialect(&settings, &dialect, origin, failure);
-}
-
-int ketama_dialect_make(struct ketama_dialect *dialect, const char *chosen,
-                        struct ketama_text stated, ketama_failure *failure)
-{
-    struct origin from_file = {KETAMA_ELINE, 1};
-    struct ketama_text text = {chosen, (uint32_t)strlen(chosen)};
-    struct settings settings, of_file;
-    int status = read_settings(&settings, text, from_program, failure);
-
-    if (status == KETAMA_OK)
-        status = read_settings(&of_file, stated, from_file, failure);
-    for (unsigned i = 0; i < KETAMA_OPTIONS && status == KETAMA_OK; i++) {
-        const char *value = of_file.value[i];
-        if (value == NULL)
-            continue;
-        if (settings.value[i] != NULL && strcmp(settings.value[i], value) != 0)
-            return ketama_set_failure(
-                failure, KETAMA_ELINE, from_file.line,
-                "the file states %s=%s, the program has chosen %s: they must agree",
-                ketama_option_names[i], value,
-                ketama_quote_text(settings.value[i]).text);
-        settings.value[i] = value;
-    }
-    return status != KETAMA_OK ? status
-                               : make_dialect(&settings, dialect, from_program, failure);
-}
-
-/* Are members set that only a later version knows? */
-static bool is_from_a_later_version(const ketama_options *options)
-{
-    if (options->reserved != 0)
-        return true;
-    const unsigned char *bytes = (const unsigned char *)options;
-    for (size_t i = sizeof *options; i < options->size; i++)
-        if (bytes[i] != 0)
-            return true;
-    return false;
-}
-
-static int check_options(const ketama_options *options, ketama_failure *failure)
-{
-    if (options->size < sizeof *options)
-        return ketama_set_failure(
-            failure, KETAMA_EOPTION, 0,
-            "invalid options.size %zu: set it to sizeof(ketama_options)", options->size);
-    if (is_from_a_later_version(options))
-        return ketama_set_failure(failure, KETAMA_EOPTION, 0,
-                                  "unknown option: this is libketama %s",
-                                  KETAMA_VERSION);
-    if ((options->flags & ~(unsigned)KETAMA_PRIVATE) != 0)
-        return ketama_set_failure(
-            failure, KETAMA_EOPTION, 0,
-            "unknown flags 0x%x: must be 0 or KETAMA_PRIVATE (0x%x)", options->flags,
-            (unsigned)KETAMA_PRIVATE);
-    return KETAMA_OK;
-}
-
-int ketama_choose(const ketama_options *options, char chosen[KETAMA_SETTINGS_MAX],
-                  ketama_failure *failure)
-{
-    struct ketama_dialect dialect;
-    struct settings settings;
-
-    chosen[0] = '\0';
-    if (options == NULL)
-        return KETAMA_OK;
-    int status = check_options(options, failure);
-    if (status != KETAMA_OK)
-        return status;
-    const char *text = options->settings != NULL ? options->settings : "";
-    size_t bytes = strlen(text);
-    struct ketama_text all = {text, bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX};
-    status = read_settings(&settings, all, from_program, failure);
-    if (status != KETAMA_OK)
-        return status;
-    if (options->profile != NULL) {
-        if (settings.value[KETAMA_PROFILE] != NULL)
-            return ketama_set_failure(failure, KETAMA_EOPTION, 0,
-                                      "option profile is given twice");
-        settings.value[KETAMA_PROFILE] = options->profile;
-    }
-    /* Without a profile, that of the file decides about the others. */
-    if (settings.value[KETAMA_PROFILE] != NULL)
-        status = make_dialect(&settings, &dialect, from_program, failure);
-    if (status == KETAMA_OK)
-        write_settings(&settings, ~0U, chosen);
-    return status;
-}
-
-uint32_t ketama_chosen_ring(const char *chosen, char text[KETAMA_SETTINGS_MAX])
-{
-    struct ketama_text all = {chosen, (uint32_t)strlen(chosen)};
-    struct ketama_dialect dialect;
-    struct settings settings;
-    ketama_failure failure;
-    unsigned options = ~(1U << KETAMA_PROFILE);
-
-    text[0] = '\0';
-    if (read_settings(&settings, all, from_program, &failure) != KETAMA_OK)
-        return 0; /* cannot be: ketama_choose() wrote them */
-    dialect.profile = &ketama_profile_libketama;
-    if (settings.value[KETAMA_PROFILE] != NULL) {
-        (void)set_profile(&settings, &dialect, from_program, &failure);
-        options = ketama_ring_options_of(dialect.profile);
-    }
-    write_settings(&settings, options, text);
-    return dialect.profile->id;
+    *to.at = '\0';
+    return to.fits;
 }

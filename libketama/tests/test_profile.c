@@ -205,6 +205,22 @@ static void unknown_options_are_rejected(void)
     ketama_close(c);
 }
 
+/* Backslashes are written twice, so options may be longer once they are written. */
+static void options_that_grow_when_written(void)
+{
+    static const char *const names[] = {"hash",         "hash_tag",  "points",
+                                        "default_port", "format",    "filter",
+                                        "seed",         "delimiter", "filter_conf"};
+    char settings[KETAMA_SETTINGS_MAX] = "", value[64];
+    const ketama_options options = {.size = sizeof options, .settings = settings};
+
+    memset(value, '\\', sizeof value - 1);
+    value[sizeof value - 1] = '\0';
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        sprintf(settings + strlen(settings), "%s=%s ", names[i], value);
+    CHECK_TEXT("options are too long: at most 1023 bytes", refusal(&options));
+}
+
 /* If a server's name stays the same, its address may change without moving keys. */
 static void a_name_is_hashed_in_place_of_the_address(void)
 {
@@ -246,5 +262,6 @@ void run_profile(void)
 {
     RUN(every_search_follows_its_rule);
     RUN(unknown_options_are_rejected);
+    RUN(options_that_grow_when_written);
     RUN(a_name_is_hashed_in_place_of_the_address);
 }
