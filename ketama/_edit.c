@@ -5,12 +5,10 @@
  * opened and created here is stored, in the same call, in a struct whose destructor
  * closes and removes it.
  */
-#include <errno.h>
+#include "platform.h"
+
 #include <fcntl.h>
-#include <stdbool.h>
 #include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* cffi: begin */
 
@@ -41,14 +39,12 @@ void edit_close(struct edit *edit);
 
 /* cffi: end */
 
-#ifndef O_PATH /* which needs no permission to read the directory */
-#define O_PATH O_RDONLY
-#endif
 enum { SAFE_FLAGS = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
 
 int edit_open(struct edit *edit, const char *directory, const char *name, bool create)
 {
-    edit->directory = open(directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    edit->directory =
+        open(directory, KETAMA_O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (edit->directory < 0)
         return errno;
     edit->file = openat(edit->directory, name, O_RDWR | SAFE_FLAGS);

@@ -87,7 +87,7 @@ int scan_servers(const char *text, size_t size, struct scan_position *position,
 int check_server(const ketama_server *server, ketama_failure *failure);
 
 /* Describes the profile with a number, from 0; its options as ketama_describe_options().
- * Returns 0 if there is none. */
+ * Returns 0 if the number is too high. */
 struct profile_text {
     const char *name, *programs, *setting, *note;
     char options[1024];

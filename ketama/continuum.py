@@ -406,7 +406,8 @@ class Continuum(_Lookups):
     def __repr__(self) -> str:
         name = f"ketama.{type(self).__name__}"
         if self._filename is None:
-            return f"<{name} of {len(self._now[1])} servers>"
+            count = len(self._now[1])
+            return f"<{name} of {count} server{'s' * (count != 1)}>"
         return f"<{name} from {os.fsdecode(self._filename)!r}>"
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:

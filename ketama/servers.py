@@ -36,7 +36,7 @@ else:
 
     address: as in the server file, such as "10.0.1.1:11211".
     weight: as in the server file, 1 to 2**63 - 1.
-    points: how many points it has on the ring, a multiple of 4; may be 0.
+    points: how many points it has on the ring; may be 0.
     share: the exact fraction of all hashes that it owns, 0.0 to 1.0. Shares are multiples of
         2**-32, so those of a continuum sum to exactly 1.0.
     name: the text that is hashed in place of the address; None to hash the address.

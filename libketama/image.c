@@ -391,7 +391,7 @@ bool ketama_image_outline(const unsigned char header[KETAMA_HEADER_BYTES],
         .generation = image.generation,
         .read_at_ns = image.source.read_at_ns,
         .servers = image.server_count,
-        .points = image.arc_count,
+        .points = image.point_count,
     };
     return true;
 }

@@ -9,9 +9,10 @@
  * attach to a published image or to build one; roll.c opens and refreshes handles.
  * hash/, profile/ and admin/ have headers of their own.
  *
- * servers.c, utf8.c, clashes.c, points.c, image.c, hash/, profile/ are pure: no system
- * call, no global state. A stage that can fail fills a ketama_failure and returns its
- * status; roll.c and the other public boundaries store it for the calling thread.
+ * servers.c, utf8.c, clashes.c, points.c, image.c, hash/, profile/ are pure: no global
+ * state, and no system call except in the caller's progress report. A stage that can
+ * fail fills a ketama_failure and returns its status; roll.c and the other public
+ * boundaries store it for the calling thread.
  */
 #ifndef KETAMA_INTERNAL_H
 #define KETAMA_INTERNAL_H
@@ -107,12 +108,12 @@ struct ketama_server_list {
     uint32_t count;
     uint32_t capacity;
     uint64_t total_weight;
-    void (*report)(void *whom); /* called while the ring is made; NULL: nobody */
+    void (*report)(void *whom); /* called while the ring is made; may be NULL */
     void *whom;
     struct ketama_text stated; /* the options in the line "#ketama"; bytes 0: none */
 };
 
-/* What takes long calls this every millisecond or so. */
+/* Long computations call this every millisecond or so. */
 static inline void ketama_report_progress(const struct ketama_server_list *list)
 {
     if (list->report != NULL)

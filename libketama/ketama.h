@@ -38,10 +38,10 @@
  *
  * THREADS. Any number of threads may call any function on the same handle at the same
  * time. Lookups never wait. Opening and refreshing wait while another process is
- * building the same ring: for less than a second if it makes no progress, and for a
- * minute at most. They need 16 KiB of stack besides PTHREAD_STACK_MIN. If threads share
- * a variable that holds the newest handle, the caller must guard that variable:
- *     lookups:    lock; c = ketama_retain(current); unlock;
+ * building the same ring: about a second if it makes no progress, and a minute at most.
+ * They need 16 KiB of stack besides PTHREAD_STACK_MIN. If threads share a variable that
+ * holds the newest handle, the caller must guard that variable: lookups:    lock; c =
+ * ketama_retain(current); unlock;
  *                 ... any number of lookups, all in one version ...
  *                 ketama_close(c);
  *     one thread: if (ketama_refresh(current, &newer) == KETAMA_CHANGED) {
@@ -164,7 +164,7 @@ enum ketama_flags {
  */
 typedef struct ketama_options {
     size_t size;          /* sizeof(ketama_options) */
-    const char *profile;  /* the dialect of ketama; NULL: "libketama" */
+    const char *profile;  /* the dialect; NULL: the file's, or else "libketama" */
     const char *settings; /* "key=value key=value" (docs/profiles.md); NULL, "": none */
     unsigned flags;       /* KETAMA_PRIVATE, or 0 */
     unsigned reserved;    /* 0 */

@@ -55,6 +55,13 @@
 #define KETAMA_CTIME(st) ((st)->st_ctim)
 #endif
 
+/* Opens a directory without permission to read it. Needs _GNU_SOURCE on Linux. */
+#ifdef __linux__
+#define KETAMA_O_PATH O_PATH
+#else
+#define KETAMA_O_PATH O_RDONLY
+#endif
+
 /* Neither clock can fail: both exist wherever this compiles. */
 static inline int64_t ketama_read_clock_ns(clockid_t clock)
 {

@@ -74,7 +74,7 @@ static bool has_weights(const struct ketama_server_list *servers)
 }
 
 /* The memory that a ring is made in: more than a small stack has. */
-struct workplace {
+struct scratch {
     struct ketama_labels *labels;
     uint32_t (*buckets)[BUCKETS];
     struct ketama_text *names;
@@ -84,7 +84,7 @@ struct workplace {
     ketama_arc *points, *sorted;
 };
 
-static void free_workplace(struct workplace *work)
+static void free_scratch(struct scratch *work)
 {
     free(work->labels);
     free(work->buckets);
@@ -97,7 +97,7 @@ static void free_workplace(struct workplace *work)
 }
 
 /* The names of the servers, and how many points they get: *count all together. */
-static int prepare(struct ketama_layout *layout, struct workplace *work, uint32_t *count,
+static int prepare(struct ketama_layout *layout, struct scratch *work, uint32_t *count,
                    ketama_failure *failure)
 {
     const struct ketama_dialect *dialect = layout->dialect;
@@ -126,7 +126,7 @@ static int prepare(struct ketama_layout *layout, struct workplace *work, uint32_
 }
 
 static void fill_ring(struct ketama_ring *ring, const struct ketama_layout *layout,
-                      struct workplace *work, uint32_t count)
+                      struct scratch *work, uint32_t count)
 {
     layout->profile->order(work->names, layout->servers->count, work->order);
     layout->profile->generate(layout, work->points);
@@ -143,7 +143,7 @@ int ketama_ring_make(const struct ketama_dialect *dialect,
                      const struct ketama_server_list *servers, struct ketama_ring *ring,
                      ketama_failure *failure)
 {
-    struct workplace work = {0};
+    struct scratch work = {0};
     struct ketama_layout layout = {
         .profile = dialect->profile, .dialect = dialect, .servers = servers};
     uint32_t count = 0;
@@ -160,7 +160,7 @@ int ketama_ring_make(const struct ketama_dialect *dialect,
     }
     if (status == KETAMA_OK)
         fill_ring(ring, &layout, &work, count);
-    free_workplace(&work);
+    free_scratch(&work);
     return status;
 }
 

@@ -58,7 +58,7 @@ int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_
 }
 
 /*
- * Is the file as it was when c was made? *failure is filled if that cannot be told. An
+ * Is the file as it was when c was made? *failure is filled if it cannot be checked. An
  * image that was damaged since then is replaced as if the file had changed.
  *
  * stat(2) is given the path that is in the image, after all that lookups read. Where the

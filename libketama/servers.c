@@ -116,8 +116,8 @@ static int fail_weight(const char *weight, const char *remedy, uint64_t line,
                               weight, (long long)KETAMA_WEIGHT_MAX, remedy);
 }
 
-/* Returns the end of the digits at the start of a text, and sets *value to their number;
- * to 0 if they are none, or more than a weight can be. */
+/* Returns the end of the digits at the start of a text. Sets *value to their number, or
+ * to 0 if there are no digits or the number is too large for a weight. */
 static const char *read_digits(struct span text, uint64_t *value)
 {
     const char *c = text.at;

@@ -143,7 +143,7 @@ static void touch(void *slot)
     ketama_slot_touch(slot);
 }
 
-/* slot: whose lock is to show progress; NULL: none. */
+/* slot: its lock is touched to show progress; NULL: there is no slot. */
 static int build_from_file(ketama_continuum c, struct ketama_slot *slot,
                            uint64_t generation, ketama_failure *failure)
 {
@@ -167,9 +167,9 @@ static int build_from_file(ketama_continuum c, struct ketama_slot *slot,
     return status;
 }
 
-/* Sleeps for a time of half to one and a half of `pause`, so that those who began to
- * wait at the same time do not go on doing all at the same time. Returns how long: not
- * more than it meant to, so that on a busy machine patience lasts longer. */
+/* Sleeps for a time of half to one and a half of `pause`, so that waiters that
+ * began at the same time do not all retry at the same time. Returns how long, but not
+ * more than was meant, so that patience lasts longer on a busy machine. */
 static int64_t sleep_about(int64_t pause)
 {
     int64_t begin = ketama_clock_ns(), meant = pause / 2 + begin % pause;
@@ -178,8 +178,8 @@ static int64_t sleep_about(int64_t pause)
     return slept < meant ? slept : meant;
 }
 
-/* Retries to attach while another process builds. True: attached. False: the lock is
- * ours, or there can be none. */
+/* Retries to attach while another process builds. True: attached. False: build, with or
+ * without the lock. */
 static bool wait_for_builder(ketama_continuum c, struct ketama_slot *slot,
                              struct stale *stale)
 {

@@ -121,28 +121,38 @@ static void lock_name(const struct ketama_slot *slot, char name[LOCK_NAME_MAX])
     snprintf(name, LOCK_NAME_MAX, "%s.lock", slot->name);
 }
 
-static bool is_at(const struct ketama_slot *slot, const char *name, uint64_t inode)
+static struct ketama_progress progress_of(const struct stat *st)
+{
+    struct timespec mtime = KETAMA_MTIME(st);
+    return (struct ketama_progress){(uint64_t)st->st_ino,
+                                    (int64_t)mtime.tv_sec * 1000000000 + mtime.tv_nsec};
+}
+
+/* Sets *now to what that name stands for. */
+static bool look_up(const struct ketama_slot *slot, const char *name,
+                    struct ketama_progress *now)
 {
     struct stat st;
-    return fstatat(slot->folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-           (uint64_t)st.st_ino == inode;
+    if (fstatat(slot->folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return false;
+    *now = progress_of(&st);
+    return true;
 }
 
 /* Locks an open file, which must still be the one of that name then. */
 static enum ketama_lock lock_file(const struct ketama_slot *slot, const char *name,
                                   int fd, struct ketama_progress *progress)
 {
+    struct ketama_progress now;
     struct stat st;
     if (fstat(fd, &st) != 0)
         return KETAMA_LOCK_NONE;
     if ((st.st_mode & 0777) != 0600) /* whatever the umask: others open it, too */
         (void)fchmod(fd, 0600);
-    struct timespec mtime = KETAMA_MTIME(&st);
-    *progress = (struct ketama_progress){
-        (uint64_t)st.st_ino, (int64_t)mtime.tv_sec * 1000000000 + mtime.tv_nsec};
+    *progress = progress_of(&st);
     if (flock(fd, LOCK_EX | LOCK_NB) != 0)
         return errno == EWOULDBLOCK ? KETAMA_LOCK_BUSY : KETAMA_LOCK_NONE;
-    if (is_at(slot, name, progress->inode))
+    if (look_up(slot, name, &now) && now.inode == progress->inode)
         return KETAMA_LOCK_HELD;
     (void)flock(fd, LOCK_UN);
     return KETAMA_LOCK_BUSY;
@@ -188,12 +198,15 @@ bool ketama_slot_break_lock(struct ketama_slot *slot,
                             const struct ketama_progress *holder)
 {
     char name[LOCK_NAME_MAX];
+    struct ketama_progress now;
     bool broken = true;
 
     lock_name(slot, name);
     if (flock(slot->folder, LOCK_EX | LOCK_NB) != 0)
         return errno == EWOULDBLOCK;
-    if (is_at(slot, name, holder->inode))
+    /* An inode's number may be used again, so compare its time as well. */
+    if (look_up(slot, name, &now) && now.inode == holder->inode &&
+        now.mtime_ns == holder->mtime_ns)
         broken = unlinkat(slot->folder, name, 0) == 0;
     (void)flock(slot->folder, LOCK_UN);
     return broken;

@@ -87,7 +87,7 @@ def check(path: Path, *, compat: bool = False) -> list[Finding]:
 
 
 def examine(read: Callable[[], bytes], *, compat: bool) -> Findings:
-    """Return what `check` finds in the text that a function reads, or why there is none."""
+    """Return what `check` finds in the text that a function reads, or why it has no text."""
     found = Findings(compat=compat)
     try:
         text = read()

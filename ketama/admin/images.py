@@ -103,7 +103,7 @@ def image_of(path: str | bytes) -> Image | None:
     """Return the published image of a server file, or None if it is not published.
 
     Each path to a file, such as a symbolic link, has its own image. Returns the image of the
-    path as given; if there is none, that of another path to the same file.
+    path as given, or else the one of another path to the same file.
 
     Raises KetamaOSError if the images cannot be read.
     """

@@ -11,7 +11,7 @@ class ProfileOption(NamedTuple):
     """An option of a profile.
 
     name: as `Continuum` and the server file's `#ketama` line take it.
-    default: its value if it is not given; None: there is none.
+    default: its value if it is not given; None if the option is off then.
     choices: the values that it can have; empty: see docs/profiles.md.
     """
 

@@ -1,10 +1,10 @@
 """Replace a file as a whole, under a lock, keeping its owner, mode and attributes.
 
-The lock is a file of our own beside the server file, `.ketama-edit-NAME`, that only root and
-the server file's owner can open: everybody who may read the server file could lock that
-itself, and hold up every edit. The new text is written to the lock file, and renaming it
-over the server file ends the edit. A process that is killed leaves the lock file, unlocked,
-and the next edit removes it.
+The lock is a file of its own beside the server file, `.ketama-edit-NAME`, that only root and
+the server file's owner can open. A lock on the server file itself would need only read
+access, so any reader could hold up every edit. The new text is written to the lock file, and
+renaming it over the server file ends the edit. A process that is killed leaves the lock file,
+unlocked, and the next edit removes it.
 
 The path may lead through directories of other users, who can point it elsewhere at any
 moment. So the directory of the server file, with all links resolved, is opened once, and
@@ -114,7 +114,7 @@ class Target:
         return self._is_current()
 
     def holder(self) -> tuple[int, int] | None:
-        """Return what tells the lock of one edit from that of another; None: there is none."""
+        """Return what tells one edit's lock from another's; None if the file is not locked."""
         found = _stat(self._lock_name, dir_fd=self._edit.directory, follow_symlinks=False)
         return None if found is None else (found.st_ino, found.st_ctime_ns)
 
@@ -204,7 +204,7 @@ def _resolve(there: bytes, create: bool) -> bytes:
 
 
 def _stat(path: bytes, **options: Any) -> os.stat_result | None:
-    """Return a file's status; None where there is none."""
+    """Return a file's status; None if there is no such file."""
     try:
         return os.stat(path, **options)  # noqa: PTH116 - a Path takes no dir_fd
     except FileNotFoundError:

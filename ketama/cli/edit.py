@@ -58,7 +58,9 @@ def share_value(ctx: click.Context, param: click.Parameter, value: str | None) -
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?) ?%", value)
     if match and float(match[1]) <= 100:
         return float(match[1]) / 100
-    raise click.BadParameter(f"invalid percentage {value!r:.40}: must be 0% to 100%")
+    raise click.BadParameter(
+        f"invalid percentage {value!r:.40}: must be 0% to 100%, such as 20%"
+    )
 
 
 def utf8(value: str) -> str:

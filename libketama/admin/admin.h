@@ -45,6 +45,10 @@ struct ketama_list {
  * memory. */
 bool ketama_append(struct ketama_list *list, const ketama_published *image,
                    const char *folder, const char *name);
+/* Sets *images and *count to the list, or frees it and stores the failure of that
+ * status. path: what could not be read, if that is the failure. */
+int ketama_hand_over(struct ketama_list *list, int status, const char *path,
+                     ketama_published ***images, size_t *count);
 /* Lists a folder of this user. */
 int ketama_list_folder(DIR *folder, const char *path, struct ketama_list *list);
 

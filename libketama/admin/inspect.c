@@ -72,7 +72,7 @@ static int read_image(const struct ketama_slot *slot,
     if (image->path == NULL)
         return KETAMA_ENOMEM;
     image->servers = info.view.server_count;
-    image->points = info.view.arc_count;
+    image->points = info.view.point_count;
     image->generation = info.generation;
     image->made_ns = info.source.read_at_ns;
     image->state = state_of(image->path, &info.source);

@@ -118,6 +118,20 @@ bool ketama_is_out_of_resources(int system_errno)
     return system_errno == EMFILE || system_errno == ENFILE || system_errno == ENOMEM;
 }
 
+int ketama_hand_over(struct ketama_list *list, int status, const char *path,
+                     ketama_published ***images, size_t *count)
+{
+    if (status != KETAMA_OK) {
+        int saved = errno;
+        ketama_free_published(NULL, list->at, list->count);
+        return status == KETAMA_ESYSTEM ? ketama_fail_system(path, saved)
+                                        : ketama_store_failure(status, NULL, NULL);
+    }
+    *images = list->at;
+    *count = list->count;
+    return KETAMA_OK;
+}
+
 int ketama_list_published(char **folder, ketama_published ***images, size_t *count)
 {
     char path[KETAMA_FOLDER_MAX] = "";
@@ -136,16 +150,10 @@ int ketama_list_published(char **folder, ketama_published ***images, size_t *cou
         *folder = strdup(path);
         status = *folder != NULL ? KETAMA_OK : KETAMA_ENOMEM;
     }
-    if (status != KETAMA_OK) {
-        int saved = errno;
-        ketama_free_published(NULL, list.at, list.count);
-        return status == KETAMA_ESYSTEM ? ketama_fail_system(path, saved)
-                                        : ketama_store_failure(status, NULL, NULL);
-    }
-    errno = kept;
-    *images = list.at;
-    *count = list.count;
-    return KETAMA_OK;
+    status = ketama_hand_over(&list, status, path, images, count);
+    if (status == KETAMA_OK)
+        errno = kept;
+    return status;
 }
 
 void ketama_free_published(char *folder, ketama_published **images, size_t count)

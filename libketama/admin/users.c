@@ -1,8 +1,8 @@
 /*
  * users.c - lists the images of all users, for root
  *
- * Another user may have put anything there while this process runs as root. So it only
- * looks: no link is followed, no FIFO waited for, nothing mapped (which a truncation
+ * Another user may have put anything there, and this process runs as root. So it only
+ * reads: no link is followed, no FIFO waited for, nothing mapped (which a truncation
  * would turn into a signal), locked or written, and no path of an image opened.
  */
 #include "admin.h"
@@ -42,8 +42,8 @@ static bool read_outline(int fd, ketama_published *image)
     return true;
 }
 
-/* Looks at one name in another user's folder. KETAMA_CHANGED: nothing to be listed. */
-static int look_at(int folder, const char *name, uid_t user, ketama_published *image)
+/* Reads one entry of another user's folder. KETAMA_CHANGED: nothing to be listed. */
+static int read_entry(int folder, const char *name, uid_t user, ketama_published *image)
 {
     const int flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
     size_t base;
@@ -79,7 +79,7 @@ static int list_folder_of(uid_t user, DIR *folder, const char *path,
     ketama_published image;
 
     while (errno = 0, list->count < limit && (entry = readdir(folder)) != NULL) {
-        int status = look_at(dirfd(folder), entry->d_name, user, &image);
+        int status = read_entry(dirfd(folder), entry->d_name, user, &image);
         if (status == KETAMA_OK && !ketama_append(list, &image, path, entry->d_name))
             status = KETAMA_ENOMEM;
         if (status < KETAMA_OK)
@@ -191,14 +191,8 @@ int ketama_list_all_published(ketama_published ***images, size_t *count)
         status = list_place(path, &places, &list);
         failed = path;
     }
-    if (status != KETAMA_OK) {
-        int saved = errno;
-        ketama_free_published(NULL, list.at, list.count);
-        return status == KETAMA_ESYSTEM ? ketama_fail_system(failed, saved)
-                                        : ketama_store_failure(status, NULL, NULL);
-    }
-    errno = kept;
-    *images = list.at;
-    *count = list.count;
-    return KETAMA_OK;
+    status = ketama_hand_over(&list, status, failed, images, count);
+    if (status == KETAMA_OK)
+        errno = kept;
+    return status;
 }

@@ -6,8 +6,8 @@
 #include <string.h>
 
 /*
- * Four lanes, so that it runs as fast as memory is read;
- * each step is a bijection, so that a change of a single word never goes undetected.
+ * Four lanes, so that it runs as fast as memory is read. Each step is a bijection, so
+ * that a change of a single word never goes undetected.
  */
 uint64_t ketama_checksum(uint64_t sum, const unsigned char *bytes, size_t size)
 {

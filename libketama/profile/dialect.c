@@ -146,7 +146,7 @@ static int set_tag(const struct ketama_settings *settings, enum ketama_option op
     return KETAMA_OK;
 }
 
-/* An integer from 1 to `most`; 0: it is none. */
+/* An integer from 1 to `most`, or 0 if the text is anything else. */
 static uint32_t read_number(const char *text, uint32_t most)
 {
     uint32_t number = 0;

@@ -32,7 +32,7 @@ struct ketama_host_rule {
     const char *prefix;       /* before the host */
     bool keeps_brackets;      /* of an IPv6 address */
     const char *hidden_port;  /* is left out; NULL: none */
-    const char *default_port; /* if there is none; NULL: that is an error */
+    const char *default_port; /* of an address without one; NULL: an error */
     const char *fixed_port;   /* in place of any; NULL: none */
     bool has_sockets;         /* paths of Unix sockets; else they are an error */
     const char *socket_port;  /* their port; NULL: the path is alone */
@@ -127,7 +127,7 @@ struct ketama_profile {
 
 extern const struct ketama_profile ketama_profile_libketama;
 extern const struct ketama_dialect ketama_libketama; /* with its defaults */
-/* NULL: there is none. */
+/* NULL if the profile does not exist. */
 const struct ketama_profile *ketama_profile_find(struct ketama_text name);
 const struct ketama_profile *ketama_profile_number(size_t number); /* from 0 */
 

@@ -41,6 +41,30 @@ static ketama_continuum rolled(const char *path)
     return c;
 }
 
+/* What the first line states holds for programs of 2007, too. */
+static void the_dialect_that_a_file_states(void)
+{
+    const char *servers = "10.0.0.1:11211 1\n10.0.0.2:11212 1\n";
+    char stated[200];
+    const ketama_options options = {
+        .size = sizeof options, .settings = "profile=dalli", .flags = KETAMA_PRIVATE};
+    ketama_continuum old, dalli;
+
+    snprintf(stated, sizeof stated, "#ketama profile=dalli\n%s", servers);
+    old = rolled(put("stated", stated));
+    CHECK_INT(KETAMA_OK, ketama_open(&dalli, put("plain", servers), &options));
+    for (int i = 0; i < 100; i++) {
+        char key[32];
+        ketama_server server;
+        snprintf(key, sizeof key, "user:%d", i);
+        uint32_t found = ketama_find(dalli, key, strlen(key), NULL);
+        CHECK_INT(KETAMA_OK, ketama_server_at(dalli, found, &server));
+        CHECK_TEXT(server.address, ketama_get_server(key, old)->ip);
+    }
+    ketama_close(dalli);
+    ketama_smoke(old);
+}
+
 static void the_old_functions(void)
 {
     const char *path = put("compat", two);
@@ -365,6 +389,7 @@ static void printing(void)
 void run_compat(void)
 {
     RUN(the_old_functions);
+    RUN(the_dialect_that_a_file_states);
     RUN(one_handle_for_both);
     RUN(each_roll_loads_the_current_file);
     RUN(a_second_change_in_one_tick);

@@ -114,11 +114,47 @@ static void own_images_are_checked(void)
     ketama_free_published(NULL, images, count);
 }
 
+/* Two names of one place are one place. */
+static void a_place_is_listed_once(void)
+{
+    size_t size, once = 0, twice;
+    ketama_published **images;
+    char kept[200], link[300];
+
+    if (access("/dev/shm", W_OK) != 0) {
+        printf("skipped: a_place_is_listed_once, for there is no /dev/shm\n");
+        return;
+    }
+    free(image_bytes(&size));
+    snprintf(kept, sizeof kept, "%s", getenv("KETAMA_SHM_DIR"));
+    snprintf(link, sizeof link, "%s/dev-shm", kept);
+    CHECK_INT(0, symlink("/dev/shm", link));
+    CHECK_INT(0, unsetenv("KETAMA_SHM_DIR"));
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(0, setenv("TMPDIR", i == 0 ? "/nowhere" : link, 1));
+        CHECK_INT(KETAMA_OK, ketama_list_all_published(&images, &twice));
+        if (i == 0)
+            once = twice;
+        ketama_free_published(NULL, images, twice);
+    }
+    CHECK_INT(once, twice);
+    CHECK_INT(0, unsetenv("TMPDIR"));
+    CHECK_INT(0, setenv("KETAMA_SHM_DIR", kept, 1));
+}
+
+/* Only root can make files of several users. */
+static bool is_root(void)
+{
+    if (geteuid() != 0)
+        printf("skipped: images of other users, which only root can make\n");
+    return geteuid() == 0;
+}
+
 /* Only regular files of the folder's owner are read, and nothing of them believed. */
 static void what_others_planted_is_only_looked_at(void)
 {
-    if (geteuid() != 0)
-        return; /* nobody else can make files of several users */
+    if (!is_root())
+        return;
     size_t size, count;
     ketama_published **images;
     unsigned char *bytes = image_bytes(&size);
@@ -168,7 +204,7 @@ static void what_others_planted_is_only_looked_at(void)
 /* A folder counts only if its name, owner and mode agree. */
 static void folders_that_are_nobodys_are_passed_over(void)
 {
-    if (geteuid() != 0)
+    if (!is_root())
         return;
     size_t size, count;
     ketama_published **images;
@@ -224,6 +260,7 @@ static void without_memory_nothing_is_listed(void)
 void run_users(void)
 {
     RUN(own_images_are_checked);
+    RUN(a_place_is_listed_once);
     RUN(what_others_planted_is_only_looked_at);
     RUN(folders_that_are_nobodys_are_passed_over);
     RUN(without_memory_nothing_is_listed);
