@@ -369,8 +369,9 @@ static void the_lock_is_the_file_of_that_name(void)
         CHECK_INT(KETAMA_LOCK_BUSY, ketama_slot_lock(&second, &later));
     }
 
-    struct ketama_progress other = {seen.inode + 1, 0};
-    CHECK(ketama_slot_break_lock(&second, &other)); /* it is another one by now */
+    struct ketama_progress other = {later.inode + 1, later.mtime_ns};
+    CHECK(ketama_slot_break_lock(&second, &other)); /* it is another one by now, */
+    CHECK(ketama_slot_break_lock(&second, &seen));  /* or its holder has worked */
     CHECK_INT(KETAMA_LOCK_BUSY, ketama_slot_lock(&second, &later));
     CHECK(ketama_slot_break_lock(&second, &later));
     CHECK_INT(KETAMA_LOCK_HELD, ketama_slot_lock(&second, &later));

@@ -85,6 +85,7 @@ def test_the_file_states_the_dialect(tmp_path: Path) -> None:
     again = ketama.Continuum(path)
     assert stated.shared
     assert again.shared
+    assert images.generation(path) == 1  # the second one is not a new one
     chosen = ketama.Continuum(LISTED, profile="libmemcached", hash="crc")
     for ring in (stated, again, ketama.Continuum(path, shared=False)):
         assert ring.get_points() == chosen.get_points()
