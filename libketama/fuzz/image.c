@@ -34,7 +34,8 @@ static struct ketama_image *valid_image(void)
          .name_bytes = 1,
          .weight = 3,
          .line = 4}};
-    const struct ketama_server_list servers = {at, 4, 4, 13};
+    const struct ketama_server_list servers = {
+        .at = at, .count = 4, .capacity = 4, .total_weight = 13};
     const struct ketama_source source = {.read_at_ns = 0};
     struct ketama_image_info info;
     struct ketama_ring ring;

@@ -1,5 +1,6 @@
 /*
- * servers.c - fuzzes the parser of server files, and the rings of accepted files
+ * servers.c - fuzzes the parser of server files, and all dialects' rings of what it
+ * accepts
  */
 #include "../profile/profile.h"
 
@@ -7,6 +8,9 @@
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Some dialects give each unit of weight its own points. */
+enum { POINTS_MAX = 1000, WEIGHT_MAX = 100 };
 
 static void must(bool condition)
 {
@@ -35,16 +39,40 @@ static void check_list(const struct ketama_server_list *list, const char *text,
     must(total == list->total_weight);
 }
 
-static void check_points(const struct ketama_server_list *list)
+static void check_points(const struct ketama_dialect *dialect,
+                         const struct ketama_server_list *list)
 {
     struct ketama_ring ring;
-    ketama_failure failure;
-    int status = ketama_ring_make(&ketama_libketama, list, &ring, &failure);
-    must(status == KETAMA_OK || status == KETAMA_ENOSERVERS);
+    ketama_failure failure = {.status = 0};
+    int status = ketama_ring_make(dialect, list, &ring, &failure);
+    must(status == KETAMA_OK || failure.reason[0] != '\0');
+    must(status != KETAMA_OK || ring.arc_count > 0);
     for (uint32_t i = 1; i < ring.arc_count; i++)
         must(ring.arcs[i - 1].end <= ring.arcs[i].end &&
              ring.arcs[i].server < list->count);
     ketama_ring_free(&ring);
+}
+
+/* With what the first line states, if it states something; else in each profile. */
+static void check_rings(const struct ketama_server_list *list)
+{
+    const struct ketama_profile *profile;
+    struct ketama_dialect dialect;
+    ketama_failure failure;
+    char chosen[KETAMA_SETTINGS_MAX] = "";
+
+    if (list->stated.bytes > 0) {
+        must(ketama_dialect_make(&dialect, chosen, list->stated, &failure) == KETAMA_OK);
+        if (dialect.points <= POINTS_MAX)
+            check_points(&dialect, list);
+        return;
+    }
+    for (size_t i = 0; (profile = ketama_profile_number(i)) != NULL; i++) {
+        ketama_options options = {.size = sizeof options, .profile = profile->name};
+        must(ketama_choose(&options, chosen, &failure) == KETAMA_OK);
+        must(ketama_dialect_make(&dialect, chosen, list->stated, &failure) == KETAMA_OK);
+        check_points(&dialect, list);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -60,8 +88,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     text[size] = '\0';
     if (ketama_servers_parse(text, size, &list, &failure) == KETAMA_OK) {
         check_list(&list, text, size);
-        if (list.count <= 40)
-            check_points(&list);
+        if (list.count <= 40 && list.total_weight <= WEIGHT_MAX)
+            check_rings(&list);
+        else if (list.count <= 40)
+            check_points(&ketama_libketama, &list);
     } else {
         must(strnlen(failure.reason, sizeof failure.reason) > 0);
         must(strnlen(failure.reason, sizeof failure.reason) < sizeof failure.reason);
