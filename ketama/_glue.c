@@ -20,13 +20,17 @@
 /* Functions with a `failure` parameter copy the failure in the same call: before a
  * second one, a signal handler could cause another failure. */
 
-/* ketama_open, ketama_open_servers, ketama_refresh. flags and settings: as in
- * ketama_options. */
+/* ketama_open, ketama_open_servers, ketama_open_text, ketama_refresh. flags and
+ * settings: as in ketama_options. */
 int open_file(ketama_continuum *c, const char *path, unsigned flags,
               const char *settings, ketama_failure *failure);
 int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
                  const char *settings, ketama_failure *failure);
+int open_text(ketama_continuum *c, const char *text, size_t size, const char *settings,
+              ketama_failure *failure);
 int refresh(ketama_continuum c, ketama_continuum *newer, ketama_failure *failure);
+/* The options that c was opened with, and those that its text states. */
+const char *settings_of(ketama_continuum c);
 
 /* ketama_find, with the server's index in the high half and the point in the low one.
  * Without a result, the index is out of range, so that Python's own bounds check is the
@@ -49,17 +53,18 @@ size_t find_packed(ketama_continuum c, const void *data, size_t size,
 /* Copies 4-byte indexes as indexes of 2 or 4 bytes. */
 void copy_indexes(const void *indexes, size_t count, void *out, int out_width);
 
-/* ketama_diff, ketama_list_published, ketama_list_all_published, ketama_find_published
- * with default options, ketama_published_paths, ketama_remove_published; free(3) for
- * moves and paths. */
+/* ketama_diff, ketama_list_published, ketama_list_all_published, ketama_find_published,
+ * ketama_published_openings, ketama_remove_published; free(3) for
+ * moves and openings. */
 int diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
          size_t *count, ketama_failure *failure);
 int list_published(char **folder, ketama_published ***images, size_t *count,
                    ketama_failure *failure);
 int list_all_published(ketama_published ***images, size_t *count,
                        ketama_failure *failure);
-int find_published(const char *path, ketama_published **image, ketama_failure *failure);
-int ketama_published_paths(char **paths, size_t *size_bytes);
+int find_published(const char *path, const char *settings, ketama_published **image,
+                   ketama_failure *failure);
+int ketama_published_openings(char **openings, size_t *size_bytes);
 int remove_published(const char *file, ketama_failure *failure);
 void free(void *pointer);
 
@@ -121,6 +126,18 @@ int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count
     return copy_failure(ketama_open_servers(c, servers, count, &options), failure);
 }
 
+int open_text(ketama_continuum *c, const char *text, size_t size, const char *settings,
+              ketama_failure *failure)
+{
+    const ketama_options options = {.size = sizeof options, .settings = settings};
+    return copy_failure(ketama_open_text(c, text, size, &options), failure);
+}
+
+const char *settings_of(ketama_continuum c)
+{
+    return c->chosen;
+}
+
 int refresh(ketama_continuum c, ketama_continuum *newer, ketama_failure *failure)
 {
     return copy_failure(ketama_refresh(c, newer), failure);
@@ -144,9 +161,11 @@ int list_all_published(ketama_published ***images, size_t *count,
     return copy_failure(ketama_list_all_published(images, count), failure);
 }
 
-int find_published(const char *path, ketama_published **image, ketama_failure *failure)
+int find_published(const char *path, const char *settings, ketama_published **image,
+                   ketama_failure *failure)
 {
-    return copy_failure(ketama_find_published(path, NULL, image), failure);
+    const ketama_options options = {.size = sizeof options, .settings = settings};
+    return copy_failure(ketama_find_published(path, &options, image), failure);
 }
 
 int remove_published(const char *file, ketama_failure *failure)

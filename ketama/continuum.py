@@ -183,12 +183,11 @@ class Continuum(_Lookups):
             "seed": seed,
             "delimiter": delimiter,
         }
-        chosen = {name: value for name, value in options.items() if value is not None}
         settings = b""
-        if chosen:
+        if any(value is not None for value in options.values()):
             from ketama.settings import settings_text
 
-            settings = settings_text(chosen)
+            settings = settings_text(options)
         self._open(source, shared, auto_roll, settings)
 
     def _open(
@@ -230,9 +229,12 @@ class Continuum(_Lookups):
         self._filename = filename
         self._path = path
         self._options = shared, auto_roll
-        self._settings = settings
+        self._adopt(out[0])
+
+    def _adopt(self, handle: object) -> None:
+        self._settings = ffi.string(lib.settings_of(handle))
         self._last_error = None
-        self._now = _version(out[0])
+        self._now = _version(handle)
 
     if TYPE_CHECKING:
 
@@ -451,10 +453,25 @@ def _reopen(
     return continuum
 
 
-def continuum_of(servers: Servers, settings: bytes) -> Continuum:
-    """Return a continuum of a list, with the options that its file states."""
+def continuum_of_file(path: Path, settings: bytes, *, shared: bool = False) -> Continuum:
+    """Return the continuum of a file, with options as libketama reads them."""
     continuum = Continuum.__new__(Continuum)
-    continuum._open(servers, False, None, settings)
+    continuum._open(path, shared, None, settings)
+    return continuum
+
+
+def continuum_of_text(text: bytes, filename: str | bytes, settings: bytes = b"") -> Continuum:
+    """Return the continuum of a server file's text, which never changes.
+
+    filename: for the messages of errors.
+    """
+    out, failed = ffi.new("ketama_continuum *"), ffi.new("ketama_failure *")
+    if lib.open_text(out, text, len(text), settings, failed) < 0:
+        raise failure(failed, filename)
+    continuum = Continuum.__new__(Continuum)
+    continuum._filename = continuum._path = None
+    continuum._options = False, None
+    continuum._adopt(out[0])
     return continuum
 
 

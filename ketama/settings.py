@@ -7,8 +7,20 @@ from collections.abc import Mapping
 
 
 def settings_text(options: Mapping[str, object]) -> bytes:
-    """Return options as "name=value name=value", with quotes where a value needs them."""
-    return " ".join(f"{name}={_value(name, value)}" for name, value in options.items()).encode()
+    """Return options as "name=value name=value", with quotes where a value needs them.
+
+    Those that are None are left out.
+    """
+    return " ".join(
+        f"{_name(name)}={_value(name, value)}"
+        for name, value in options.items()
+        if value is not None
+    ).encode()
+
+
+def _name(name: str) -> str:
+    """Return a name that is one word; libketama tells whether there is such an option."""
+    return "".join(character if character.isalnum() else "_" for character in name) or "_"
 
 
 def _value(name: str, value: object) -> str:

@@ -370,13 +370,20 @@ static bool is_string(const void *image, uint64_t at, uint64_t size_bytes)
     return memchr(text, '\0', (size_t)size_bytes) == text + size_bytes - 1;
 }
 
-const char *ketama_image_path(const void *image, size_t size_bytes)
+bool ketama_image_names_identity(const void *image, size_t size_bytes,
+                                 struct ketama_identity *identity)
 {
     struct ketama_image header;
     if (!read_header(&header, image, size_bytes) ||
-        !is_string(image, header.path_at, header.path_bytes))
-        return NULL;
-    return (const char *)image + header.path_at;
+        !is_string(image, header.path_at, header.path_bytes) ||
+        !is_string(image, header.settings_at, header.settings_bytes))
+        return false;
+    *identity = (struct ketama_identity){
+        .path = (const char *)image + header.path_at,
+        .settings = (const char *)image + header.settings_at,
+        .profile = header.profile,
+    };
+    return true;
 }
 
 bool ketama_image_outline(const unsigned char header[KETAMA_HEADER_BYTES],

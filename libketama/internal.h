@@ -193,9 +193,15 @@ int ketama_choose(const ketama_options *options, char chosen[KETAMA_SETTINGS_MAX
 /* Makes the dialect of both, which must not contradict each other. */
 int ketama_dialect_make(struct ketama_dialect *dialect, const char *chosen,
                         struct ketama_text stated, ketama_failure *failure);
+/* Adds what a text states to what was chosen for it. */
+int ketama_choose_stated(char chosen[KETAMA_SETTINGS_MAX], struct ketama_text stated,
+                         ketama_failure *failure);
 /* Of the options that were chosen: the profile's id, and as text those that may change
  * the ring. */
 uint32_t ketama_chosen_ring(const char *chosen, char settings[KETAMA_SETTINGS_MAX]);
+/* The reverse: writes options that choose that ring. False: the profile does not exist. */
+bool ketama_choice_of_ring(uint32_t profile, const char *settings,
+                           char chosen[KETAMA_SETTINGS_MAX]);
 /* Checks what a file states. */
 int ketama_check_stated(struct ketama_text stated, uint64_t line,
                         ketama_failure *failure);
@@ -325,8 +331,9 @@ bool ketama_image_has_header(const struct ketama_view *view);
 /* The same two checks for an image whose identity is not known: it has its own path. */
 bool ketama_image_identify(const void *image, size_t size_bytes,
                            struct ketama_image_info *info);
-/* The path in an image, from the header alone, which may be damaged. NULL: no image. */
-const char *ketama_image_path(const void *image, size_t size_bytes);
+/* The identity in an image, from the header alone, which may be damaged. False: none. */
+bool ketama_image_names_identity(const void *image, size_t size_bytes,
+                                 struct ketama_identity *identity);
 
 /* What a header says, without the rest of the image, which it may contradict. */
 struct ketama_outline {

@@ -184,6 +184,12 @@ int ketama_open(ketama_continuum *c, const char *path, const ketama_options *opt
 int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
                         const ketama_options *options);
 
+/* ketama_open_text: the same for the text of a server file, `size` bytes, such as one
+ * from the network; an error's line is the text's. Nothing is published. The continuum
+ * never changes. Errors: ENOMEM, EOPTION, and those of an invalid server file. */
+int ketama_open_text(ketama_continuum *c, const char *text, size_t size,
+                     const ketama_options *options);
+
 /* ketama_refresh: reload if the server file has changed since c was made. Returns:
  * - KETAMA_OK: it has not; *newer is NULL. This costs one stat(2). Within two seconds
  *   of a change, or if the file's time is ahead of the clock, the file is read and
@@ -193,7 +199,7 @@ int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_
  *   *newer is a handle of the next generation, to be closed by the caller.
  * - a negative status: the file is missing or invalid; *newer is NULL, and the next
  *   call tries again. Errors: as ketama_open.
- * In each case c is unaffected. A continuum of ketama_open_servers() never changes. */
+ * In each case c is unaffected. A continuum of a list or a text never changes. */
 int ketama_refresh(ketama_continuum c, ketama_continuum *newer);
 
 /* ketama_follow: let ketama_due() report when c should be refreshed. interval_ns: the

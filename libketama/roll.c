@@ -31,30 +31,63 @@ int ketama_open(ketama_continuum *c, const char *path, const ketama_options *opt
     return status;
 }
 
+/* Builds a private continuum of a list. */
+static int open_list(ketama_continuum *c, const char *chosen,
+                     const struct ketama_server_list *list, ketama_failure *failure)
+{
+    const struct ketama_source none = {.read_at_ns = 0};
+    *c = ketama_handle_new(NULL, chosen, KETAMA_PRIVATE);
+    return *c != NULL ? ketama_build(*c, list, &none, 1, failure) : KETAMA_ENOMEM;
+}
+
+/* Returns the status; after a failure, clears *c and stores it. */
+static int close_unless_opened(ketama_continuum *c, int status, const char *source,
+                               const ketama_failure *failure)
+{
+    if (status == KETAMA_OK)
+        return KETAMA_OK;
+    ketama_close(*c);
+    *c = NULL;
+    return ketama_store_failure(status, source, failure);
+}
+
 int ketama_open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
                         const ketama_options *options)
 {
-    const struct ketama_source none = {.read_at_ns = 0};
     char chosen[KETAMA_SETTINGS_MAX];
     struct ketama_server_list list;
     ketama_failure failure;
     int status = ketama_choose(options, chosen, &failure);
 
     *c = NULL;
-    if (status != KETAMA_OK)
-        return ketama_store_failure(status, NULL, &failure);
-    status = ketama_servers_copy(servers, count, &list, &failure);
     if (status == KETAMA_OK) {
-        *c = ketama_handle_new(NULL, chosen, KETAMA_PRIVATE);
-        status =
-            *c != NULL ? ketama_build(*c, &list, &none, 1, &failure) : KETAMA_ENOMEM;
+        status = ketama_servers_copy(servers, count, &list, &failure);
+        if (status == KETAMA_OK)
+            status = open_list(c, chosen, &list, &failure);
+        ketama_servers_free(&list);
     }
-    ketama_servers_free(&list);
-    if (status == KETAMA_OK)
-        return KETAMA_OK;
-    ketama_close(*c);
+    return close_unless_opened(c, status, NULL, &failure);
+}
+
+int ketama_open_text(ketama_continuum *c, const char *text, size_t size,
+                     const ketama_options *options)
+{
+    char chosen[KETAMA_SETTINGS_MAX];
+    struct ketama_server_list list;
+    ketama_failure failure;
+    int status = ketama_choose(options, chosen, &failure);
+
     *c = NULL;
-    return ketama_store_failure(status, NULL, &failure);
+    if (status == KETAMA_OK) {
+        status = ketama_servers_parse(text, size, &list, &failure);
+        if (status == KETAMA_OK)
+            status = ketama_choose_stated(chosen, list.stated, &failure);
+        list.stated.bytes = 0;
+        if (status == KETAMA_OK)
+            status = open_list(c, chosen, &list, &failure);
+        ketama_servers_free(&list);
+    }
+    return close_unless_opened(c, status, "<text>", &failure);
 }
 
 /*

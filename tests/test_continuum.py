@@ -184,10 +184,12 @@ def test_the_public_names() -> None:
         if inspect.isfunction(getattr(ketama, name))
     }
     assert signatures == {
-        "check": "(path: 'Path', *, compat: 'bool' = False) -> 'list[Finding]'",
+        "check": "(path: 'Path', *, compat: 'bool' = False, "
+        "profile: 'str | None' = None, **options: 'str | int | None') -> 'list[Finding]'",
         "edit": "(path: 'AnyPath', *, dry_run: 'bool' = False, timeout: 'float' = 30.0, "
-        "max_moved: 'float' = 1.0, create: 'bool' = False)"
-        " -> 'Iterator[Edit]'",
+        "max_moved: 'float' = 1.0, create: 'bool' = False, "
+        "profile: 'str | None' = None, **options: 'str | int | None')"
+        " -> 'AbstractContextManager[Edit]'",
         "get_server": "(key: 'Key', continuum: 'Continuum') -> 'tuple[int, str]'",
         "hashi": "(key: 'Key') -> 'int'",
         "md5_digest": "(key: 'Key') -> 'bytes'",

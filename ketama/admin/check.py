@@ -14,8 +14,9 @@ from ketama._ketama import lib
 from ketama.addresses import parse_address
 from ketama.admin import server_file
 from ketama.admin.server_file import Line
-from ketama.continuum import Continuum, Path
+from ketama.continuum import Continuum, Path, continuum_of_text
 from ketama.errors import ServersError
+from ketama.settings import settings_text
 
 SHARE_TOLERANCE = 0.10  # how far a server's share may be off its weight
 LISTED_MAX = 1000  # findings of one code
@@ -71,7 +72,13 @@ class Finding(NamedTuple):
     reason: str
 
 
-def check(path: Path, *, compat: bool = False) -> list[Finding]:
+def check(
+    path: Path,
+    *,
+    compat: bool = False,
+    profile: str | None = None,
+    **options: str | int | None,
+) -> list[Finding]:
     """Return all errors and likely mistakes in a server file, in the order of its lines.
 
     If there are errors, `Continuum(path)` raises the first one; here all are listed. Warnings:
@@ -81,14 +88,21 @@ def check(path: Path, *, compat: bool = False) -> list[Finding]:
 
     compat: also warn of what the 2007 libketama would misread or cannot hold, for a file that
         it reads as well.
-    Raises KetamaOSError if the file cannot be read.
+    profile, options: the dialect of the programs that read the file, if it does not state it,
+        as for `Continuum`.
+    Raises KetamaOSError if the file cannot be read; ProfileError, as `Continuum` does.
     """
-    return examine(partial(server_file.read_file, os.fspath(path)), compat=compat).in_order()
+    settings = settings_text({"profile": profile, **options})
+    read = partial(server_file.read_file, os.fspath(path))
+    return examine(read, compat=compat, settings=settings).in_order()
 
 
-def examine(read: Callable[[], bytes], *, compat: bool) -> Findings:
-    """Return what `check` finds in the text that a function reads, or why it has no text."""
-    found = Findings(compat=compat)
+def examine(read: Callable[[], bytes], *, compat: bool, settings: bytes = b"") -> Findings:
+    """Return what `check` finds in the text that a function reads, or why it has no text.
+
+    settings: the options of a profile as libketama reads them.
+    """
+    found = Findings(compat=compat, settings=settings)
     try:
         text = read()
     except ServersError as error:
@@ -100,18 +114,19 @@ def examine(read: Callable[[], bytes], *, compat: bool) -> Findings:
 
 def _check_text(text: bytes, found: Findings) -> None:
     servers: list[Line] = []
+    valid, end = [], 0  # the text with invalid lines empty
     for line in server_file.scan(text):
         if line.reason:
             found.add(line.number, _ERRORS[line.status], line.reason, severity="error")
+            valid += [text[end : line.start], b"\n"]
+            end = line.start + len(line.text)
         elif len(servers) <= lib.KETAMA_SERVERS_MAX:  # one more is an error
             servers.append(line)
     found.servers = len(servers)
     _check_servers(servers, found)
     if found.compat:
         _check_compat(text, servers, found)
-    # What is stated may be what is wrong.
-    settings = b"" if found.count("error") else server_file.stated(text)
-    _check_ring(servers, settings, found)
+    _check_ring(b"".join((*valid, text[end:])), servers, found)
 
 
 class Findings:
@@ -120,9 +135,11 @@ class Findings:
     counts: how many there are of each severity and code, listed or not.
     servers: how many valid lines with a server the file has.
     compat: whether to warn of what concerns only the 2007 libketama.
+    settings: the options of a profile as libketama reads them.
     """
 
-    def __init__(self, *, compat: bool = False) -> None:
+    def __init__(self, *, compat: bool = False, settings: bytes = b"") -> None:
+        self.settings = settings
         self.compat = compat
         self.servers = 0
         self.names_clash = False
@@ -281,10 +298,10 @@ def _numbered(
         yield number, span
 
 
-def _check_ring(servers: list[Line], settings: bytes, found: Findings) -> None:
+def _check_ring(text: bytes, servers: list[Line], found: Findings) -> None:
     """Find what is wrong with the servers as a whole, and shares that are off."""
     try:
-        continuum = server_file.continuum(servers, "", settings)
+        continuum = continuum_of_text(text, "", found.settings)
     except ServersError as error:
         # No line is invalid by itself: there are too many, or none.
         if error.lineno is not None and not found.names_clash:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from operator import index
 from typing import SupportsIndex
 
@@ -12,9 +12,10 @@ import ketama
 from ketama.admin import images, server_file
 from ketama.admin.replace import Target, lock
 from ketama.admin.server_file import Line
-from ketama.continuum import Continuum, absolute
+from ketama.continuum import Continuum, absolute, continuum_of_text
 from ketama.continuum import Path as AnyPath
 from ketama.errors import ServersError
+from ketama.settings import settings_text
 
 TIMEOUT = 30.0  # seconds
 
@@ -29,11 +30,18 @@ class Edit:
 
     __slots__ = (
         "_after", "_before", "_closed", "_filename", "_invalid", "_lines", "_original",
-        "published",
+        "_settings", "published",
     )  # fmt: skip
 
-    def __init__(self, filename: str | bytes, text: bytes, create: bool = False) -> None:
+    def __init__(
+        self,
+        filename: str | bytes,
+        text: bytes,
+        create: bool = False,
+        settings: bytes = b"",
+    ) -> None:
         self._filename = filename
+        self._settings = settings
         self._original = server_file.parse(text)
         self._invalid = next((line for line in self._original if line.reason), None)
         if create and self._invalid is not None:
@@ -59,7 +67,8 @@ class Edit:
     def before(self) -> Continuum | None:
         """The continuum before the edit; None where the file had no servers."""
         if self._before is None and any(line.address for line in self._original):
-            self._before = server_file.continuum(self._original, self._filename)
+            text = b"".join(line.text for line in self._original)
+            self._before = continuum_of_text(text, self._filename, self._settings)
         return self._before
 
     @property
@@ -68,8 +77,21 @@ class Edit:
         if self._after is None:
             if not self.servers:
                 raise ServersError(self._filename, None, "no server would be left")
-            self._after = server_file.continuum(self._lines, self._filename)
+            try:
+                self._after = continuum_of_text(self.text, self._filename, self._settings)
+            except ServersError as error:
+                number = self._number_now(error.lineno)
+                raise ServersError(self._filename, number, error.reason) from None
         return self._after
+
+    def _number_now(self, lineno: int | None) -> int | None:
+        """Return the number that a line of the new text has in the file; None: it is new."""
+        last = 0
+        for line in self._lines:
+            last += max(1, line.text.count(b"\n"))
+            if lineno is not None and lineno <= last:
+                return line.number or None
+        return None
 
     def diff(self) -> ketama.Diff | None:
         """Return which keys move, as `Continuum.diff`; None where the file had no servers."""
@@ -144,10 +166,10 @@ class Edit:
         self._check_open()
         if not isinstance(text, bytes):
             raise TypeError(f"text must be bytes, not {type(text).__name__}")
-        lines = server_file.parse(text)
-        after = server_file.continuum(lines, self._filename if filename is None else filename)
+        name = self._filename if filename is None else filename
+        after = continuum_of_text(text, name, self._settings)
         # They are not lines of this file yet.
-        self._lines = [line._replace(number=0) for line in lines]
+        self._lines = [line._replace(number=0) for line in server_file.parse(text)]
         self._after = after
 
     def _check_moved(self, max_moved: float) -> None:
@@ -209,7 +231,6 @@ def _text_like(last: Line, columns: set[int], address: str, weight: int) -> byte
     return last.text[:start] + address.encode() + gap + str(weight).encode()
 
 
-@contextmanager
 def edit(
     path: AnyPath,
     *,
@@ -217,7 +238,9 @@ def edit(
     timeout: float = TIMEOUT,
     max_moved: float = 1.0,
     create: bool = False,
-) -> Iterator[Edit]:
+    profile: str | None = None,
+    **options: str | int | None,
+) -> AbstractContextManager[Edit]:
     """Edit a server file: all changes take effect at once, or none.
 
         with ketama.edit("/etc/ketama.servers", max_moved=0.2) as servers:
@@ -242,14 +265,29 @@ def edit(
         servers has no limit; one that was invalid is not replaced within a limit.
     create: where there is no such file, or it has an invalid line, begin with an empty one. A
         new file has mode 0644, less what the umask takes away.
+    profile, options: the dialect of the programs that read the file, if it does not state it,
+        as for `Continuum`: it decides which keys move.
 
     Raises ServersError where the file is invalid, or would be, or more keys would move;
     KetamaOSError where it can't be read, locked in time, or replaced. The file is then
-    unchanged. Once it has been replaced, nothing is raised.
+    unchanged. Once it has been replaced, nothing is raised. ProfileError, as `Continuum` does.
     """
     if not 0 <= max_moved <= 1:
         raise ValueError(f"invalid max_moved {max_moved!r}: must be 0.0 to 1.0")
-    filename = os.fspath(path)
+    settings = settings_text({"profile": profile, **options})
+    return edit_with(settings, os.fspath(path), dry_run, timeout, max_moved, create)
+
+
+@contextmanager
+def edit_with(
+    settings: bytes,
+    filename: str | bytes,
+    dry_run: bool,
+    timeout: float,
+    max_moved: float,
+    create: bool,
+) -> Iterator[Edit]:
+    """Edit a server file as `edit` does, with options as libketama reads them."""
     there = absolute(filename)  # even if the block changes the working directory
     if dry_run:
         target = Target(there, filename, create)
@@ -257,7 +295,7 @@ def edit(
         target = lock(there, filename, timeout, create)
     try:
         text = target.read()
-        editing = Edit(filename, text, create)
+        editing = Edit(filename, text, create, settings)
         try:
             yield editing
         finally:
@@ -272,4 +310,4 @@ def edit(
         target.close()
     if changed != text and not dry_run:
         with suppress(OSError, MemoryError):  # the edit has taken effect
-            editing.published = images.publish(there)
+            editing.published = images.publish(there, settings)

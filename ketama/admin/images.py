@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ketama._ketama import ffi, lib
-from ketama.continuum import Continuum, absolute
+from ketama.continuum import absolute, continuum_of_file
 from ketama.errors import KetamaError, failure
 
 STATES = {
@@ -99,25 +99,27 @@ def _image(row: Any) -> Image:
     )
 
 
-def image_of(path: str | bytes) -> Image | None:
+def image_of(path: str | bytes, settings: bytes = b"") -> Image | None:
     """Return the published image of a server file, or None if it is not published.
 
     Each path to a file, such as a symbolic link, has its own image. Returns the image of the
     path as given, or else the one of another path to the same file.
 
+    settings: the options that it was opened with, as libketama reads them.
+
     Raises KetamaOSError if the images cannot be read.
     """
     there = absolute(path)
-    image = _find(there)
-    others = iter(_other_spellings(there) if image is None else ())
-    while image is None and (other := next(others, None)) is not None:
-        image = _find(other)
+    image = _find(there, settings)
+    others = {path for path, _ in _openings(there)} if image is None else ()
+    for other in sorted(others):
+        image = image or _find(other, settings)
     return image
 
 
-def _find(path: bytes) -> Image | None:
+def _find(path: bytes, settings: bytes) -> Image | None:
     row, failed = ffi.new("ketama_published **"), ffi.new("ketama_failure *")
-    if lib.find_published(path, row, failed) < 0:
+    if lib.find_published(path, settings, row, failed) < 0:
         raise failure(failed, path)
     if not row[0]:
         return None
@@ -127,22 +129,23 @@ def _find(path: bytes) -> Image | None:
         lib.ketama_free_image(row[0])
 
 
-def _other_spellings(path: bytes) -> list[bytes]:
-    """Return the other paths to the same file that have an image, sorted."""
+def _openings(path: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the paths to the same file that have an image, with the options of the image."""
     try:
         file = Path(os.fsdecode(path)).stat()
     except OSError:
         return []
     text, size = ffi.new("char **"), ffi.new("size_t *")
-    if lib.ketama_published_paths(text, size) < 0:
+    if lib.ketama_published_openings(text, size) < 0:
         return []
-    paths = ffi.gc(text[0], lib.free)
+    openings = ffi.gc(text[0], lib.free)
+    texts = iter(ffi.buffer(openings, size[0])[:].split(b"\0")[:-1])
     found = []
-    for other in ffi.buffer(paths, size[0])[:].split(b"\0")[:-1]:
+    for other, settings in zip(texts, texts, strict=True):
         with suppress(OSError):
-            if other != path and os.path.samestat(file, Path(os.fsdecode(other)).stat()):
-                found.append(other)
-    return sorted(found)
+            if os.path.samestat(file, Path(os.fsdecode(other)).stat()):
+                found.append((other, settings))
+    return found
 
 
 def remove(image: Image) -> bool:
@@ -157,17 +160,19 @@ def remove(image: Image) -> bool:
     return bool(status == lib.KETAMA_OK)
 
 
-def publish(path: bytes) -> bool:
+def publish(path: bytes, settings: bytes = b"") -> bool:
     """Publish a server file's continuum; return whether processes share it.
 
-    The images of other paths to the file are replaced, too: a process that opened the file by
-    a symbolic link uses the link's image. Errors are ignored: processes that follow the file
+    Its other images are replaced, too: a process that opened the file by a symbolic link, or
+    with other options, uses another one. Errors are ignored: processes that follow the file
     will report them.
+
+    settings: the options that they open it with, as libketama reads them.
     """
     shared = False
     with suppress(KetamaError):
-        shared = Continuum(path).shared
-    for other in _other_spellings(path):
+        shared = continuum_of_file(path, settings, shared=True).shared
+    for other, its_settings in _openings(path):
         with suppress(KetamaError):
-            Continuum(other)
+            continuum_of_file(other, its_settings, shared=True)
     return shared

@@ -10,15 +10,12 @@ from collections.abc import Iterator
 from typing import NamedTuple, SupportsIndex
 
 from ketama._ketama import ffi, lib
-from ketama.continuum import Continuum, continuum_of
 from ketama.errors import KetamaOSError, ServersError, failure
 from ketama.servers import to_c
 
 SIZE_MAX = 512 << 20  # bytes, as in libketama
 BLOCK = 1 << 20  # bytes
 LINES_AT_ONCE = 256
-STATED_MAX = 2048  # bytes; libketama takes fewer
-BYTE_ORDER_MARK, MARK = b"\xef\xbb\xbf", b"#ketama"
 SERVER_LINE = struct.Struct("=10Q")  # struct server_line
 
 
@@ -118,32 +115,6 @@ def raise_if_invalid(lines: list[Line], filename: str | bytes) -> None:
     for line in lines:
         if line.reason:
             raise ServersError(filename, line.number, line.reason)
-
-
-def stated(text: bytes) -> bytes:
-    """Return the options that a file states in its first line, "#ketama key=value ..."."""
-    first = text[:STATED_MAX].removeprefix(BYTE_ORDER_MARK).split(b"\n")[0].removesuffix(b"\r")
-    return first.removeprefix(MARK) if first.startswith((MARK + b" ", MARK + b"\t")) else b""
-
-
-def continuum(
-    lines: list[Line], filename: str | bytes, settings: bytes | None = None
-) -> Continuum:
-    """Return the continuum of a file's lines.
-
-    settings: what the file states, if its first line is not among the lines.
-    Raises ServersError if opening the file would raise it.
-    """
-    raise_if_invalid(lines, filename)
-    servers = [line for line in lines if line.address]
-    if not servers:
-        raise ServersError(filename, None, "no servers: write one per line, 'address weight'")
-    try:
-        rows = [(line.address, line.weight, line.name) for line in servers]
-        return continuum_of(rows, stated(lines[0].text) if settings is None else settings)
-    except ServersError as error:
-        number = servers[error.lineno - 1].number if error.lineno else None
-        raise ServersError(filename, number or None, error.reason) from None
 
 
 def check_server(address: str, weight: SupportsIndex) -> None:

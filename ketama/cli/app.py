@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import wraps
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -115,6 +116,61 @@ def file_argument(name: str = "file", required: bool = True) -> Callable[[Any], 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+def _option_value(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> Any:
+    """Return options of a profile by name."""
+    options: dict[str, str] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(
+                f"invalid option {text!r:.80}: write NAME=VALUE, such as hash=md5"
+            )
+        if name in options:
+            raise click.BadParameter(f"invalid option {text!r:.80}: {name} is given twice")
+        options[name] = value
+    return options
+
+
+def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of profiles for shell completion."""
+    names = (profile.name for profile in ketama.profiles())
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def dialect_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which program's dialect is meant.
+
+    The command gets them as `dialect`, the options of a profile as libketama reads them.
+    """
+
+    @wraps(command)
+    def with_dialect(
+        *args: Any, profile: str | None, profile_options: dict[str, str], **kwargs: Any
+    ) -> Any:
+        from ketama.settings import settings_text
+
+        if "profile" in profile_options:
+            raise click.UsageError("write --profile NAME, not --option profile=NAME")
+        dialect = settings_text({"profile": profile, **profile_options})
+        return command(*args, dialect=dialect, **kwargs)
+
+    profile = click.option(
+        "--profile",
+        metavar="NAME",
+        shell_complete=complete_profile,
+        help="The dialect of ketama, if FILE does not state it: see 'ketama profiles'.",
+    )
+    options = click.option(
+        "--option",
+        "profile_options",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=_option_value,
+        help="An option of the profile, such as hash=md5.",
+    )
+    return profile(options(with_dialect))
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run the command, report errors in one line, and return the exit code."""
     try:
@@ -135,6 +191,8 @@ def run(arguments: Sequence[str]) -> int:
         return report(_lower_case(error.format_message()), USAGE_ERROR)
     except (Interrupted, click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except ketama.ProfileError as error:
+        return report(f"{error}; see 'ketama profiles'", USAGE_ERROR)
     except (ketama.KetamaError, OSError) as error:
         return report(message_of(error), RUNTIME_ERROR)
     except MemoryError:

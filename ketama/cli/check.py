@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ketama.cli import source
-from ketama.cli.app import PROBLEMS_FOUND, SUCCESS, file_argument, json_option
+from ketama.cli.app import PROBLEMS_FOUND, SUCCESS, dialect_options, file_argument, json_option
 from ketama.cli.output import counted, print_json, print_styled
 
 if TYPE_CHECKING:
@@ -47,9 +47,16 @@ def known_codes(ctx: click.Context, param: click.Parameter, codes: Codes) -> Cod
     help="Leave out warnings or notes with this code, such as port.",
 )
 @click.option("--all", "show_all", is_flag=True, help="Print every line, not one of each kind.")
+@dialect_options
 @json_option
 def check(
-    file: str, strict: bool, compat: bool, ignore: Codes, show_all: bool, as_json: bool
+    file: str,
+    strict: bool,
+    compat: bool,
+    ignore: Codes,
+    show_all: bool,
+    dialect: bytes,
+    as_json: bool,
 ) -> int:
     r"""Find errors and likely mistakes in a server file.
 
@@ -69,7 +76,7 @@ def check(
     """
     from ketama.admin.check import examine
 
-    found = examine(partial(source.read_text, file), compat=compat)
+    found = examine(partial(source.read_text, file), compat=compat, settings=dialect)
     found.ignore(ignore)
     code = (
         PROBLEMS_FOUND

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ketama.cli import source
-from ketama.cli.app import file_argument, json_option
+from ketama.cli.app import dialect_options, file_argument, json_option
 from ketama.cli.documents import ROWS_MAX, KeyMoves, diff_as_json, print_diff
 from ketama.cli.output import print_json, progress
 
@@ -35,9 +35,16 @@ if TYPE_CHECKING:
 @click.option(
     "--all", "show_all", is_flag=True, help=f"Print more than {ROWS_MAX} rows of a table."
 )
+@dialect_options
 @json_option
 def diff(
-    old: str, new: str, keys_file: str | None, pairs: bool, show_all: bool, as_json: bool
+    old: str,
+    new: str,
+    keys_file: str | None,
+    pairs: bool,
+    show_all: bool,
+    dialect: bytes,
+    as_json: bool,
 ) -> None:
     r"""Show which keys move when the server file NEW replaces OLD.
 
@@ -56,7 +63,7 @@ def diff(
       ssh cache1 cat /etc/ketama.servers | ketama diff - ketama.servers
     """
     source.only_one_stdin(old, new, keys_file)
-    before, after = source.open_continuum(old), source.open_continuum(new)
+    before, after = (source.open_continuum(file, dialect) for file in (old, new))
     found = before.diff(after)
     keys = None if keys_file is None else count_keys(before, after, keys_file)
     if as_json:

@@ -7,7 +7,7 @@ import sys
 import click
 
 from ketama.cli import source
-from ketama.cli.app import file_argument, json_option
+from ketama.cli.app import dialect_options, file_argument, json_option
 from ketama.cli.documents import servers_as_json
 from ketama.cli.output import print_json, printable
 
@@ -16,8 +16,9 @@ AT_ONCE = 10_000  # lines
 
 @click.command(short_help="Print the ring point by point.")
 @file_argument()
+@dialect_options
 @json_option
-def dump(file: str, as_json: bool) -> None:
+def dump(file: str, dialect: bytes, as_json: bool) -> None:
     r"""Print all points of the ring in ascending order, each with its server.
 
     A key belongs to the first point at or after its hash; past the last point, to the
@@ -28,7 +29,7 @@ def dump(file: str, as_json: bool) -> None:
       ketama dump ketama.servers | head
       ketama dump --json ketama.servers >ring.json
     """
-    continuum = source.open_continuum(file)
+    continuum = source.open_continuum(file, dialect)
     points = continuum.get_points()
     if as_json:
         servers = servers_as_json(continuum)

@@ -11,8 +11,16 @@ import click
 
 import ketama
 from ketama.admin import server_file
+from ketama.admin.edit import TIMEOUT, edit_with
 from ketama.cli import source
-from ketama.cli.app import PROBLEMS_FOUND, SUCCESS, file_argument, json_option, report
+from ketama.cli.app import (
+    PROBLEMS_FOUND,
+    SUCCESS,
+    dialect_options,
+    file_argument,
+    json_option,
+    report,
+)
 from ketama.cli.edit_result import Change, Done, as_json, print_result
 from ketama.cli.output import percent, print_json, printable
 
@@ -74,6 +82,7 @@ class Options(NamedTuple):
     dry_run: bool
     max_moved: float | None
     yes: bool
+    dialect: bytes
     as_json: bool
 
 
@@ -86,6 +95,7 @@ OPTIONS = (
         help="Refuse to move more of the keys, for example 20%.",
     ),
     click.option("-y", "--yes", is_flag=True, help="Do not ask if more than half would move."),
+    dialect_options,
     json_option,
 )
 
@@ -287,13 +297,15 @@ def _edit(
 
     def attempt(dry_run: bool, max_moved: float | None) -> Done:
         limit = 1.0 if max_moved is None else max_moved
-        with ketama.edit(
-            file, dry_run=dry_run, max_moved=limit, create=action == "apply"
+        with edit_with(
+            options.dialect, file, dry_run, TIMEOUT, limit, action == "apply"
         ) as editing:
             text = editing.text
             changes = act(editing)
             found = editing.diff()
-        return Done(action, file, new, editing, changes, found, editing.text != text)
+        return Done(
+            action, file, new, options.dialect, editing, changes, found, editing.text != text
+        )
 
     max_moved = options.max_moved
     try:

@@ -28,12 +28,14 @@ class Done(NamedTuple):
     """An edit that was carried out, or tried by a dry run.
 
     action: the command. new: of `apply`, the name of the new file.
+    dialect: the options of a profile as libketama reads them.
     written: whether the file was replaced, or would be.
     """
 
     action: str
     file: str
     new: str | None
+    dialect: bytes
     editing: Edit
     changes: list[Change]
     found: ketama.Diff | None
@@ -45,7 +47,8 @@ def _warnings(done: Done) -> list[ketama.Finding]:
     from ketama.admin import check
 
     if done.action == "apply":
-        found = check.examine(lambda: done.editing.text, compat=False).in_order()
+        text = done.editing.text
+        found = check.examine(lambda: text, compat=False, settings=done.dialect).in_order()
         return [finding for finding in found if finding.severity == "warning"]
     added = [change.server for change in done.changes if change.after and not change.before]
     return [finding for server in added for finding in check.check_added(done.editing, server)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ketama.cli import source
-from ketama.cli.app import file_argument, json_option
+from ketama.cli.app import dialect_options, file_argument, json_option
 from ketama.cli.documents import diff_as_json
 from ketama.cli.moves import Moves
 from ketama.cli.output import counted, print_json, printable
@@ -33,8 +33,9 @@ DPI = 200  # 1,800 pixels across, for a screen that shows them as 900
     type=click.Path(dir_okay=False),
     help="The picture to write: .png or .svg.",
 )
+@dialect_options
 @json_option
-def plot(file: str, new: str | None, output: str, as_json: bool) -> None:
+def plot(file: str, new: str | None, output: str, dialect: bytes, as_json: bool) -> None:
     r"""Draw each server's share of the keys, or what a change moves.
 
     The picture shows how far each server's share of the keys is from its fair share, which is
@@ -52,7 +53,7 @@ def plot(file: str, new: str | None, output: str, as_json: bool) -> None:
     if suffix.lower() not in FORMATS:
         raise click.UsageError(f"unsupported format {suffix!r} (use .png or .svg)")
     source.only_one_stdin(file, new)
-    before = source.open_continuum(file)
+    before = source.open_continuum(file, dialect)
     with _style():
         if new is None:
             from ketama.cli.plot_shares import draw_shares
@@ -64,7 +65,7 @@ def plot(file: str, new: str | None, output: str, as_json: bool) -> None:
         else:
             from ketama.cli.plot_moves import draw_moves
 
-            moves = Moves(before, source.open_continuum(new))
+            moves = Moves(before, source.open_continuum(new, dialect))
             summary = moves.summary
             figure = draw_moves(moves, (source.label(file), source.label(new)))
         figure.savefig(output, dpi=DPI)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ketama.cli import source
-from ketama.cli.app import file_argument, json_option
+from ketama.cli.app import dialect_options, file_argument, json_option
 from ketama.cli.documents import image_as_json, servers_as_json
 from ketama.cli.output import (
     counted,
@@ -49,8 +49,9 @@ ORDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     type=click.Choice(list(ORDERS)),
     help="Sort by weight, share or deviation: the largest first, in either direction.",
 )
+@dialect_options
 @json_option
-def show(file: str, order: str | None, as_json: bool) -> None:
+def show(file: str, order: str | None, dialect: bytes, as_json: bool) -> None:
     r"""Show each server's weight, number of points, and share of the keys.
 
     The share of the keys is exact: the part of the ring that belongs to the server. The
@@ -64,13 +65,13 @@ def show(file: str, order: str | None, as_json: bool) -> None:
       ketama show --sort deviation ketama.servers | head
       ketama show --json ketama.servers | jq '.servers[].share'
     """
-    continuum = source.open_continuum(file)
+    continuum = source.open_continuum(file, dialect)
     rows = servers_as_json(continuum)
     if order is not None:
         rows.sort(key=ORDERS[order], reverse=True)
     is_stream = source.is_stream(file)
     changed = None if is_stream else Path(file).stat().st_mtime
-    image = None if is_stream else _image(file)
+    image = None if is_stream else _image(file, dialect)
     totals = {
         "servers": len(rows),
         "weight": sum(row["weight"] for row in rows),
@@ -114,10 +115,10 @@ def _print_facts(deviations: dict[str, float], changed: float | None) -> None:
         print(f"{'changed':<{FACT}}{local_time(changed)}, {when}")
 
 
-def _image(file: str) -> Image | None:
+def _image(file: str, dialect: bytes) -> Image | None:
     from ketama.admin.images import image_of
 
-    return image_of(file)
+    return image_of(file, dialect)
 
 
 def _print_servers(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:

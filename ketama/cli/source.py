@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import click
 
 import ketama
 from ketama.cli.app import SUCCESS, report
+from ketama.continuum import continuum_of_file, continuum_of_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,18 +57,15 @@ def read_text(file: str) -> bytes:
     return server_file.read_file(file)
 
 
-def open_continuum(file: str) -> ketama.Continuum:
-    """Return the continuum of a server file as it is now, without publishing it."""
-    if not is_stream(file):
-        # As bytes, because the remedy for a str that is an address is Python's.
-        return ketama.Continuum(os.fsencode(file), shared=False)
-    from ketama._ketama import lib
-    from ketama.admin import server_file
+def open_continuum(file: str, dialect: bytes) -> ketama.Continuum:
+    """Return the continuum of a server file as it is now, without publishing it.
 
-    # One line more than there may be servers is enough to find out.
-    text = read_text(file)
-    lines = islice(server_file.scan(text), lib.KETAMA_SERVERS_MAX + 1)
-    return server_file.continuum(list(lines), label(file), server_file.stated(text))
+    dialect: the options of a profile, as libketama reads them.
+    """
+    if is_stream(file):
+        return continuum_of_text(read_text(file), label(file), dialect)
+    # As bytes, because the remedy for a str that is an address is Python's.
+    return continuum_of_file(os.fsencode(file), dialect)
 
 
 def only_one_stdin(*files: str | None) -> None:

@@ -15,9 +15,10 @@ import click
 
 import ketama
 from ketama.cli import source
-from ketama.cli.app import file_argument, json_option, message_of, report
+from ketama.cli.app import dialect_options, file_argument, json_option, message_of, report
 from ketama.cli.documents import diff_as_json
 from ketama.cli.output import counted, local_time, percent, print_json, print_styled, utc_time
+from ketama.continuum import continuum_of_file
 
 if TYPE_CHECKING:
     from typing import Any
@@ -37,8 +38,9 @@ INTERVAL = 0.2  # seconds
     "KETAMA_GENERATION and KETAMA_MOVED in its environment, and the change as JSON on standard "
     "input.",
 )
+@dialect_options
 @json_option
-def watch(file: str, command: str | None, as_json: bool) -> None:
+def watch(file: str, command: str | None, dialect: bytes, as_json: bool) -> None:
     r"""Print a line for each change of a server file, until interrupted.
 
     A line has the time, the published generation, the number of servers, what moved, and which
@@ -52,11 +54,11 @@ def watch(file: str, command: str | None, as_json: bool) -> None:
     """
     if file == source.STDIN:
         raise click.UsageError("cannot watch standard input")
-    continuum = ketama.Continuum(os.fsencode(file))
+    continuum = continuum_of_file(os.fsencode(file), dialect, shared=True)
     before = copy.copy(continuum)  # which does not roll
     report(
         f"{file}: {counted(len(continuum.servers), 'server')}, generation "
-        f"{generation(file, continuum)}; waiting for changes",
+        f"{generation(file, continuum, dialect)}; waiting for changes",
         0,
     )
     reported = None
@@ -71,27 +73,32 @@ def watch(file: str, command: str | None, as_json: bool) -> None:
                 report(f"{reported}; keeping the last valid version", 0)
         if changed:
             now = copy.copy(continuum)
-            _report_change(file, continuum, before.diff(now), command, as_json)
+            _report_change(file, continuum, dialect, before.diff(now), command, as_json)
             before = now
         time.sleep(INTERVAL)
 
 
-def generation(file: str, continuum: ketama.Continuum) -> int:
+def generation(file: str, continuum: ketama.Continuum, dialect: bytes) -> int:
     """Return the published generation; this process's own where nothing is published."""
     from ketama.admin.images import image_of
 
-    image = image_of(file)
+    image = image_of(file, dialect)
     return continuum.generation if image is None else image.generation
 
 
 def _report_change(
-    file: str, continuum: ketama.Continuum, found: Diff, command: str | None, as_json: bool
+    file: str,
+    continuum: ketama.Continuum,
+    dialect: bytes,
+    found: Diff,
+    command: str | None,
+    as_json: bool,
 ) -> None:
     now = time.time()
     value: dict[str, Any] = {
         "file": file,
         "time": utc_time(now),
-        "generation": generation(file, continuum),
+        "generation": generation(file, continuum, dialect),
         "servers": len(continuum.servers),
         "diff": diff_as_json(found),
     }

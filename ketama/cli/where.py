@@ -11,7 +11,7 @@ import click
 
 import ketama
 from ketama.cli import source
-from ketama.cli.app import file_argument, json_option
+from ketama.cli.app import dialect_options, file_argument, json_option
 from ketama.cli.output import print_json, print_table, printable, progress
 
 if TYPE_CHECKING:
@@ -39,9 +39,16 @@ if TYPE_CHECKING:
 @click.option(
     "-0", "--null", is_flag=True, help="Keys on standard input end in NUL, not in a newline."
 )
+@dialect_options
 @json_option
 def where(
-    file: str, keys: tuple[str, ...], verbose: bool, following: int, null: bool, as_json: bool
+    file: str,
+    keys: tuple[str, ...],
+    verbose: bool,
+    following: int,
+    null: bool,
+    dialect: bytes,
+    as_json: bool,
 ) -> None:
     r"""Show which server each key belongs to.
 
@@ -60,7 +67,7 @@ def where(
     streamed = not keys or keys == (source.STDIN,)
     if streamed:
         source.only_one_stdin(file, source.STDIN)
-    continuum = source.open_continuum(file)
+    continuum = source.open_continuum(file, dialect)
     if streamed:
         _stream(continuum, verbose, following, b"\0" if null else b"\n", as_json)
         return

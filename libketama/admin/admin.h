@@ -57,9 +57,9 @@ int ketama_fail_system(const char *path, int system_errno);
 /* After a failed open: does the folder exist for all we know? */
 bool ketama_is_out_of_resources(int system_errno);
 
-/* The paths of the server files whose images this user has, each with its NUL, in one
- * block that the caller frees; NULL if there are none. Only headers are read, which is
- * quick. For the Python binding. */
-int ketama_published_paths(char **paths, size_t *size_bytes);
+/* How to open the images that this user has: the path of the server file and the
+ * options, each with its NUL, in one block that the caller frees; NULL if there are
+ * none. Only headers are read, which is quick. For the Python binding. */
+int ketama_published_openings(char **openings, size_t *size_bytes);
 
 #endif

@@ -214,7 +214,7 @@ int ketama_find_published(const char *path, const ketama_options *options,
     return KETAMA_OK;
 }
 
-/* ---- the paths of all server files that have an image */
+/* ---- how to open all images */
 
 struct text {
     char *at;
@@ -233,7 +233,18 @@ static bool append_text(struct text *text, const char *string)
     return true;
 }
 
-static int list_paths(DIR *folder, struct text *paths)
+/* Appends path and options of an image; leaves out what is none. */
+static bool append_opening(struct text *text, const struct ketama_segment *segment)
+{
+    struct ketama_identity identity;
+    char chosen[KETAMA_SETTINGS_MAX];
+    if (!ketama_image_names_identity(segment->bytes, segment->size_bytes, &identity) ||
+        !ketama_choice_of_ring(identity.profile, identity.settings, chosen))
+        return true;
+    return append_text(text, identity.path) && append_text(text, chosen);
+}
+
+static int list_openings(DIR *folder, struct text *openings)
 {
     struct ketama_slot slot = {.folder = dirfd(folder), .lock = -1};
     struct ketama_segment segment;
@@ -247,8 +258,7 @@ static int list_paths(DIR *folder, struct text *paths)
         memcpy(slot.name, entry->d_name, base + 1);
         if (ketama_segment_attach(&slot, NULL, &segment, &file) != KETAMA_FOUND)
             continue;
-        const char *path = ketama_image_path(segment.bytes, segment.size_bytes);
-        bool appended = path == NULL || append_text(paths, path);
+        bool appended = append_opening(openings, &segment);
         ketama_segment_detach(&segment);
         if (!appended)
             return KETAMA_ENOMEM;
@@ -256,7 +266,7 @@ static int list_paths(DIR *folder, struct text *paths)
     return errno == 0 ? KETAMA_OK : KETAMA_ESYSTEM;
 }
 
-int ketama_published_paths(char **paths, size_t *size_bytes)
+int ketama_published_openings(char **openings, size_t *size_bytes)
 {
     char path[KETAMA_FOLDER_MAX];
     struct text found = {NULL, 0};
@@ -265,7 +275,7 @@ int ketama_published_paths(char **paths, size_t *size_bytes)
     if (fd >= 0) {
         DIR *folder = fdopendir(fd);
         if (folder != NULL) {
-            status = list_paths(folder, &found);
+            status = list_openings(folder, &found);
             (void)closedir(folder);
         } else {
             status = KETAMA_ESYSTEM;
@@ -277,7 +287,7 @@ int ketama_published_paths(char **paths, size_t *size_bytes)
         found = (struct text){NULL, 0};
     }
     errno = kept;
-    *paths = found.at;
+    *openings = found.at;
     *size_bytes = found.size;
     return status;
 }

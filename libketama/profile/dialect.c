@@ -271,6 +271,13 @@ static int make_dialect(const struct ketama_settings *settings,
 
 /* ---- the program's choice and the file's statement */
 
+static int too_long(ketama_failure *failure)
+{
+    return ketama_set_failure(failure, KETAMA_EOPTION, 0,
+                              "options are too long: at most %d bytes",
+                              KETAMA_SETTINGS_MAX - 1);
+}
+
 int ketama_check_stated(struct ketama_text stated, uint64_t line,
                         ketama_failure *failure)
 {
@@ -282,30 +289,49 @@ int ketama_check_stated(struct ketama_text stated, uint64_t line,
                                : make_dialect(&settings, &dialect, origin, failure);
 }
 
-int ketama_dialect_make(struct ketama_dialect *dialect, const char *chosen,
-                        struct ketama_text stated, ketama_failure *failure)
+/* Fills *settings with both; the values that the file states are in *of_file. */
+static int read_both(struct ketama_settings *settings, struct ketama_settings *of_file,
+                     const char *chosen, struct ketama_text stated,
+                     ketama_failure *failure)
 {
     struct ketama_origin from_file = {KETAMA_ELINE, 1};
     struct ketama_text text = {chosen, (uint32_t)strlen(chosen)};
-    struct ketama_settings settings, of_file;
-    int status = ketama_settings_read(&settings, text, from_program, failure);
+    int status = ketama_settings_read(settings, text, from_program, failure);
 
     if (status == KETAMA_OK)
-        status = ketama_settings_read(&of_file, stated, from_file, failure);
+        status = ketama_settings_read(of_file, stated, from_file, failure);
     for (unsigned i = 0; i < KETAMA_OPTIONS && status == KETAMA_OK; i++) {
-        const char *value = of_file.value[i];
+        const char *value = of_file->value[i];
         if (value == NULL)
             continue;
-        if (settings.value[i] != NULL && strcmp(settings.value[i], value) != 0)
+        if (settings->value[i] != NULL && strcmp(settings->value[i], value) != 0)
             return ketama_set_failure(
                 failure, KETAMA_ELINE, from_file.line,
                 "the file states %s=%s, the program has chosen %s: they must agree",
                 ketama_option_names[i], value,
-                ketama_quote_text(settings.value[i]).text);
-        settings.value[i] = value;
+                ketama_quote_text(settings->value[i]).text);
+        settings->value[i] = value;
     }
+    return status;
+}
+
+int ketama_dialect_make(struct ketama_dialect *dialect, const char *chosen,
+                        struct ketama_text stated, ketama_failure *failure)
+{
+    struct ketama_settings settings, of_file;
+    int status = read_both(&settings, &of_file, chosen, stated, failure);
     return status != KETAMA_OK ? status
                                : make_dialect(&settings, dialect, from_program, failure);
+}
+
+int ketama_choose_stated(char chosen[KETAMA_SETTINGS_MAX], struct ketama_text stated,
+                         ketama_failure *failure)
+{
+    struct ketama_settings settings, of_file;
+    int status = read_both(&settings, &of_file, chosen, stated, failure);
+    if (status == KETAMA_OK && !ketama_settings_write(&settings, ~0U, chosen))
+        return too_long(failure);
+    return status;
 }
 
 /* Are members set that only a later version knows? */
@@ -366,9 +392,7 @@ int ketama_choose(const ketama_options *options, char chosen[KETAMA_SETTINGS_MAX
     if (settings.value[KETAMA_PROFILE] != NULL)
         status = make_dialect(&settings, &dialect, from_program, failure);
     if (status == KETAMA_OK && !ketama_settings_write(&settings, ~0U, chosen))
-        return ketama_set_failure(failure, KETAMA_EOPTION, 0,
-                                  "options are too long: at most %d bytes",
-                                  KETAMA_SETTINGS_MAX - 1);
+        return too_long(failure);
     return status;
 }
 
@@ -390,4 +414,23 @@ uint32_t ketama_chosen_ring(const char *chosen, char text[KETAMA_SETTINGS_MAX])
     }
     (void)ketama_settings_write(&settings, options, text); /* a part of what fits */
     return dialect.profile->id;
+}
+
+bool ketama_choice_of_ring(uint32_t id, const char *settings,
+                           char chosen[KETAMA_SETTINGS_MAX])
+{
+    const struct ketama_profile *profile = &ketama_profile_libketama;
+    struct ketama_text all = {settings, (uint32_t)strlen(settings)};
+    struct ketama_settings read;
+    ketama_failure failure;
+
+    for (size_t i = 0; profile != NULL && profile->id != id; i++)
+        profile = ketama_profile_number(i);
+    if (profile == NULL ||
+        ketama_settings_read(&read, all, from_program, &failure) != KETAMA_OK)
+        return false;
+    /* The default is chosen by silence: the file may state another. */
+    if (profile != &ketama_profile_libketama)
+        read.value[KETAMA_PROFILE] = profile->name;
+    return ketama_settings_write(&read, ~0U, chosen);
 }

@@ -398,19 +398,50 @@ static void an_image_is_found_by_its_path(void)
     ketama_free_image(NULL);
 }
 
-/* Whether a path is among those of published images. */
-static bool path_is_published(const char *path)
+/* Whether there is an image of a path with these options. */
+static bool is_published(const char *path, const char *options)
 {
-    char *paths;
+    char *openings;
     size_t size, at = 0;
-    CHECK_INT(KETAMA_OK, ketama_published_paths(&paths, &size));
-    while (at < size && strcmp(paths + at, path) != 0)
-        at += strlen(paths + at) + 1;
-    free(paths);
-    return at < size;
+    bool found = false;
+    CHECK_INT(KETAMA_OK, ketama_published_openings(&openings, &size));
+    while (at < size) {
+        const char *its_path = openings + at, *its_options;
+        at += strlen(its_path) + 1;
+        its_options = openings + at;
+        at += strlen(its_options) + 1;
+        found |= strcmp(its_path, path) == 0 && strcmp(its_options, options) == 0;
+    }
+    free(openings);
+    return found;
 }
 
-static void published_paths_are_listed(void)
+static bool path_is_published(const char *path)
+{
+    return is_published(path, "");
+}
+
+static void options_of_images_are_listed(void)
+{
+    const char *path =
+        put("dialects.servers", "#ketama profile=memcached-proxy\na:1 1\n");
+    ketama_options options = {.size = sizeof options};
+    ketama_continuum c;
+
+    publish(path);
+    CHECK(is_published(path, ""));
+    /* The key's hash is no part of the ring, and so not of the image. */
+    options.settings = "points=80 seed=\"a b\" profile=memcached-proxy";
+    CHECK_INT(KETAMA_OK, ketama_open(&c, path, &options));
+    ketama_close(c);
+    CHECK(is_published(path, "profile=memcached-proxy points=80"));
+    options.settings = "points=120";
+    CHECK_INT(KETAMA_OK, ketama_open(&c, path, &options));
+    ketama_close(c);
+    CHECK(is_published(path, "points=120"));
+}
+
+static void published_images_are_listed(void)
 {
     char path[256];
     strcpy(path, put("listed.servers", "a:1 1\n"));
@@ -447,7 +478,7 @@ static void without_memory_nothing_is_found(void)
     }
     for (bool failed = true, first = true; failed; first = false) {
         fail_allocation(first ? 1 : 1000);
-        int status = ketama_published_paths(&paths, &size);
+        int status = ketama_published_openings(&paths, &size);
         failed = allocation_failed();
         fail_allocation(0);
         CHECK_INT(failed, status != KETAMA_OK);
@@ -472,7 +503,7 @@ static void without_a_directory_the_list_is_empty(void)
     ketama_published *image = &(ketama_published){0};
     CHECK_INT(KETAMA_OK, ketama_find_published("/x", NULL, &image));
     CHECK(image == NULL);
-    CHECK_INT(KETAMA_OK, ketama_published_paths(&folder, &count));
+    CHECK_INT(KETAMA_OK, ketama_published_openings(&folder, &count));
     CHECK(folder == NULL && count == 0);
     CHECK_INT(KETAMA_CHANGED, ketama_remove_published("/x/0123"));
     CHECK_INT(0, rmdir(empty)); /* listing created nothing in it */
@@ -493,7 +524,8 @@ void run_published(void)
     RUN(listing_does_not_change_errno_or_the_last_failure);
     RUN(without_memory_nothing_is_returned);
     RUN(an_image_is_found_by_its_path);
-    RUN(published_paths_are_listed);
+    RUN(published_images_are_listed);
+    RUN(options_of_images_are_listed);
     RUN(without_memory_nothing_is_found);
     RUN(without_a_directory_the_list_is_empty);
 }

@@ -177,6 +177,41 @@ static void a_list_never_changes(void)
         ketama_error());
 }
 
+static void a_text_is_a_server_file(void)
+{
+    static const char text[] = "#ketama profile=dalli\n\na:1 3\nb:2 1 name\n";
+    ketama_options twemproxy = {.size = sizeof twemproxy, .profile = "twemproxy"};
+    ketama_continuum c, file;
+    ketama_server server;
+
+    /* Allocated without a NUL at its end, so that the sanitizer finds any overrun. */
+    size_t size = sizeof text - 1;
+    char *exact = malloc(size);
+    memcpy(exact, text, size);
+    CHECK_INT(KETAMA_OK, ketama_open_text(&c, exact, size, NULL));
+    CHECK_INT(KETAMA_OK, ketama_open(&file, put("text", text), NULL));
+    for (uint32_t i = 0; i < 1000; i++)
+        CHECK_INT(ketama_find(file, &i, sizeof i, NULL),
+                  ketama_find(c, &i, sizeof i, NULL));
+    CHECK_INT(ketama_count_points(file), ketama_count_points(c));
+    CHECK_INT(KETAMA_OK, ketama_server_at(c, 1, &server));
+    CHECK_TEXT("name", server.name);
+    CHECK_INT(0, ketama_is_shared(c));
+    expect_none(c);
+    ketama_close(file);
+    ketama_close(c);
+
+    CHECK_INT(KETAMA_ELINE, ketama_open_text(&c, exact, size, &twemproxy));
+    CHECK(c == NULL);
+    CHECK_TEXT("<text>:1: the file states profile=dalli, the program has chosen "
+               "\"twemproxy\": they must agree",
+               ketama_error());
+    CHECK_INT(KETAMA_ELINE, ketama_open_text(&c, exact, 27, NULL));
+    CHECK_INT(3, (int)ketama_last_failure()->line);
+    CHECK_INT(KETAMA_ENOSERVERS, ketama_open_text(&c, NULL, 0, NULL));
+    free(exact);
+}
+
 static void a_handle_works_in_the_child(void)
 {
     const char *path = put("forked", "a:1 1\n");
@@ -295,6 +330,7 @@ void run_roll(void)
     RUN(the_racy_rule);
     RUN(a_relative_path_survives_chdir);
     RUN(a_list_never_changes);
+    RUN(a_text_is_a_server_file);
     RUN(a_handle_works_in_the_child);
     RUN(memory_runs_out);
     RUN(a_touch_is_a_change);
