@@ -199,7 +199,8 @@ int ketama_choose_stated(char chosen[KETAMA_SETTINGS_MAX], struct ketama_text st
 /* Of the options that were chosen: the profile's id, and as text those that may change
  * the ring. */
 uint32_t ketama_chosen_ring(const char *chosen, char settings[KETAMA_SETTINGS_MAX]);
-/* The reverse: writes options that choose that ring. False: the profile does not exist. */
+/* The reverse: writes options that choose that ring. False: the profile does not exist.
+ */
 bool ketama_choice_of_ring(uint32_t profile, const char *settings,
                            char chosen[KETAMA_SETTINGS_MAX]);
 /* Checks what a file states. */
