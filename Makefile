@@ -69,10 +69,12 @@ docs: $(VENV)/test ## run what docs/cli.md shows, put what it prints into it; wr
 
 bench: $(VENV)/bench ## measure, side by side with others (a quarter of an hour)
 	$(MAKE) -s -C libketama build/libketama.a
-	for program in lookups sharing; do \
-	    $(CC) -O2 -Ilibketama -o libketama/build/$$program benchmarks/$$program.c \
+	for program in lookups sharing profiles; do \
+	    $(CC) -O2 -D_GNU_SOURCE -Ilibketama -o libketama/build/$$program benchmarks/$$program.c \
 	        libketama/build/libketama.a || exit; done
 	$(BIN)/python benchmarks/run.py libketama/build/lookups
+	$(CC) -O2 -o libketama/build/libmemcached benchmarks/libmemcached.c -lmemcached
+	$(BIN)/python benchmarks/profiles.py libketama/build/profiles libketama/build/libmemcached
 	$(BIN)/python benchmarks/import_time.py --quiet
 	$(BIN)/python benchmarks/command.py
 	libketama/build/sharing
