@@ -20,8 +20,10 @@ help: ## list the targets
 run: $(VENV)/run ## build in a private environment, and show what it does with a sample file
 	$(BIN)/python examples/tour.py examples/ketama.servers
 
+# The model of the profiles is slow where coverage is measured.
 test: test-c $(VENV)/test ## all tests: C under sanitizers, Python with and without the accelerator
-	$(PYTEST) --cov
+	$(PYTEST) --cov --ignore=tests/profiles
+	$(PYTEST) tests/profiles
 	KETAMA_SPEEDUPS=0 $(PYTEST) $(LOOKUPS:%=tests/test_%.py)
 
 test-c: ## the C library's tests, under sanitizers
