@@ -34,12 +34,15 @@ test_version() {
             ../bin/pytest --quiet --config-file "$root/pyproject.toml" \
                 -p no:cacheprovider --confcutdir "$root/tests" "$@")
     }
-    # Some files test other programs, to whom it is all the same which CPython this is, and
-    # some what the commands of test_command.py go on to do.
+    # Some files test other programs or the model, to whom it is all the same which CPython
+    # this is, and some what the commands of test_command.py go on to do.
     run $tests --ignore="$root/tests/test_compat.py" --ignore="$root/tests/test_port.py" \
         --ignore="$root/tests/test_languages.py" --ignore="$root/tests/test_old_programs.py" \
         --ignore="$root/tests/test_docs.py" --ignore="$root/tests/test_plot.py" \
-        --ignore="$root/tests/test_command_asks.py" -k "not million and not two_hundred"
+        --ignore="$root/tests/test_command_asks.py" --ignore="$root/tests/peers" \
+        --ignore="$root/tests/profiles/test_model.py" \
+        --ignore="$root/tests/profiles/test_differential.py" \
+        --ignore="$root/tests/profiles/test_searches.py" -k "not million and not two_hundred"
     KETAMA_SPEEDUPS=0 run "$root/tests/test_lookups.py"
 }
 
