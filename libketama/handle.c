@@ -3,6 +3,8 @@
  */
 #include "internal.h"
 
+#include "profile/profile.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,14 +34,13 @@ int ketama_absolute_path(const char *path, char **absolute, ketama_failure *fail
 
 ketama_continuum ketama_handle_new(const char *path, const char *chosen, unsigned flags)
 {
-    char ring_settings[KETAMA_SETTINGS_MAX];
     struct ketama_handle *c = calloc(1, sizeof *c);
     if (c == NULL)
         return NULL;
-    c->ring_profile = ketama_chosen_ring(chosen, ring_settings);
     c->path = path != NULL ? strdup(path) : NULL;
     c->chosen = strdup(chosen);
-    c->ring_settings = strdup(ring_settings);
+    c->ring_settings = calloc(1, strlen(chosen) + 1); /* a part of them */
+    c->ring_profile = ketama_profile_libketama.id;
     if ((path != NULL && c->path == NULL) || c->chosen == NULL ||
         c->ring_settings == NULL) {
         free(c->path);

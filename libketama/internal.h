@@ -120,6 +120,8 @@ static inline void ketama_report_progress(const struct ketama_server_list *list)
         list->report(list->whom);
 }
 
+/* The options that a text states in its first line; empty if it states none. */
+struct ketama_text ketama_servers_stated(const char *text, size_t size);
 /* Both fill *list, which must not outlive what it was made from; free it with
  * ketama_servers_free() whatever they return. */
 int ketama_servers_parse(const char *text, size_t size, struct ketama_server_list *list,
@@ -196,9 +198,10 @@ int ketama_dialect_make(struct ketama_dialect *dialect, const char *chosen,
 /* Adds what a text states to what was chosen for it. */
 int ketama_choose_stated(char chosen[KETAMA_SETTINGS_MAX], struct ketama_text stated,
                          ketama_failure *failure);
-/* Of the options that were chosen: the profile's id, and as text those that may change
- * the ring. */
-uint32_t ketama_chosen_ring(const char *chosen, char settings[KETAMA_SETTINGS_MAX]);
+/* Of the options that were chosen and that the file does not state as well: the
+ * profile's id, and as text those that may change the ring. */
+uint32_t ketama_chosen_ring(const char *chosen, struct ketama_text stated,
+                            char settings[KETAMA_SETTINGS_MAX]);
 /* The reverse: writes options that choose that ring. False: the profile does not exist.
  */
 bool ketama_choice_of_ring(uint32_t profile, const char *settings,
@@ -453,8 +456,8 @@ struct ketama_handle {
     uint64_t generation;
     char *path;            /* absolute; NULL: from a list in memory */
     char *chosen;          /* the options of ketama_open, as text */
-    char *ring_settings;   /* those of them that are in the identity */
-    uint32_t ring_profile; /* likewise */
+    char *ring_settings;   /* those of them that are in the identity; */
+    uint32_t ring_profile; /* likewise; see ketama_identify() */
     unsigned flags;        /* of ketama_open */
     atomic_uint owners;
     atomic_bool stamp_reliable;  /* an equal stamp proves that the file is unchanged */
@@ -481,6 +484,11 @@ int ketama_absolute_path(const char *path, char **absolute, ketama_failure *fail
 
 /* ---- share.c: attach to the published image of a file, or build and publish one */
 
+/* An image has the ring that a file states, or that with options which a program has
+ * chosen: one image serves whoever states or chooses the same. Writes which image a
+ * program uses: the profile's id, and the options. */
+uint32_t ketama_identify(const char *path, const char *chosen,
+                         char settings[KETAMA_SETTINGS_MAX]);
 /* Fills a new handle from its file. */
 int ketama_share(ketama_continuum c, ketama_failure *failure);
 /* Builds the image of a list into a new handle. */

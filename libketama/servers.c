@@ -272,6 +272,15 @@ void ketama_servers_scan(const char *text, size_t size, uint64_t number,
     read->is_server = read->status == KETAMA_OK;
 }
 
+struct ketama_text ketama_servers_stated(const char *text, size_t size)
+{
+    struct ketama_line line = {.status = KETAMA_OK};
+    ketama_failure failure;
+    if (size > 0)
+        ketama_servers_scan(text, size, 1, &line, &failure);
+    return line.status == KETAMA_OK ? line.stated : (struct ketama_text){NULL, 0};
+}
+
 int ketama_servers_parse(const char *text, size_t size, struct ketama_server_list *list,
                          ketama_failure *failure)
 {

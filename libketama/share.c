@@ -21,6 +21,32 @@ struct stale {
     uint64_t generation;           /* of the image published last; 0: none */
 };
 
+uint32_t ketama_identify(const char *path, const char *chosen,
+                         char settings[KETAMA_SETTINGS_MAX])
+{
+    struct ketama_source source;
+    struct ketama_text stated = {NULL, 0};
+    ketama_failure failure;
+    char *text = NULL;
+
+    /* Who has chosen nothing uses what the file states, without reading it. */
+    if (chosen[0] != '\0' &&
+        ketama_source_read(path, &source, &text, &failure) == KETAMA_OK)
+        stated = ketama_servers_stated(text, (size_t)source.stamp.size_bytes);
+    uint32_t profile = ketama_chosen_ring(chosen, stated, settings);
+    free(text);
+    return profile;
+}
+
+/* Is an image that was made from a text which states this the one for the handle's
+ * choice? The file may have changed since the handle was identified. */
+static bool is_choice(ketama_continuum c, struct ketama_text stated)
+{
+    char settings[KETAMA_SETTINGS_MAX];
+    return ketama_chosen_ring(c->chosen, stated, settings) == c->ring_profile &&
+           strcmp(settings, c->ring_settings) == 0;
+}
+
 /* Lets the handle look up in an image. */
 static void adopt(ketama_continuum c, const struct ketama_image_info *info,
                   bool reliable)
@@ -75,6 +101,7 @@ static bool attach(ketama_continuum c, const struct ketama_slot *slot,
     if (ketama_image_read(segment.bytes, segment.size_bytes, &identity, &info)) {
         if (is_current(c->path, &info.source, &reliable) &&
             ketama_image_intact(&info.view) && atomic_load(info.view.superseded) == 0 &&
+            is_choice(c, info.stated) &&
             ketama_dialect_make(&dialect, c->chosen, info.stated, &failure) ==
                 KETAMA_OK) {
             c->dialect = dialect;
@@ -92,6 +119,15 @@ static bool attach(ketama_continuum c, const struct ketama_slot *slot,
     return false;
 }
 
+/* Is it still the slot of the handle's image? */
+static bool is_slot_of(const struct ketama_slot *slot, ketama_continuum c)
+{
+    struct ketama_identity identity = ketama_handle_identity(c);
+    char name[KETAMA_SLOT_NAME_MAX];
+    ketama_slot_name(name, &identity);
+    return strcmp(name, slot->name) == 0;
+}
+
 /* Publishes the image that the handle has built, and uses the published copy. */
 static void publish(ketama_continuum c, const struct ketama_slot *slot,
                     struct stale *stale)
@@ -101,7 +137,7 @@ static void publish(ketama_continuum c, const struct ketama_slot *slot,
     struct ketama_segment segment;
 
     /* An image that is known to be old must not replace one that may be newer. */
-    if (ketama_source_stat(c->path, &now) != KETAMA_OK ||
+    if (!is_slot_of(slot, c) || ketama_source_stat(c->path, &now) != KETAMA_OK ||
         !ketama_stamp_equal(&c->source.stamp, &now) ||
         !ketama_segment_publish(slot, c->image, ketama_image_size(c->image), &segment))
         return;
@@ -121,15 +157,19 @@ int ketama_build(ketama_continuum c, const struct ketama_server_list *servers,
                  const struct ketama_source *source, uint64_t generation,
                  ketama_failure *failure)
 {
-    struct ketama_identity identity = ketama_handle_identity(c);
+    struct ketama_identity identity;
     struct ketama_image_info info;
     struct ketama_ring ring;
+    char settings[KETAMA_SETTINGS_MAX];
     int status = ketama_dialect_make(&c->dialect, c->chosen, servers->stated, failure);
 
     if (status == KETAMA_OK)
         status = ketama_ring_make(&c->dialect, servers, &ring, failure);
     if (status != KETAMA_OK)
         return status;
+    c->ring_profile = ketama_chosen_ring(c->chosen, servers->stated, settings);
+    strcpy(c->ring_settings, settings); /* a part of what was chosen */
+    identity = ketama_handle_identity(c);
     c->image = ketama_image_make(&identity, servers, &ring, source, generation, &info);
     ketama_ring_free(&ring);
     if (c->image == NULL)
@@ -226,11 +266,17 @@ static int attach_or_build(ketama_continuum c, struct ketama_slot *slot,
 
 int ketama_share(ketama_continuum c, ketama_failure *failure)
 {
-    struct ketama_identity identity = ketama_handle_identity(c);
+    struct ketama_identity identity;
     struct stale stale = {.segment.bytes = NULL};
     struct ketama_slot slot;
+    char settings[KETAMA_SETTINGS_MAX];
 
-    if ((c->flags & KETAMA_PRIVATE) != 0 || !ketama_slot_open(&slot, &identity))
+    if ((c->flags & KETAMA_PRIVATE) != 0)
+        return build_from_file(c, NULL, 1, failure);
+    c->ring_profile = ketama_identify(c->path, c->chosen, settings);
+    strcpy(c->ring_settings, settings);
+    identity = ketama_handle_identity(c);
+    if (!ketama_slot_open(&slot, &identity))
         return build_from_file(c, NULL, 1, failure);
     int status = attach_or_build(c, &slot, &stale, failure);
     ketama_segment_detach(&stale.segment);

@@ -202,7 +202,7 @@ int ketama_find_published(const char *path, const ketama_options *options,
     if (status != KETAMA_OK)
         return ketama_store_failure(status, path, &failure);
     identity.path = absolute;
-    identity.profile = ketama_chosen_ring(chosen, settings);
+    identity.profile = ketama_identify(absolute, chosen, settings);
     ketama_slot_name(name, &identity);
     free(absolute);
     status = find_in_folder(name, image);

@@ -396,24 +396,33 @@ int ketama_choose(const ketama_options *options, char chosen[KETAMA_SETTINGS_MAX
     return status;
 }
 
-uint32_t ketama_chosen_ring(const char *chosen, char text[KETAMA_SETTINGS_MAX])
+uint32_t ketama_chosen_ring(const char *chosen, struct ketama_text stated,
+                            char text[KETAMA_SETTINGS_MAX])
 {
-    struct ketama_text all = {chosen, (uint32_t)strlen(chosen)};
-    struct ketama_dialect dialect;
-    struct ketama_settings settings;
+    struct ketama_settings settings, of_file;
+    struct ketama_dialect dialect = {.profile = NULL};
     ketama_failure failure;
-    unsigned options = ~(1U << KETAMA_PROFILE);
+    uint32_t id = ketama_profile_libketama.id;
+    unsigned options = ~0U;
 
     text[0] = '\0';
-    if (ketama_settings_read(&settings, all, from_program, &failure) != KETAMA_OK)
-        return 0; /* cannot be: ketama_choose() wrote them */
-    dialect.profile = &ketama_profile_libketama;
-    if (settings.value[KETAMA_PROFILE] != NULL) {
-        (void)set_profile(&settings, &dialect, from_program, &failure);
+    if (chosen[0] == '\0')
+        return id;
+    /* What was chosen is valid: ketama_choose() wrote it. If what is stated is not, the
+     * file cannot be opened. */
+    if (read_both(&settings, &of_file, chosen, stated, &failure) != KETAMA_OK)
+        return id;
+    if (settings.value[KETAMA_PROFILE] != NULL &&
+        set_profile(&settings, &dialect, from_program, &failure) == KETAMA_OK) {
         options = ketama_ring_options_of(dialect.profile);
+        if (of_file.value[KETAMA_PROFILE] == NULL)
+            id = dialect.profile->id;
     }
+    for (unsigned i = 0; i < KETAMA_OPTIONS; i++)
+        if (i == KETAMA_PROFILE || of_file.value[i] != NULL)
+            options &= ~(1U << i);
     (void)ketama_settings_write(&settings, options, text); /* a part of what fits */
-    return dialect.profile->id;
+    return id;
 }
 
 bool ketama_choice_of_ring(uint32_t id, const char *settings,

@@ -258,10 +258,51 @@ static void a_name_is_hashed_in_place_of_the_address(void)
     ketama_close(list);
 }
 
+static char raced[256];
+static bool raced_image;
+
+/* The file ceases to state a profile once its statement has been read; somebody may
+ * publish the new ring. */
+static void cease_to_state(int folder_fd, const char *name)
+{
+    ketama_continuum c;
+    (void)folder_fd, (void)name;
+    after_openat = NULL;
+    put("raced.servers", "a:1 1\nb:1 1\n");
+    if (raced_image) {
+        CHECK_INT(KETAMA_OK, ketama_open(&c, raced, NULL));
+        CHECK_INT(1, ketama_is_shared(c));
+        ketama_close(c);
+    }
+}
+
+static void a_statement_that_changes_meanwhile(void)
+{
+    ketama_options options = {.size = sizeof options, .profile = "dalli"};
+    ketama_continuum chosen, plain;
+
+    for (int round = 0; round < 2; round++) {
+        raced_image = round == 1;
+        strcpy(raced, put("raced.servers", "#ketama profile=dalli\na:1 1\nb:1 1\n"));
+        after_openat = cease_to_state;
+        CHECK_INT(KETAMA_OK, ketama_open(&chosen, raced, &options));
+        CHECK(after_openat == NULL);
+        CHECK_INT(0, ketama_is_shared(chosen)); /* as the other one's image is there */
+        CHECK_INT(KETAMA_OK, ketama_open(&plain, raced, NULL));
+        CHECK_TEXT("dalli", chosen->dialect.profile->name);
+        CHECK_TEXT("libketama", plain->dialect.profile->name);
+        CHECK_INT(320, ketama_count_points(chosen)); /* as of dalli; also of libketama */
+        CHECK(chosen->view.arcs[0].end != plain->view.arcs[0].end);
+        ketama_close(chosen);
+        ketama_close(plain);
+    }
+}
+
 void run_profile(void)
 {
     RUN(every_search_follows_its_rule);
     RUN(unknown_options_are_rejected);
     RUN(options_that_grow_when_written);
     RUN(a_name_is_hashed_in_place_of_the_address);
+    RUN(a_statement_that_changes_meanwhile);
 }

@@ -421,24 +421,32 @@ static bool path_is_published(const char *path)
     return is_published(path, "");
 }
 
+static void publish_with(const char *path, const char *settings)
+{
+    ketama_options options = {.size = sizeof options, .settings = settings};
+    ketama_continuum c;
+    CHECK_INT(KETAMA_OK, ketama_open(&c, path, &options));
+    CHECK_INT(1, ketama_is_shared(c));
+    ketama_close(c);
+}
+
 static void options_of_images_are_listed(void)
 {
-    const char *path =
-        put("dialects.servers", "#ketama profile=memcached-proxy\na:1 1\n");
-    ketama_options options = {.size = sizeof options};
-    ketama_continuum c;
+    static const char seeded[] = "points=80 seed=\"a b\" profile=memcached-proxy";
+    char states[256], silent[256];
 
-    publish(path);
-    CHECK(is_published(path, ""));
-    /* The key's hash is no part of the ring, and so not of the image. */
-    options.settings = "points=80 seed=\"a b\" profile=memcached-proxy";
-    CHECK_INT(KETAMA_OK, ketama_open(&c, path, &options));
-    ketama_close(c);
-    CHECK(is_published(path, "profile=memcached-proxy points=80"));
-    options.settings = "points=120";
-    CHECK_INT(KETAMA_OK, ketama_open(&c, path, &options));
-    ketama_close(c);
-    CHECK(is_published(path, "points=120"));
+    /* Neither the key's hash nor what the file states is part of the choice. */
+    strcpy(states, put("states.servers", "#ketama profile=memcached-proxy\na:1 1\n"));
+    publish_with(states, seeded);
+    CHECK(is_published(states, "points=80"));
+    CHECK(!is_published(states, ""));
+    publish_with(states, "");
+    CHECK(is_published(states, ""));
+
+    strcpy(silent, put("silent.servers", "a:1 1\n"));
+    publish_with(silent, seeded);
+    CHECK(is_published(silent, "profile=memcached-proxy points=80"));
+    CHECK(!is_published(silent, ""));
 }
 
 static void published_images_are_listed(void)

@@ -6,11 +6,13 @@ import copy
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import images
 import pytest
 
 import ketama
+from ketama.admin.images import images as all_images
 
 SERVERS = "10.0.0.1:11211 1\n10.0.0.2:11212 1\n"
 LISTED = ["10.0.0.1:11211", "10.0.0.2:11212"]
@@ -204,3 +206,31 @@ def test_everything_else_works(tmp_path: Path) -> None:
     assert moves.removed == (servers[-1],)
     assert moves.moved == pytest.approx(ring.servers[-1].share)
     assert sum(server.share for server in ring.servers) == 1.0
+
+
+def test_who_states_and_who_chooses_share(tmp_path: Path) -> None:
+    """One image serves those who choose what the file states, and those who choose nothing."""
+    path = write(tmp_path, "#ketama profile=memcached-proxy points=80\n" + SERVERS)
+    choices: list[dict[str, Any]] = [
+        {"profile": "memcached-proxy", "hash": "md5"},  # no part of the ring
+        {},
+        {"profile": "memcached-proxy", "points": 80, "seed": "s"},
+        {"hash": "md5"},
+    ]
+    rings = [ketama.Continuum(path, **choice) for choice in choices]
+    assert all(ring.shared for ring in rings)
+    assert len({ring.explain("key").hash for ring in rings}) == 3
+    (image,) = all_images()[1]
+    assert (image.state, image.generation) == ("current", 1)
+
+    # When the file no longer states it, each has the ring that it has chosen.
+    write(tmp_path, SERVERS)
+    assert all(ring.roll() for ring in rings)
+    for ring, choice in zip(rings, choices, strict=True):
+        private = ketama.Continuum(LISTED, **choice)
+        assert ring.get_points() == private.get_points()
+        assert ring.lookup_many(KEYS) == private.lookup_many(KEYS)
+        assert ring.shared
+    write(tmp_path, "#ketama profile=memcached-proxy points=80\n" + SERVERS)
+    assert all(ring.roll() for ring in rings)
+    assert len({tuple(ring.get_points()) for ring in rings}) == 1
