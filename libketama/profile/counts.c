@@ -3,6 +3,8 @@
  */
 #include "profile.h"
 
+#include <float.h>
+
 #ifdef __FAST_MATH__
 #error "roundings are part of the answers: compile without -ffast-math"
 #endif
@@ -11,19 +13,29 @@ enum { LABELS = 40 }; /* of a server with its fair share of the weight */
 
 /*
  * The roundings are part of the answer: in libketama, 61 equal servers get 39 labels
- * each, not 40. Each step rounds on its own, as in the program that the rule is from. A
- * volatile variable forces that on compilers that would keep more digits, such as those
- * for the x87. Do not simplify.
+ * each, not 40. Each step rounds on its own, as in the program that the rule is from. Do
+ * not simplify.
+ *
+ * Where operations are evaluated to the precision of their type, a cast is enough; there
+ * is no addition that a compiler could fuse with a product. Elsewhere, such as on the
+ * x87, compilers keep more digits in registers, and a volatile variable has none of
+ * them.
  */
+#if FLT_EVAL_METHOD == 0
+#define ROUNDED
+#else
+#define ROUNDED volatile
+#endif
+
 static float to_single(double value)
 {
-    volatile float rounded = (float)value;
+    ROUNDED float rounded = (float)value;
     return rounded;
 }
 
 static double to_double(double value)
 {
-    volatile double rounded = value;
+    ROUNDED double rounded = value;
     return rounded;
 }
 
@@ -31,13 +43,13 @@ static double to_double(double value)
  * double, which cannot change it: a double has more than twice the digits. */
 static float single_share(const struct ketama_layout *layout, uint64_t weight)
 {
-    volatile float own = (float)weight, all = (float)layout->servers->total_weight;
+    ROUNDED float own = (float)weight, all = (float)layout->servers->total_weight;
     return to_single(to_double((double)own / (double)all));
 }
 
 static double double_share(const struct ketama_layout *layout, uint64_t weight)
 {
-    volatile double own = (double)weight, all = (double)layout->servers->total_weight;
+    ROUNDED double own = (double)weight, all = (double)layout->servers->total_weight;
     return to_double(own / all);
 }
 
@@ -124,7 +136,7 @@ uint64_t ketama_count_ratio_e(const struct ketama_layout *layout, uint64_t weigh
 uint64_t ketama_count_ratio_f(const struct ketama_layout *layout, uint64_t weight)
 {
     struct wide points = multiply(weight, 160 * layout->servers->count);
-    volatile double all = (double)layout->servers->total_weight;
+    ROUNDED double all = (double)layout->servers->total_weight;
     return (uint64_t)to_double(wide_to_double(points) / all);
 }
 

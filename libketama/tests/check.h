@@ -115,6 +115,7 @@ void run_status(void);
 void run_compat(void);
 void run_diff(void);
 void run_profile(void);
+void run_dialects(void);
 void run_published(void);
 void run_users(void);
 

@@ -218,6 +218,7 @@ int main(void)
     run_compat();
     run_diff();
     run_profile();
+    run_dialects();
     run_published();
     run_users();
     RUN(no_file_is_left_open);
