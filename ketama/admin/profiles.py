@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ketama._ketama import ffi, lib
+from ketama.continuum import Continuum
+from ketama.errors import ServersError
+from ketama.servers import Entry
 
 
 class ProfileOption(NamedTuple):
@@ -53,3 +56,72 @@ def profiles() -> tuple[Profile, ...]:
 
 def _option(name: str, default: str, *choices: str) -> ProfileOption:
     return ProfileOption(name, default or None, choices)
+
+
+# What follows from the library's answers, so that it need not be stated in the table as well.
+
+_HOST, _PORT, _OTHER_PORT = "10.0.0.1", 11211, 11212
+_MANY = (
+    25  # servers, of which each has a label less where the rule for weights is libmemcached's
+)
+# How an address can be hashed.
+_FORMS = ("{host}:{port}", "{host}", "/{host}:{port}", "{host}/{host}:{port}")
+
+
+class Traits(NamedTuple):
+    """What a profile does with a server, at its default options.
+
+    hashed: the text that is hashed for 10.0.0.1:11211; None if host and port are hashed apart.
+    hashed_other: the same for 10.0.0.1:11212.
+    names: whether a server's name is hashed in place of its address.
+    weights: "ratio": a server's share of all weights counts. "absolute": so many points for
+        each unit of weight. "ignored": all servers are alike.
+    weights_of_one: whether servers whose weights are all 1 have another ring than those whose
+        weights are all 2, though weights count by their ratio.
+    """
+
+    hashed: str | None
+    hashed_other: str | None
+    names: bool
+    weights: str
+    weights_of_one: bool
+
+
+def traits(profile: str) -> Traits:
+    """Return what a profile does with a server, found out by opening a few rings.
+
+    Raises ProfileError if the profile does not exist.
+    """
+    names = _points(profile, (f"{_HOST}:{_PORT}", 1, "name")) is not None
+    ones, twos, fours = (_weighted(profile, *[weight] * _MANY) for weight in (1, 2, 4))
+    ignored = _weighted(profile, 1, 1) == _weighted(profile, 1, 3)
+    absolute = not ignored and twos != fours
+    return Traits(
+        _hashed(profile, _PORT) if names else None,
+        _hashed(profile, _OTHER_PORT) if names else None,
+        names,
+        "ignored" if ignored else "absolute" if absolute else "ratio",
+        not ignored and not absolute and ones != twos,
+    )
+
+
+def _points(profile: str, *servers: Entry) -> list[tuple[int, str]] | None:
+    """Return all points of a ring; None if the profile has no such server."""
+    try:
+        return Continuum(servers, profile=profile).get_points()
+    except ServersError:
+        return None
+
+
+def _weighted(profile: str, *weights: int) -> list[tuple[int, str]] | None:
+    return _points(
+        profile, *((f"10.0.0.{i}:{_PORT}", weight) for i, weight in enumerate(weights, 1))
+    )
+
+
+def _hashed(profile: str, port: int) -> str:
+    """Return the text that gives a server the points that its address gives it."""
+    address = f"{_HOST}:{port}"
+    found = _points(profile, (address, 1))
+    texts = [form.format(host=_HOST, port=p) for form in _FORMS for p in (port, _PORT)]
+    return next(text for text in texts if _points(profile, (address, 1, text)) == found)

@@ -29,6 +29,7 @@ COMMANDS = {
     "show": "show",
     "check": "check",
     "diff": "diff",
+    "profiles": "profiles",
     "add": "edit",
     "remove": "edit",
     "weight": "edit",

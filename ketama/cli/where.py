@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -15,6 +15,7 @@ from ketama.cli.app import dialect_options, file_argument, json_option
 from ketama.cli.output import print_json, print_table, printable, progress
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable
     from typing import Any
 
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
 @click.option(
     "-0", "--null", is_flag=True, help="Keys on standard input end in NUL, not in a newline."
 )
+@click.option(
+    "--prefix",
+    metavar="TEXT",
+    default="",
+    help="What the client puts before each key and hashes with it, such as Django's ':1:'.",
+)
 @dialect_options
 @json_option
 def where(
@@ -47,6 +54,7 @@ def where(
     verbose: bool,
     following: int,
     null: bool,
+    prefix: str,
     dialect: bytes,
     as_json: bool,
 ) -> None:
@@ -57,9 +65,16 @@ def where(
     the key's hash, its point on the ring, and the servers that would take over if the first
     were down. With --json, each answer is one line of JSON.
 
+    Many clients put a text of their own before each key. With --prefix it is hashed as well;
+    keys are still printed as they were given. Django hashes KEY_PREFIX:VERSION:KEY, so its
+    prefix is ':1:' by default. libmemcached's namespace (pylibmc's, PHP's OPT_PREFIX_KEY) is
+    not hashed, unless HASH_WITH_PREFIX_KEY is on, nor is pymemcache's key_prefix: leave
+    --prefix out.
+
     \b
     Examples:
       ketama where ketama.servers user:42
+      ketama where --prefix :1: ketama.servers user:42
       ketama where -v ketama.servers user:42 user:43
       ketama where ketama.servers <keys.txt | cut -f 2 | sort | uniq -c
       ketama where ketama.servers -- -key-with-a-dash
@@ -67,11 +82,11 @@ def where(
     streamed = not keys or keys == (source.STDIN,)
     if streamed:
         source.only_one_stdin(file, source.STDIN)
-    continuum = source.open_continuum(file, dialect)
+    ring = _Ring(source.open_continuum(file, dialect), os.fsencode(prefix), following)
     if streamed:
-        _stream(continuum, verbose, following, b"\0" if null else b"\n", as_json)
+        _stream(ring, verbose, b"\0" if null else b"\n", as_json)
         return
-    answers = [_answer(continuum, key, following) for key in source.argument_keys(keys)]
+    answers = [_answer(ring, key) for key in source.argument_keys(keys)]
     if as_json:
         for answer in answers:
             print_json(_as_json(answer, verbose), indent=None)
@@ -86,13 +101,27 @@ def where(
             print(f"{key:<{width}}   {printable(server)}")
 
 
+class _Ring(NamedTuple):
+    """What keys are asked of: a ring, what is put before keys, and how many next servers."""
+
+    continuum: ketama.Continuum
+    prefix: bytes
+    following: int
+
+    def indexes(self, keys: list[bytes]) -> array[int]:
+        """Return the index of each key's server."""
+        prefix = self.prefix
+        return self.continuum.indexes([prefix + key for key in keys] if prefix else keys)
+
+
 # key, server, hash, point, next servers
 _Answer = tuple[bytes, str, int, int, list[str]]
 
 
-def _answer(continuum: ketama.Continuum, key: bytes, following: int) -> _Answer:
-    hashed, point, server = continuum.explain(key)
-    return key, server, hashed, point, continuum.successors(key, following + 1)[1:]
+def _answer(ring: _Ring, key: bytes) -> _Answer:
+    continuum, prefix, following = ring
+    hashed, point, server = continuum.explain(prefix + key)
+    return key, server, hashed, point, continuum.successors(prefix + key, following + 1)[1:]
 
 
 def _text(key: bytes) -> str:
@@ -120,16 +149,14 @@ def _key_as_json(key: bytes) -> dict[str, Any]:
         return {"key": None, "key_hex": key.hex()}
 
 
-def _stream(
-    continuum: ketama.Continuum, verbose: bool, following: int, separator: bytes, as_json: bool
-) -> None:
+def _stream(ring: _Ring, verbose: bool, separator: bytes, as_json: bool) -> None:
     """Answer the keys on standard input, in constant memory."""
     if verbose:
-        answer = _verbose_format(continuum, following, as_json)
+        answer = _verbose_format(ring, as_json)
     elif as_json:
-        answer = _json_format(continuum)
+        answer = _json_format(ring)
     else:
-        answer = _text_format(continuum)
+        answer = _text_format(ring)
     how = "one per line" if separator == b"\n" else "each with a NUL at its end"
     keys, out = source.stdin(f"keys, {how},"), sys.stdout.buffer
     with progress(_size(keys.fileno()), wanted=not sys.stdout.isatty()) as advance:
@@ -144,22 +171,22 @@ def _size(fd: int) -> int | None:
     return os.fstat(fd).st_size or None
 
 
-def _text_format(continuum: ketama.Continuum) -> Format:
-    ends = [f"\t{printable(server.address)}\n".encode() for server in continuum.servers]
+def _text_format(ring: _Ring) -> Format:
+    ends = [f"\t{printable(server.address)}\n".encode() for server in ring.continuum.servers]
     on_terminal = sys.stdout.isatty()
 
     def answer(keys: list[bytes]) -> bytes:
-        found = map(ends.__getitem__, continuum.indexes(keys))
+        found = map(ends.__getitem__, ring.indexes(keys))
         shown = [printable(_text(key)).encode() for key in keys] if on_terminal else keys
         return b"".join(chain.from_iterable(zip(shown, found, strict=True)))
 
     return answer
 
 
-def _json_format(continuum: ketama.Continuum) -> Format:
+def _json_format(ring: _Ring) -> Format:
     from json.encoder import encode_basestring_ascii as quote
 
-    ends = [f', "server": {quote(server.address)}}}\n' for server in continuum.servers]
+    ends = [f', "server": {quote(server.address)}}}\n' for server in ring.continuum.servers]
 
     def begin(key: bytes) -> str:
         try:
@@ -168,19 +195,19 @@ def _json_format(continuum: ketama.Continuum) -> Format:
             return f'{{"key": null, "key_hex": "{key.hex()}"'
 
     def answer(keys: list[bytes]) -> bytes:
-        found = map(ends.__getitem__, continuum.indexes(keys))
+        found = map(ends.__getitem__, ring.indexes(keys))
         return "".join(chain.from_iterable(zip(map(begin, keys), found, strict=True))).encode()
 
     return answer
 
 
-def _verbose_format(continuum: ketama.Continuum, following: int, as_json: bool) -> Format:
+def _verbose_format(ring: _Ring, as_json: bool) -> Format:
     from json import dumps
 
     on_terminal = sys.stdout.isatty()
 
     def line(key: bytes) -> bytes:
-        found = _answer(continuum, key, following)
+        found = _answer(ring, key)
         if as_json:
             return dumps(_as_json(found, verbose=True)).encode() + b"\n"
         shown = printable(_text(key)).encode() if on_terminal else key
