@@ -57,7 +57,7 @@ def test_hints_name_the_distribution() -> None:
     files = [path for folder in folders for path in folder.rglob("*")] + [*ROOT.glob("*.*")]
     files = [path for path in files if "build" not in path.parts]
     hint = re.compile(r"pip3? install (?:--?\w\S* )*['\"]?(\w+)")
-    extras = re.compile(r"(?<![$\w])(\w+)\[(?:cli|plot|test|dev|bench)\b")
+    extras = re.compile(r"(?<![$\w])(\w+)\[(?:cli|plot|import|test|dev|bench)\b")
     names: list[str] = []
     for path in files:
         if path.suffix in {".md", ".py", ".toml", ".c", ".h", ".sh", ".1", ".3"}:

@@ -13,7 +13,14 @@ import sys
 from typing import TextIO
 
 RUNTIME_ERROR, INTERRUPTED = 3, 130
-EXTRAS = {"click": "cli", "rich": "cli", "matplotlib": "plot", "numpy": "plot"}
+EXTRAS = {
+    "click": "cli",
+    "rich": "cli",
+    "matplotlib": "plot",
+    "numpy": "plot",
+    "yaml": "import",
+    "crossplane": "import",
+}
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 from functools import wraps
 from importlib import import_module
+from keyword import iskeyword
 from typing import TYPE_CHECKING
 
 import click
@@ -30,6 +31,7 @@ COMMANDS = {
     "check": "check",
     "diff": "diff",
     "profiles": "profiles",
+    "import": "importing",
     "add": "edit",
     "remove": "edit",
     "weight": "edit",
@@ -74,7 +76,8 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"ketama.cli.{COMMANDS[cmd_name]}")
-        return verbatim(getattr(module, cmd_name))
+        # A keyword of Python is no name of a function.
+        return verbatim(getattr(module, cmd_name + "_" * iskeyword(cmd_name)))
 
 
 @click.command(
