@@ -408,6 +408,8 @@ def test_completion(shell: str) -> None:
         ("ketama weight -n FILE 10.0.1.8:112", ["11211"]),
         ("ketama weight FILEx ", []),
         ("ketama show --js", ["--json"]),
+        ("ketama profiles memcached-proxy-e", ["memcached-proxy-evcache"]),
+        ("ketama import --format tw", ["twemproxy"]),
     ],
 )
 def test_completions_in_bash(line: str, expected: list[str]) -> None:

@@ -61,9 +61,9 @@ def _option(name: str, default: str, *choices: str) -> ProfileOption:
 # What follows from the library's answers, so that it need not be stated in the table as well.
 
 _HOST, _PORT, _OTHER_PORT = "10.0.0.1", 11211, 11212
-_MANY = (
-    25  # servers, of which each has a label less where the rule for weights is libmemcached's
-)
+# So many servers that roundings count: each has a label less where shares are in single
+# precision, as in libmemcached.
+_MANY = 25
 # How an address can be hashed.
 _FORMS = ("{host}:{port}", "{host}", "/{host}:{port}", "{host}/{host}:{port}")
 

@@ -250,7 +250,7 @@ def test_literals(text: str, expected: list[tuple[str, int]]) -> None:
     assert made.format == "literal"
     assert [row[:2] for row in rows(made)] == expected
     assert made.settings == ""
-    assert "keys will move); the default profile is assumed" in reasons(made)[-1]
+    assert "; the default profile is assumed: choose one with" in reasons(made)[-1]
     assert ("left out" in reasons(made)[0]) == ("0)" in text)
 
 
@@ -273,7 +273,8 @@ CACHES = {
         "KEY_FUNCTION": "shop.key",
     },
     "old": {"BACKEND": "django...MemcachedCache", "LOCATION": ["10.0.0.1:11211"]},
-    "db": {"BACKEND": "django.core.cache.backends.db.DatabaseCache"},
+    "db": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "table"},
+    "none": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
 }
 """
 
@@ -315,6 +316,15 @@ def test_django_with_others(pool: str, expected: str) -> None:
     made = imported(SETTINGS, pool=pool)
     assert rows(made) == [("10.0.0.1:11211", 1, None)]
     assert expected in " ".join(reasons(made))
+
+
+def test_django_with_one_cache() -> None:
+    """Only caches in memcached count, so one of them need not be named."""
+    text = SETTINGS.partition('    "rest"')[0] + '"f": {"BACKEND": "x.F", "LOCATION": "/var"}}'
+    made = imported(text.replace("BEHAVIORS", "{}"))
+    assert (made.pool, len(made.servers)) == ("pages", 2)
+    with pytest.raises(ketama.ServersError, match=r"--pool: pages, rest, hashed, old$"):
+        imported(SETTINGS)
 
 
 def test_lists() -> None:

@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from needs import need_module
 
 import ketama
 from ketama.admin.imports import FORMATS, SIZE_MAX, import_servers
+from ketama.continuum import continuum_of_text
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +154,7 @@ LITERALS = [
     ("['a:1\\n6.6.6.6:1']", "f:1: "),
     ('["\\ud800:1"]', "f: "),
     ("[('a', 10**9)]", "f:1: "),
-    ("{'a': {'LOCATION': ['a:1']}, 'b': {'LOCATION': ['a:1']}}", "f: 2 caches: choose"),
+    ("{'a': {'LOCATION': ['a:1']}, 'b': {'LOCATION': ['a:1']}}", "f:1: invalid server: must"),
     ("{'LOCATION': os.environ['X']}", "f:1: Subscript is not a literal"),
     ("{x: 1}", "f:1: Dict is not a literal"),
     ("{**x}", "f:1: Dict is not a literal"),
@@ -235,6 +238,40 @@ def test_nothing_is_run(tmp_path: Path) -> None:
         for format_ in FORMATS:
             refused(text.replace("HERE", str(path)), format_)
     assert not path.exists()
+
+
+PARTS = [
+    "p:", "servers:", "\n", "  ", "- ", "a:1:1", " name", "hash: ", "{", "}", "[", "]", "(",
+    ")", "upstream u ", "server a", ";", "include x;", "hash $k consistent;", "weight=", "2",
+    "0", "-1", "--SERVER=", "--SOCKET=", "--DISTRIBUTION=consistent", '"', "'", "/?", ",", ":",
+    "CACHES = ", "\\", "#", "&a ", "*a", "!!t ", "|", "\ufeff", "\x1b", "\u2028", "LOCATION",
+    "content_by_lua_block {", "{'LOCATION': ", "True", "null", "\t", "\r", "é",
+]  # fmt: skip
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(st.sampled_from(PARTS) | st.text(max_size=4), max_size=30).map("".join),
+    st.sampled_from([None, *FORMATS]),
+)
+def test_any_text(text: str, format_: str | None) -> None:
+    """Whatever the text is, it is imported and can be opened, or one error says why not."""
+    said = ""
+    try:
+        made = import_servers(text.encode(errors="replace"), "f", format=format_)
+        assert len(continuum_of_text(made.text, "made").servers) == len(made.servers)
+    except ketama.ServersError as error:
+        said = str(error)
+    assert "\n" not in said
+
+
+def test_no_temporary_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where nginx's parser cannot be given a file, that is the error."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(ketama.KetamaOSError) as caught:
+        import_servers(b"upstream u { server a; }", "f", format="nginx")
+    assert caught.value.filename == "f"
+    assert "cannot copy it to a temporary directory: No such file" in str(caught.value)
 
 
 def test_nesting_in_a_small_stack() -> None:

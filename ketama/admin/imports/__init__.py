@@ -59,7 +59,8 @@ def import_servers(
         other options are added to it.
     Raises ServersError, with the configuration's line, if it is invalid, has several pools and
     none is named, or lists what libketama does not accept; ProfileError if the settings are
-    invalid; ModuleNotFoundError if the parser of the format is not installed.
+    invalid; KetamaOSError if a temporary file cannot be written; ModuleNotFoundError if the
+    parser of the format is not installed.
     """
     source = Source(_decoded(text, filename), filename, pool)
     format = format or _detect(source)  # noqa: A001

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ketama.admin.imports.pools import Listed, Note, Pool, Source
+from ketama.errors import KetamaOSError
 
 # Other ways to choose a server, of nginx and of its modules.
 METHODS = {
@@ -51,15 +52,21 @@ def _parsed(source: Source) -> list[Directive]:
     """Return the directives, of this text alone: crossplane reads from files only."""
     import crossplane
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "nginx.conf")
-        path.write_text(source.text, encoding="utf-8", newline="")
-        # A part of a configuration will do, and modules have directives of their own, so
-        # contexts and arguments are not checked. No include is read.
-        payload = crossplane.parse(str(path), single=True, check_ctx=False, check_args=False)
-    for error in payload["errors"]:
-        reason = re.sub(r" in \S+nginx\.conf(:\d+)?$", "", error["error"])
-        raise source.error(error["line"], f"invalid configuration: {reason:.200}")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "nginx.conf")
+            path.write_text(source.text, encoding="utf-8", newline="")
+            # A part of a configuration will do, and modules have directives of their own, so
+            # contexts and arguments are not checked. No include is read.
+            payload = crossplane.parse(
+                str(path), single=True, check_ctx=False, check_args=False
+            )
+    except OSError as error:
+        reason = f"cannot copy it to a temporary directory: {error.strerror}"
+        raise KetamaOSError(error.errno, reason, source.filename) from None
+    for found in payload["errors"]:
+        reason = re.sub(r" in \S+nginx\.conf(:\d+)?$", "", found["error"])
+        raise source.error(found["line"], f"invalid configuration: {reason:.200}")
     parsed: list[Directive] = payload["config"][0]["parsed"]
     return parsed
 
