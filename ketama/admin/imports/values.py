@@ -9,6 +9,10 @@ from typing import Any, NamedTuple
 
 from ketama.admin.imports.pools import Source
 
+# Characters of Python. CPython 3.10 crashes where an expression is nested 150,000 deep, as
+# "1+1+1..." is, and each level takes two.
+PYTHON_MAX = 1 << 16
+
 
 class Item(NamedTuple):
     """A value, and its line; of a list or a dict, the values are items again."""
@@ -43,6 +47,9 @@ def _json_item(value: Any) -> Item:
 
 def _expression(source: Source) -> ast.expr:
     """Return the only expression, the only value that is assigned, or that of CACHES."""
+    if len(source.text) > PYTHON_MAX:
+        reason = f"too large for Python: more than {PYTHON_MAX} characters; write JSON"
+        raise source.error(None, reason)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of backslashes and such, in the user's code
