@@ -55,10 +55,9 @@ def read(source: Source) -> Pool:
 
 
 def _options(source: Source) -> Iterator[Option]:
-    at = 0
+    at, line = 0, 1
     while at < len(source.text):
         word = WORD.match(source.text, at)
-        line = source.line_at(at)
         if word is None:
             raise source.error(line, f"unexpected {source.text[at:].split()[0]!r:.80}")
         if word["option"]:
@@ -68,6 +67,7 @@ def _options(source: Source) -> Iterator[Option]:
             if word["command"].upper() == "END":
                 return
             yield Option(word["command"].upper(), "", line)
+        line += word[0].count("\n")
         at = word.end()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ UNUSED = {"backup", "down", "drain"}
 RESOLVING = {"resolve", "service"}
 IRRELEVANT = {"fail_timeout", "id", "max_conns", "max_fails", "route", "slow_start"}
 
+NESTING_MAX = 200  # crossplane parses a block within a block by recursion
+
 Directive = dict[str, Any]  # as crossplane has it
 
 
 def matches(text: str) -> bool:
     """Return whether a text is likely in this format."""
-    return re.search(r"^\s*upstream\s+\S+\s*\{", text, re.MULTILINE) is not None
+    return re.search(r"^[ \t]*upstream[ \t]+\S+\s*\{", text, re.MULTILINE) is not None
 
 
 def read(source: Source) -> Pool:
@@ -52,6 +55,9 @@ def _parsed(source: Source) -> list[Directive]:
     """Return the directives, of this text alone: crossplane reads from files only."""
     import crossplane
 
+    steps = ({"{": 1, "}": -1}.get(character, 0) for character in source.text)
+    if max(accumulate(steps, initial=0)) > NESTING_MAX:
+        raise source.error(None, "nested too deeply")
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "nginx.conf")

@@ -58,10 +58,6 @@ class Source(NamedTuple):
         """Return an error of the file, to be raised."""
         return ServersError(self.filename, line, reason)
 
-    def line_at(self, position: int) -> int:
-        """Return the line of a position in the text, from 1."""
-        return self.text.count("\n", 0, position) + 1
-
     def weight(self, line: int | None, text: str) -> int:
         """Return a weight; libketama tells if it is too large."""
         if text.isascii() and text.isdigit() and len(text) < 20:
