@@ -58,6 +58,13 @@ void copy_indexes(const void *indexes, size_t count, void *out, int out_width);
  * moves and openings. */
 int diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
          size_t *count, ketama_failure *failure);
+/* ketama_same_servers, ketama_hashed_name (docs in admin.h). */
+int same_servers(ketama_continuum before, ketama_continuum after,
+                 uint32_t *groups_before, uint32_t *groups_after,
+                 ketama_failure *failure);
+#define HASHED_NAME_MAX 526 /* bytes */
+int hashed_name(ketama_continuum c, uint32_t index, char *text, size_t size,
+                ketama_failure *failure);
 int list_published(char **folder, ketama_published ***images, size_t *count,
                    ketama_failure *failure);
 int list_all_published(ketama_published ***images, size_t *count,
@@ -98,6 +105,14 @@ struct profile_text {
     char options[1024];
 };
 int describe_profile(size_t number, struct profile_text *text);
+
+/* What c's dialect asks of a server file. ip_form: how to write a server with a host
+ * name, if the program hashes its IP address; NULL: it does not. */
+struct dialect_text {
+    const char *profile, *ip_form;
+    int ignores_weights, refuses_names;
+};
+void describe_dialect(ketama_continuum c, struct dialect_text *dialect);
 
 /* Returns the address of a struct speedups_functions, for the accelerator. */
 uintptr_t speedups_functions(void);
@@ -149,6 +164,22 @@ int diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
     return copy_failure(ketama_diff(before, after, moves, count), failure);
 }
 
+_Static_assert(HASHED_NAME_MAX == KETAMA_NAME_MAX, "room for the text of any server");
+
+int same_servers(ketama_continuum before, ketama_continuum after,
+                 uint32_t *groups_before, uint32_t *groups_after,
+                 ketama_failure *failure)
+{
+    return copy_failure(ketama_same_servers(before, after, groups_before, groups_after),
+                        failure);
+}
+
+int hashed_name(ketama_continuum c, uint32_t index, char *text, size_t size,
+                ketama_failure *failure)
+{
+    return copy_failure(ketama_hashed_name(c, index, text, size), failure);
+}
+
 int list_published(char **folder, ketama_published ***images, size_t *count,
                    ketama_failure *failure)
 {
@@ -184,6 +215,17 @@ int describe_profile(size_t number, struct profile_text *text)
     text->note = profile->note;
     ketama_describe_options(profile, text->options);
     return 1;
+}
+
+void describe_dialect(ketama_continuum c, struct dialect_text *dialect)
+{
+    const struct ketama_profile *profile = c->dialect.profile;
+    *dialect = (struct dialect_text){
+        .profile = profile->name,
+        .ip_form = ketama_ip_form(&c->dialect),
+        .ignores_weights = ketama_ignores_weights(profile),
+        .refuses_names = profile->refuses_names,
+    };
 }
 
 static struct server_line server_line(const char *text, const char *start,

@@ -21,21 +21,28 @@ extern "C" {
 
 typedef struct ketama_move {
     uint32_t from;  /* index of a server in the old continuum */
-    uint32_t to;    /* index of a server in the new one, with another address */
+    uint32_t to;    /* index of another server in the new one */
     uint64_t share; /* how many of the 2^32 hashes move between them */
 } ketama_move;
 
 /* ketama_diff: computes exactly which keys move when `after` replaces `before`: the two
- * rings are compared arc by arc. A hash moves if its two servers have different
- * addresses. *moves is an array of *count pairs of servers, ascending by `from` and then
- * `to`, each pair once and none with a share of 0; free it with free(3). It is NULL if
- * nothing moves, and on failure. Errors: ENOMEM.
+ * rings are compared arc by arc. A hash moves if it gets another server. *moves is an
+ * array of *count pairs of servers, ascending by `from` and then `to`, each pair once
+ * and none with a share of 0; free it with free(3). It is NULL if nothing moves, and on
+ * failure. Errors: ENOMEM.
+ *
+ * Servers with equal addresses are the same server. But a server whose points are made
+ * from the same text in both continua and whose address differs was readdressed: it is
+ * the same server at another address, and keeps its keys. That text is its name, or else
+ * its address in the dialect's form. So a server moves to another address without moving
+ * keys if it keeps its name, or gets as its name the text that was hashed so far; the
+ * server that then has its old address is another one.
  *
  * The command and the Python package call a move collateral if both of its servers are
- * unchanged: their addresses are in both continua, with the same weight and name. All
- * other moves leave or reach a server that was added, removed, or got another weight or
- * name, and so are asked for. Collateral moves happen because a server's number of
- * points depends on all weights. */
+ * unchanged: they are in both continua, with the same weight and name. All other moves
+ * leave or reach a server that was added, removed, or got another weight or name, and so
+ * are asked for. Collateral moves happen because a server's number of points depends on
+ * all weights. */
 int ketama_diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
                 size_t *count);
 

@@ -499,8 +499,39 @@ def test_diff_as_json(new: Path) -> None:
     assert {(row["from"], row["to"]): row["share"] for row in found["pairs"]} == diff.pairs
     assert (found["added"], found["removed"]) == (list(diff.added), [])
     assert found["servers"] == [
-        {"address": address, **row._asdict()} for address, row in diff.servers.items()
+        {"address": row.address, **row._asdict()} for row in diff.servers
     ]
+
+
+def test_diff_of_a_readdressed_server(tmp_path: Path) -> None:
+    """A server that keeps its name at another address keeps its keys, real ones as well."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("a:1 600 x\nb:1 300\nc:1 300\n")
+    new.write_text("d:1 600 x\nb:1 300\nc:1 300\n")
+    nothing = (
+        "moved         0.00 %   of all keys\ncollateral    0.00 %   between unchanged servers\n"
+    )
+    assert text("diff", old, new) == f"readdressed a:1 -> d:1\n{nothing}"
+    keys = b"".join(b"%d\n" % i for i in range(1000))
+    found = fits_schema("diff", as_json("diff", "--keys", "-", old, new, stdin=keys))
+    assert found["readdressed"] == [{"from": "a:1", "to": "d:1"}]
+    assert found["keys"] == {"count": 1000, "moved": 0, "collateral": 0}
+    assert found["servers"][0]["address"] == "d:1"
+
+    # Its old address is another server's now: keys move to that one.
+    new.write_text("d:1 600 x\na:1 300\nc:1 300\n")
+    shown = text("diff", old, new)
+    assert shown.startswith("added       a:1\nremoved     b:1\nreaddressed a:1 -> d:1\n")
+    assert re.search("\na:1 -> d:1 +600 ", shown)
+    found = fits_schema("diff", as_json("diff", "--keys", "-", old, new, stdin=keys))
+    before, after = ketama.Continuum(old), ketama.Continuum(new)
+    same = {"a:1": "d:1", "c:1": "c:1"}
+    moved = [
+        key
+        for key in map(str, range(1000))
+        if same.get(before.lookup(key) or "") != after.lookup(key)
+    ]
+    assert found["keys"]["moved"] == len(moved) > 200
 
 
 def test_diff_with_many_servers(tmp_path: Path) -> None:

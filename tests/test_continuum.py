@@ -236,11 +236,12 @@ def test_the_public_names() -> None:
         "successors": "(self, key: 'Key', count: 'int | None' = None) -> 'list[str]'",
     }
     assert ketama.ServerDiff._fields == (
-        "weight_before", "weight_after", "share_before", "share_after", "lost", "gained",
-        "unchanged",
+        "address_before", "address_after", "name", "weight_before", "weight_after",
+        "share_before", "share_after", "lost", "gained", "unchanged",
     )  # fmt: skip
     assert [field.name for field in dataclasses.fields(ketama.Diff)] == [
-        "moved", "collateral", "pairs", "added", "removed", "changed", "servers"
+        "moved", "collateral", "pairs", "added", "removed", "changed", "readdressed", "servers",
+        "_collateral_pairs",
     ]  # fmt: skip
     properties = {n for n, m in vars(ketama.Continuum).items() if isinstance(m, property)}
     assert properties == {"filename", "generation", "last_error", "servers", "shared"}
@@ -255,7 +256,7 @@ def test_the_public_names() -> None:
     )
 
 
-ADMIN = ("check", "diff", "edit", "images", "profiles", "replace", "server_file")
+ADMIN = ("check", "dialect", "diff", "edit", "images", "profiles", "replace", "server_file")
 PUBLIC_MODULES = (
     ketama,
     ketama.addresses,

@@ -56,7 +56,7 @@ def test_random_lists(old: list[tuple[str, int]], new: list[tuple[str, int]]) ->
         share for pair, share in expected.items() if unchanged.issuperset(pair)
     )
     assert set(diff.changed) == stayed - unchanged
-    assert unchanged == {address for address, row in diff.servers.items() if row.unchanged}
+    assert unchanged == {row.address for row in diff.servers if row.unchanged}
     assert list(diff.pairs.values()) == sorted(diff.pairs.values(), reverse=True)
     assert set(diff.added) == {address for address, _ in new} - stayed
     assert set(diff.removed) == {address for address, _ in old} - stayed
@@ -82,8 +82,11 @@ def test_what_a_server_gains_and_loses() -> None:
         server.address: server.share for server in b.servers
     }
     assert 0 < diff.collateral < diff.moved < 1
-    assert list(diff.servers) == [*(address for address, _ in old), "10.0.0.99:11211"]
-    for address, row in diff.servers.items():
+    assert [row.address for row in diff.servers] == [
+        *(address for address, _ in old), "10.0.0.99:11211"
+    ]  # fmt: skip
+    for row in diff.servers:
+        address = row.address
         assert (row.weight_before, row.weight_after) == (
             dict(old).get(address), dict(new).get(address)
         )  # fmt: skip
@@ -104,7 +107,7 @@ def test_collateral_of_another_weight() -> None:
     assert f"{diff.collateral:.2%}" == "4.46%"
     others = [share for pair, share in diff.pairs.items() if "10.0.1.5:11211" not in pair]
     assert diff.collateral == sum(others)
-    row = diff.servers["10.0.1.5:11211"]
+    row = diff.servers[4]
     assert (row.weight_before, row.weight_after, row.unchanged) == (1000, 500, False)
     assert not diff.is_collateral("10.0.1.5:11211", "10.0.1.6:11211")
     assert diff.is_collateral("10.0.1.1:11211", "10.0.1.6:11211")
@@ -116,7 +119,80 @@ def test_another_name_is_a_change() -> None:
     diff = before.diff(ketama.Continuum([("a:1", 1, "x"), ("b:1", 1), ("c:1", 1)]))
     assert diff.changed == ("a:1",)
     assert diff.moved > diff.collateral == 0
-    assert diff.servers["a:1"].weight_before == diff.servers["a:1"].weight_after == 1
+    assert (diff.servers[0].address, diff.servers[0].name) == ("a:1", "x")
+    assert diff.servers[0].weight_before == diff.servers[0].weight_after == 1
+
+
+Rows = list[tuple[str, int, str | None]]
+
+
+def test_a_server_that_keeps_its_name() -> None:
+    """At another address it keeps its keys; who gets the old address is another server."""
+    old: Rows = [("a:1", 600, "x"), ("b:1", 300, None), ("c:1", 300, "z")]
+    new: Rows = [("d:1", 600, "x"), ("b:1", 300, None), ("c:1", 300, "z")]
+    diff = ketama.Continuum(old).diff(ketama.Continuum(new))
+    assert (diff.moved, diff.pairs) == (0, {})
+    assert (diff.added, diff.removed, diff.changed) == ((), (), ())
+    assert diff.readdressed == (("a:1", "d:1"),)
+    assert [row.is_readdressed for row in diff.servers] == [True, False, False]
+    first = diff.servers[0]
+    assert (first.address_before, first.address_after, first.name) == ("a:1", "d:1", "x")
+    assert (first.address, first.unchanged) == ("d:1", True)
+
+    taken = ketama.Continuum(old).diff(ketama.Continuum([*new, ("a:1", 600, None)]))
+    assert taken.readdressed == (("a:1", "d:1"),)
+    assert taken.added == ("a:1",)
+    into = sum(share for (_, end), share in taken.pairs.items() if end == "a:1")
+    assert into == taken.servers[-1].share_after
+    # Keys move from the server at a:1 to another one at a:1, and that is not the same.
+    assert ("a:1", "a:1") in taken.pairs
+    assert not taken.is_collateral("a:1", "a:1")
+
+    gone = ketama.Continuum(old).diff(ketama.Continuum([("b:1", 600, "x"), *old[2:]]))
+    assert (gone.readdressed, gone.removed) == ((("a:1", "b:1"),), ("b:1",))
+    assert [row.address for row in gone.servers] == ["b:1", "b:1", "c:1"]
+    assert gone.is_collateral("a:1", "c:1") == (("a:1", "c:1") in gone.pairs)
+
+
+def test_two_servers_that_swap() -> None:
+    """Names, not addresses, say which server is which."""
+    old = ketama.Continuum([("a:1", 1, "x"), ("b:1", 2, "y"), ("c:1", 3)])
+    new = ketama.Continuum([("a:1", 2, "y"), ("b:1", 1, "x"), ("c:1", 3)])
+    diff = old.diff(new)
+    assert diff.moved == 0
+    assert diff.readdressed == (("b:1", "a:1"), ("a:1", "b:1"))
+
+
+# In each profile, the text that is hashed for the address.
+TEXTS = [
+    ("libketama", "10.0.0.1:11211"),
+    ("libmemcached", "10.0.0.1"),
+    ("libmemcached-spy", "/10.0.0.1:11211"),
+    ("xmemcached", "/10.0.0.1:11211"),
+    ("evcache", "10.0.0.1/10.0.0.1:11211"),
+    ("libmc", "10.0.0.1"),
+]
+
+
+@pytest.mark.parametrize(("profile", "text"), TEXTS)
+def test_the_text_that_was_hashed_is_a_name(profile: str, text: str) -> None:
+    """A server that gets its hashed text as a name keeps its keys, and is unchanged."""
+    old: Rows = [("10.0.0.1:11211", 2, None), ("10.0.0.2:11211", 2, None)]
+    new: Rows = [("10.9.9.9:11219", 2, text), *old[1:]]
+    before, after = (ketama.Continuum(rows, profile=profile) for rows in (old, new))
+    diff = before.diff(after)
+    assert diff.moved == 0
+    assert diff.readdressed == (("10.0.0.1:11211", "10.9.9.9:11219"),)
+    assert diff.changed == ()
+    points = {"10.0.0.1:11211": "10.9.9.9:11219"}
+    assert after.get_points() == [
+        (point, points.get(server, server)) for point, server in before.get_points()
+    ]
+    # The same text with a character more is another name.
+    new[0] = (*new[0][:2], f"{text}x")
+    other = before.diff(ketama.Continuum(new, profile=profile))
+    assert other.moved > 0.2
+    assert (other.readdressed, other.added) == ((), ("10.9.9.9:11219",))
 
 
 def test_a_million_keys() -> None:
@@ -152,7 +228,7 @@ def test_the_same_address_twice() -> None:
     assert set(twice.diff(once).pairs) <= {("a:1", "b:1"), ("b:1", "a:1")}
     assert twice.diff(once).added == twice.diff(once).removed == ()
     assert twice.diff(once).changed == ("a:1",)
-    row = twice.diff(once).servers["a:1"]
+    row = twice.diff(once).servers[0]
     assert (row.weight_before, row.weight_after) == (2, 1)
 
 

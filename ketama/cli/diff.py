@@ -51,7 +51,8 @@ def diff(
     Shares are exact: the two rings are compared arc by arc, without sampling. Keys that leave
     or reach a server which is added, removed, or gets another weight or name are what the
     change asks for. "Collateral" is the rest: keys that move between two servers whose own
-    lines did not change, because a server's number of points depends on all weights.
+    lines did not change, because a server's number of points depends on all weights. A server
+    that keeps its name at another address is "readdressed", and its keys do not move.
 
     For each server that is affected, the table has its weight, its share of the keys before
     and after the change, and what it loses and gains.
@@ -77,6 +78,8 @@ def diff(
 
 def count_keys(before: ketama.Continuum, after: ketama.Continuum, keys_file: str) -> KeyMoves:
     """Count how many keys of a file move, and between which servers."""
+    from ketama.admin.diff import same_servers
+
     stdin = keys_file == source.STDIN
     found: Counter[tuple[int, int]] = Counter()
     name = source.label(keys_file)
@@ -91,7 +94,9 @@ def count_keys(before: ketama.Continuum, after: ketama.Continuum, keys_file: str
                 found.update(zip(before.indexes(keys), after.indexes(keys), strict=True))
                 advance(read)
     old, new = before.servers, after.servers
-    addresses: Counter[tuple[str, str]] = Counter()
+    old_numbers, new_numbers = same_servers(before._now, after._now)
+    moved: Counter[tuple[str, str]] = Counter()
     for (start, end), count in found.items():
-        addresses[old[start].address, new[end].address] += count
-    return KeyMoves(addresses)
+        if old_numbers[start] != new_numbers[end]:
+            moved[old[start].address, new[end].address] += count
+    return KeyMoves(found.total(), moved)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ketama.cli.output import counted, percent, print_styled, print_table, utc_time
 
@@ -52,13 +52,16 @@ def image_as_json(image: Image) -> dict[str, Any]:
     }
 
 
-class KeyMoves:
-    """How many keys of a file move, and between which servers."""
+class KeyMoves(NamedTuple):
+    """How many keys a file has, and how many of them move between which servers."""
 
-    def __init__(self, found: Mapping[tuple[str, str], int]) -> None:
-        self.count = sum(found.values())
-        self.pairs = {pair: keys for pair, keys in found.items() if pair[0] != pair[1]}
-        self.moved = sum(self.pairs.values())
+    total: int
+    pairs: Mapping[tuple[str, str], int]
+
+    @property
+    def moved(self) -> int:
+        """Return how many keys move."""
+        return sum(self.pairs.values())
 
     def collateral(self, found: ketama.Diff) -> int:
         """Return how many keys move between unchanged servers."""
@@ -73,9 +76,9 @@ def diff_as_json(found: ketama.Diff, keys: KeyMoves | None = None) -> dict[str, 
         "added": list(found.added),
         "removed": list(found.removed),
         "changed": list(found.changed),
+        "readdressed": [{"from": start, "to": end} for start, end in found.readdressed],
         "servers": [
-            {"address": address, **server._asdict()}
-            for address, server in found.servers.items()
+            {"address": server.address, **server._asdict()} for server in found.servers
         ],
         "pairs": [
             {"from": start, "to": end, "share": share}
@@ -86,7 +89,7 @@ def diff_as_json(found: ketama.Diff, keys: KeyMoves | None = None) -> dict[str, 
         for pair in value["pairs"]:
             pair["keys"] = keys.pairs.get((pair["from"], pair["to"]), 0)
         value["keys"] = {
-            "count": keys.count,
+            "count": keys.total,
             "moved": keys.moved,
             "collateral": keys.collateral(found),
         }
@@ -107,9 +110,12 @@ def print_diff(
     for what in ("added", "removed", "changed"):
         if servers := getattr(found, what):
             print_styled((f"{what:<12}", ""), (_listed(servers), "bold"))
+    if found.readdressed:
+        arrows = tuple(f"{start} -> {end}" for start, end in found.readdressed)
+        print_styled((f"{'readdressed':<12}", ""), (_listed(arrows), "bold"))
     moved = collateral = ""
     if keys is not None:
-        of = f"of {counted(keys.count, 'key')}"
+        of = f"of {counted(keys.total, 'key')}"
         moved, collateral = f"; {keys.moved:,} {of}", f"; {keys.collateral(found):,} {of}"
     _print_share("moved", found.moved, f"of all keys{moved}")
     _print_share("collateral", found.collateral, f"between unchanged servers{collateral}")
@@ -136,33 +142,38 @@ def _print_share(name: str, share: float, what: str) -> None:
 def _print_servers(found: ketama.Diff, rows_max: int) -> None:
     """Print the servers that lose or gain most, in their order."""
     affected = [
-        (address, server)
-        for address, server in found.servers.items()
-        if server.lost or server.gained or not server.unchanged
+        (number, server)
+        for number, server in enumerate(found.servers)
+        if server.lost or server.gained or not server.unchanged or server.is_readdressed
     ]
     ranked = sorted(affected, key=lambda row: row[1].lost + row[1].gained, reverse=True)
-    shown = {address for address, _ in ranked[:rows_max]}
-    rows = [row for row in affected if row[0] in shown]
+    rows = [server for _, server in sorted(ranked[:rows_max])]
     print_table(
         ("~server", ">weight", ">share", ">new share", ">lost", ">gained"),
         [
             (
-                address,
+                _addresses(server),
                 _weights(server),
                 percent(server.share_before),
                 percent(server.share_after),
                 percent(server.lost),
                 percent(server.gained),
             )
-            for address, server in rows
+            for server in rows
         ],
-        ["" if server.unchanged else "bold" for _, server in rows],
+        ["" if server.unchanged else "bold" for server in rows],
     )
     if rest := ranked[rows_max:]:
         lost = percent(sum(server.lost for _, server in rest))
         gained = percent(sum(server.gained for _, server in rest))
         more = counted(len(rest), "more server")
         print(f"{more}: lost {lost}, gained {gained} (list them with --all)")
+
+
+def _addresses(server: ServerDiff) -> str:
+    if server.is_readdressed:
+        return f"{server.address_before} -> {server.address_after}"
+    return server.address
 
 
 def _weights(server: ServerDiff) -> str:

@@ -9,14 +9,15 @@ from ketama.cli.output import percent
 
 if TYPE_CHECKING:
     import ketama
+    from ketama.admin.diff import ServerDiff
 
 
 @dataclass
 class Row:
-    """What one address has and loses and gains, as shares of all keys."""
+    """What one server has and loses and gains, as shares of all keys."""
 
-    address: str
-    change: str  # added, removed, its weights, or renamed; empty if it is unchanged
+    address: str  # both, if it was readdressed
+    change: str  # added, removed, its weights, renamed, readdressed; empty if it is unchanged
     before: float
     after: float
     fair: float  # after the change
@@ -38,12 +39,14 @@ class Moves:
         self.before, self.after = before.servers, after.servers
         self.diff = before.diff(after)
         rows = _rows(self.before, self.after, self.diff)
+        losing = dict(zip((row.address_before for row in self.diff.servers), rows, strict=True))
+        gaining = dict(zip((row.address_after for row in self.diff.servers), rows, strict=True))
         for (start, end), share in self.diff.pairs.items():
             if self.diff.is_collateral(start, end):
-                rows[start].collateral_lost += share
-                rows[end].collateral_gained += share
+                losing[start].collateral_lost += share
+                gaining[end].collateral_gained += share
         # The changed servers first, then those that lose and gain most.
-        self.rows = sorted(rows.values(), key=lambda row: (not row.change, -row.moved))
+        self.rows = sorted(rows, key=lambda row: (not row.change, -row.moved))
 
     @property
     def summary(self) -> str:
@@ -54,24 +57,28 @@ class Moves:
 
 def _rows(
     before: tuple[ketama.Server, ...], after: tuple[ketama.Server, ...], diff: ketama.Diff
-) -> dict[str, Row]:
-    """Return a row per address, which may have several lines in a file."""
+) -> list[Row]:
+    """Return a row per server, which may have several lines in a file."""
     old, new = _by_address(before), _by_address(after)
     total = sum(server.weight for server in after)
-    rows = {}
-    for address in {**new, **old}:
-        server = diff.servers[address]
-        was, now = old.get(address, []), new.get(address, [])
-        rows[address] = Row(
-            address,
-            "" if server.unchanged else _change(was, now),
+    return [
+        Row(
+            f"{server.address_before} → {server.address_after}"
+            if server.is_readdressed
+            else server.address,
+            _change(
+                server,
+                old.get(server.address_before or "", []),
+                new.get(server.address_after or "", []),
+            ),
             before=server.share_before,
             after=server.share_after,
             fair=(server.weight_after or 0) / total,
             lost=server.lost,
             gained=server.gained,
         )
-    return rows
+        for server in diff.servers
+    ]
 
 
 def _by_address(servers: tuple[ketama.Server, ...]) -> dict[str, list[int]]:
@@ -82,7 +89,9 @@ def _by_address(servers: tuple[ketama.Server, ...]) -> dict[str, list[int]]:
     return found
 
 
-def _change(was: list[int], now: list[int]) -> str:
+def _change(server: ServerDiff, was: list[int], now: list[int]) -> str:
+    if server.unchanged:
+        return "readdressed" if server.is_readdressed else ""
     if not was:
         return "added"
     if not now:

@@ -106,6 +106,7 @@ def _changes(rows: list[Row]) -> list[str]:
             ("removed", "removed"),
             ("weight", "reweighted"),
             ("renamed", "renamed"),
+            ("readdressed", "readdressed"),
         )
         if kinds[kind]
     ]

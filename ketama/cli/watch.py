@@ -34,9 +34,9 @@ INTERVAL = 0.2  # seconds
     "--exec",
     "command",
     metavar="COMMAND",
-    help="Run this shell command for each change that moves keys, with KETAMA_FILE, "
-    "KETAMA_GENERATION and KETAMA_MOVED in its environment, and the change as JSON on standard "
-    "input.",
+    help="Run this shell command for each change that moves keys or a server's address, with "
+    "KETAMA_FILE, KETAMA_GENERATION and KETAMA_MOVED in its environment, and the change as "
+    "JSON on standard input.",
 )
 @dialect_options
 @json_option
@@ -44,8 +44,9 @@ def watch(file: str, command: str | None, dialect: bytes, as_json: bool) -> None
     r"""Print a line for each change of a server file, until interrupted.
 
     A line has the time, the published generation, the number of servers, what moved, and which
-    servers were added (+), removed (-), or got another weight or name (~). If the file is
-    invalid or missing, that is reported, and watching continues.
+    servers were added (+), removed (-), got another weight or name (~), or kept their name at
+    another address (old->new). If the file is invalid or missing, that is reported, and
+    watching continues.
 
     \b
     Examples:
@@ -114,9 +115,10 @@ def _report_change(
             *((f"   +{address}", "green") for address in found.added),
             *((f"   -{address}", "red") for address in found.removed),
             *((f"   ~{address}", "yellow") for address in found.changed),
+            *((f"   {start}->{end}", "yellow") for start, end in found.readdressed),
         )
         sys.stdout.flush()
-    if command is not None and found.pairs:
+    if command is not None and (found.pairs or found.readdressed):
         _execute(command, value)
 
 

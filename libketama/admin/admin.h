@@ -1,9 +1,9 @@
 /*
  * admin.h - what the files of this folder share
  *
- * diff.c compares two continua; published.c lists what this user has in shared memory,
- * remove.c removes it, each entry of which inspect.c has examined; users.c lists what
- * other users have there.
+ * diff.c compares two continua, the same servers of which same.c finds, by the texts of
+ * hashed.c; published.c lists what this user has in shared memory, remove.c removes it,
+ * each entry of which inspect.c has examined; users.c lists what other users have there.
  */
 #ifndef KETAMA_ADMIN_INTERNAL_H
 #define KETAMA_ADMIN_INTERNAL_H
@@ -56,6 +56,22 @@ int ketama_list_folder(DIR *folder, const char *path, struct ketama_list *list);
 int ketama_fail_system(const char *path, int system_errno);
 /* After a failed open: does the folder exist for all we know? */
 bool ketama_is_out_of_resources(int system_errno);
+
+/* Sets names[] to the texts that the points of all servers are made from: the names, or
+ * else the addresses in the dialect's form. They point into c or into *storage, which
+ * the caller frees whatever is returned. Errors: ENOMEM. */
+int ketama_hashed_names(ketama_continuum c, struct ketama_text *names, char **storage);
+/* Writes that text of the server at `index` to text[size], without a NUL at its end: it
+ * may contain one. Returns how many bytes it has, of which at most `size` are written;
+ * KETAMA_NAME_MAX is enough. Errors: ERANGE, ENOMEM. For the Python binding. */
+int ketama_hashed_name(ketama_continuum c, uint32_t index, char *text, size_t size);
+
+/* Numbers the servers of two continua so that those which are the same have the same
+ * number: those with equal addresses, unless the text that one is hashed by is at
+ * another address in the other continuum; then it is the server with that text. Both
+ * arrays have an element per server. Errors: ENOMEM. */
+int ketama_same_servers(ketama_continuum before, ketama_continuum after,
+                        uint32_t *groups_before, uint32_t *groups_after);
 
 /* How to open the images that this user has: the path of the server file and the
  * options, each with its NUL, in one block that the caller frees; NULL if there are

@@ -7,51 +7,6 @@
 #include "admin.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-/* ---- which servers of the two are the same: those with equal addresses */
-
-struct named {
-    const char *address;
-    uint32_t *group;
-};
-
-static int by_address(const void *a, const void *b)
-{
-    return strcmp(((const struct named *)a)->address,
-                  ((const struct named *)b)->address);
-}
-
-static struct named *list_names(struct named *to, ketama_continuum c, uint32_t *groups)
-{
-    ketama_server server;
-    for (uint32_t i = 0; i < ketama_count_servers(c); i++) {
-        (void)ketama_server_at(c, i, &server); /* cannot fail: i is in range */
-        *to++ = (struct named){server.address, &groups[i]};
-    }
-    return to;
-}
-
-/* Numbers the servers of both so that equal addresses get equal numbers. */
-static bool group_by_address(ketama_continuum before, ketama_continuum after,
-                             uint32_t *groups_before, uint32_t *groups_after)
-{
-    size_t count = (size_t)ketama_count_servers(before) + ketama_count_servers(after);
-    struct named *names = malloc(count * sizeof *names);
-    uint32_t group = 0;
-
-    if (names == NULL)
-        return false;
-    (void)list_names(list_names(names, before, groups_before), after, groups_after);
-    qsort(names, count, sizeof *names, by_address);
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0 && strcmp(names[i - 1].address, names[i].address) != 0)
-            group++;
-        *names[i].group = group;
-    }
-    free(names);
-    return true;
-}
 
 /* ---- the moves: collected arc by arc, then summed */
 
@@ -171,17 +126,20 @@ int ketama_diff(ketama_continuum before, ketama_continuum after, ketama_move **m
         return KETAMA_OK; /* nobody owns the keys before, or after */
     uint32_t *groups_before = calloc(ketama_count_servers(before), sizeof(uint32_t));
     uint32_t *groups_after = calloc(ketama_count_servers(after), sizeof(uint32_t));
-    bool done = groups_before != NULL && groups_after != NULL &&
-                group_by_address(before, after, groups_before, groups_after) &&
-                compare(before, after, groups_before, groups_after, &found);
+    int status = KETAMA_ENOMEM;
+    if (groups_before != NULL && groups_after != NULL)
+        status = ketama_same_servers(before, after, groups_before, groups_after);
+    if (status == KETAMA_OK &&
+        !compare(before, after, groups_before, groups_after, &found))
+        status = KETAMA_ENOMEM;
 
     free(groups_before);
     free(groups_after);
-    if (!done || found.count == 0) {
+    if (status != KETAMA_OK || found.count == 0) {
         free(found.at);
         found = (struct moves){NULL, 0, 0};
     }
     *moves = found.at;
     *count = found.count;
-    return done ? KETAMA_OK : ketama_store_failure(KETAMA_ENOMEM, NULL, NULL);
+    return status == KETAMA_ENOMEM ? ketama_store_failure(status, NULL, NULL) : status;
 }

@@ -152,3 +152,11 @@ uint64_t ketama_count_absolute(const struct ketama_layout *layout, uint64_t weig
     uint32_t each = layout->dialect->points / layout->profile->points_per_label;
     return weight > UINT32_MAX / each ? UINT32_MAX : weight * each;
 }
+
+/* Of unlike weights, one is above 1. */
+bool ketama_ignores_weights(const struct ketama_profile *profile)
+{
+    if (profile->weighted != NULL)
+        profile = profile->weighted;
+    return profile->count_labels == ketama_count_flat;
+}

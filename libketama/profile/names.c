@@ -251,6 +251,12 @@ int ketama_name_default_port(const struct ketama_dialect *dialect,
     return KETAMA_OK;
 }
 
+const char *ketama_ip_form(const struct ketama_dialect *dialect)
+{
+    return dialect->name_rule == ketama_name_before_slash ? NULL
+                                                          : dialect->profile->ip_form;
+}
+
 /* ---- the names of all servers */
 
 static int refuse_name(const struct ketama_dialect *dialect,

@@ -91,6 +91,9 @@ struct ketama_profile {
 
     ketama_name_rule *name_rule;
     struct ketama_host_rule host;
+    /* How to write a server that has a host name, because the program hashes its IP
+     * address; NULL: it does not. */
+    const char *ip_form;
     bool refuses_names;  /* hashes host and port apart: no name can replace both */
     bool unique_servers; /* of equal names or addresses */
     /* Where points are equal, the server that comes earlier in this order has them. */
@@ -173,6 +176,9 @@ ketama_name_rule ketama_name_as_listed, ketama_name_host, ketama_name_before_sla
     ketama_name_after_slash, ketama_name_doubled, ketama_name_with_ip,
     ketama_name_slashed, ketama_name_default_port;
 
+/* The profile's ip_form, unless an option says that the program hashes host names. */
+const char *ketama_ip_form(const struct ketama_dialect *dialect);
+
 /* Sets names[] for all servers; *storage is allocated for those that are not as listed,
  * or NULL. */
 int ketama_names_make(const struct ketama_dialect *dialect,
@@ -191,6 +197,8 @@ uint64_t ketama_count_ratio_f(const struct ketama_layout *layout, uint64_t weigh
 /* The option "points" for each server, or for each unit of weight. */
 uint64_t ketama_count_flat(const struct ketama_layout *layout, uint64_t weight);
 uint64_t ketama_count_absolute(const struct ketama_layout *layout, uint64_t weight);
+/* Do servers of unlike weights get as many labels each? */
+bool ketama_ignores_weights(const struct ketama_profile *profile);
 
 /* ---- order.c */
 

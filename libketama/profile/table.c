@@ -196,7 +196,7 @@ static const struct ketama_named_format spymemcached_formats[] = {
 
 #define SPYMEMCACHED(of_hashes, of_labels, of_count)                                    \
     .hashes = (of_hashes), .formats = spymemcached_formats, .points = 160,              \
-    .name_rule = ketama_name_as_listed, .host = JAVA_HOST,                              \
+    .name_rule = ketama_name_as_listed, .host = JAVA_HOST, .ip_form = "host/ip:port",   \
     .order = ketama_order_reversed, .count_labels = (of_count), .points_per_label = 4,  \
     .generate = ketama_generate_labels, .joint = '-', .hash_labels = (of_labels),       \
     .to_arcs = ketama_arcs_at_or_after
@@ -243,6 +243,7 @@ static const struct ketama_profile evcache = {
     .points = 160,
     .points_step = 1,
     .name_rule = ketama_name_with_ip,
+    .ip_form = "host/ip:port",
     .host = {.joint = ':', .keeps_brackets = true, .fixed_port = "11211"},
     .order = ketama_order_reversed,
     .count_labels = ketama_count_flat,
@@ -272,6 +273,7 @@ static const struct ketama_profile xmemcached = {
     .points = 160,
     .name_rule = ketama_name_slashed,
     .host = JAVA_HOST,
+    .ip_form = "host/ip:port",
     .order = ketama_order_by_name,
     .count_labels = ketama_count_absolute,
     .points_per_label = 4,
@@ -320,6 +322,7 @@ static const struct ketama_profile pingora = {
     .points = 160,
     .name_rule = ketama_name_host,
     .host = {.joint = '\0'},
+    .ip_form = "ip:port",
     .refuses_names = true,
     .order = ketama_order_as_listed,
     .count_labels = ketama_count_absolute,
@@ -537,6 +540,7 @@ static const struct ketama_profile enyim = {
     .hashes = md5,
     .points = 160,
     .name_rule = ketama_name_as_listed,
+    .ip_form = "ip:port",
     .order = ketama_order_reversed,
     .count_labels = ketama_count_flat,
     .points_per_label = 4,
@@ -557,6 +561,7 @@ static const struct ketama_profile couchbase = {
     .hashes = md5,
     .points = 160,
     .name_rule = ketama_name_as_listed,
+    .ip_form = "ip:port",
     .order = ketama_order_by_name,
     .count_labels = ketama_count_flat,
     .points_per_label = 4,

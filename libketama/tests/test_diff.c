@@ -3,6 +3,8 @@
  */
 #include "check.h"
 
+#include "../admin/admin.h"
+
 #include <stdlib.h>
 
 enum { SERVERS_MAX = 64 };
@@ -107,6 +109,93 @@ static void equal_addresses_move_nothing(void)
     ketama_close(one);
 }
 
+/* Whether servers are the same: named ones by name, wherever they are. */
+static uint64_t moved_between(const char *old_text, const char *new_text,
+                              const char *profile)
+{
+    const ketama_options options = {.size = sizeof options, .profile = profile};
+    ketama_continuum a, b;
+    ketama_move *moves;
+    uint64_t moved = 0;
+    size_t count;
+
+    CHECK_INT(KETAMA_OK, ketama_open_text(&a, old_text, strlen(old_text), &options));
+    CHECK_INT(KETAMA_OK, ketama_open_text(&b, new_text, strlen(new_text), &options));
+    CHECK_INT(KETAMA_OK, ketama_diff(a, b, &moves, &count));
+    for (size_t i = 0; i < count; i++)
+        moved += moves[i].share;
+    free(moves);
+    ketama_close(a);
+    ketama_close(b);
+    return moved;
+}
+
+static void a_readdressed_server_keeps_its_keys(void)
+{
+    static const uint64_t all = UINT64_C(1) << 32;
+    const char *two = "a:1 1 n\nb:1 1 m\n";
+
+    CHECK_INT(0, moved_between(two, "c:1 1 n\nb:1 1 m\n", NULL));
+    CHECK_INT(0, moved_between(two, "b:1 1 n\na:1 1 m\n", NULL)); /* they swap */
+    CHECK_INT(0, moved_between("a:1 1\nb:1 1\n", "c:1 1 a:1\nb:1 1\n", NULL));
+    CHECK_INT(0, moved_between("c:1 1 a:1\nb:1 1\n", "a:1 1\nb:1 1\n", NULL));
+    /* The text that is hashed is the dialect's. */
+    CHECK_INT(0, moved_between("a:11211 1\n", "c:1 1 a\n", "libmemcached"));
+    CHECK_INT(all, moved_between("a:11211 1\n", "c:1 1 a\n", NULL));
+    CHECK_INT(all, moved_between("a:1 1 n\n", "b:1 1 m\n", NULL));
+    /* Another server at its old address gets those keys that are moved to it. */
+    CHECK_INT(all, moved_between("a:1 1 n\nx:1 1000\n", "x:1 1 n\na:1 1000 m\n", NULL));
+    /* With another name, but at its address, it is the same server. */
+    CHECK_INT(0, moved_between("a:1 1 n\n", "a:1 1 m\n", NULL));
+    /* Without names, servers that are hashed alike are told apart by their addresses. */
+    CHECK_INT(all, moved_between("a:1 1\na:2 1\n", "a:1 1\n", "evcache"));
+}
+
+static void same_servers_are_numbered(void)
+{
+    const char *before = "a:1 1 n\nb:1 2\nc:1 3\na:1 1\n";
+    const char *after = "b:1 1 n\na:1 2\nd:1 3\n";
+    uint32_t old[4], new[3];
+    ketama_continuum a, b;
+
+    CHECK_INT(KETAMA_OK, ketama_open_text(&a, before, strlen(before), NULL));
+    CHECK_INT(KETAMA_OK, ketama_open_text(&b, after, strlen(after), NULL));
+    CHECK_INT(KETAMA_OK, ketama_same_servers(a, b, old, new));
+    CHECK_INT(old[0], new[0]); /* n, from a:1 to b:1 */
+    CHECK_INT(old[3], new[1]); /* a:1 */
+    for (int i = 0; i < 4; i++) {
+        CHECK(old[i] != new[2]);           /* d:1 is new, */
+        CHECK(i == 1 || old[i] != old[1]); /* b:1 and c:1 are gone */
+        CHECK(i == 2 || old[i] != old[2]);
+    }
+    for (int i = 0; i < 3; i++)
+        CHECK(new[i] != old[1] && new[i] != old[2]);
+    ketama_close(a);
+    ketama_close(b);
+}
+
+static void hashed_names_are_the_dialects(void)
+{
+    const char *text = "10.0.0.1:11211 1\n10.0.0.2:11212 1\n[::1]:11211 1\nx:1 1 n\n";
+    const ketama_options options = {.size = sizeof options, .profile = "libmemcached"};
+    static const char *const expected[] = {"10.0.0.1", "10.0.0.2:11212", "::1", "n"};
+    ketama_continuum c;
+    char name[KETAMA_NAME_MAX + 1];
+
+    CHECK_INT(KETAMA_OK, ketama_open_text(&c, text, strlen(text), &options));
+    for (uint32_t i = 0; i < 4; i++) {
+        int bytes = ketama_hashed_name(c, i, name, sizeof name);
+        CHECK_INT(strlen(expected[i]), bytes);
+        name[bytes < 0 ? 0 : bytes] = '\0';
+        CHECK_TEXT(expected[i], name);
+    }
+    name[4] = 'x';
+    CHECK_INT(strlen(expected[1]), ketama_hashed_name(c, 1, name, 4)); /* cut */
+    CHECK_INT('x', name[4]);
+    CHECK_INT(KETAMA_ERANGE, ketama_hashed_name(c, 4, name, sizeof name));
+    ketama_close(c);
+}
+
 static void everything_may_move(void)
 {
     static const char *const names[] = {"a:1", "b:1"};
@@ -185,7 +274,7 @@ static void without_memory_nothing_is_left(void)
         if (!failed)
             break;
     }
-    CHECK_INT(4, out_of_memory);
+    CHECK_INT(10, out_of_memory);
     ketama_close(a);
     ketama_close(b);
 }
@@ -247,6 +336,9 @@ void run_diff(void)
 {
     RUN(each_pair_follows_the_rule);
     RUN(equal_addresses_move_nothing);
+    RUN(a_readdressed_server_keeps_its_keys);
+    RUN(same_servers_are_numbered);
+    RUN(hashed_names_are_the_dialects);
     RUN(everything_may_move);
     RUN(the_ring_wraps_around);
     RUN(many_servers_lose_nothing);
