@@ -19,8 +19,8 @@ from waiting import PATIENCE
 import ketama
 
 COMMANDS = [
-    "where", "show", "check", "diff", "profiles", "import", "add", "remove", "weight", "apply",
-    "plot", "dump", "images", "watch", "completion",
+    "where", "show", "check", "diff", "profiles", "import", "add", "remove", "weight", "rename",
+    "apply", "plot", "dump", "images", "watch", "completion",
 ]  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def test_could_not(command: str, tmp_path: Path) -> None:
         done = run(*on(wrong))
         assert done.returncode == 1
         assert f"{wrong}:2: error: {reason} [weight]\n".encode() in done.stdout
-    elif command.split()[0] in {"add", "remove", "weight", "apply"}:
+    elif command.split()[0] in {"add", "remove", "weight", "rename", "apply"}:
         assert refusal(1, *on(wrong)) == f"ketama: {wrong}:2: {reason}"
     else:
         assert refusal(3, *on(wrong)) == f"ketama: {wrong}:2: {reason}"

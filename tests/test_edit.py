@@ -65,7 +65,7 @@ def test_where_a_server_is_added(text: str, expected: str, tmp_path: Path) -> No
     path.write_bytes(text.encode())
     with ketama.edit(path) as servers:
         servers.add("new:1", 7)
-        assert servers.servers[-1] == ("new:1", 7)
+        assert servers.servers[-1] == ("new:1", 7, None)
     assert expected == edited(path)
 
 
@@ -74,7 +74,7 @@ def test_inside_the_block(path: Path) -> None:
     with ketama.edit(path) as servers:
         before = servers.before
         assert before is not None
-        assert servers.servers[0] == ("10.0.1.1:11211", 600)
+        assert servers.servers[0] == ("10.0.1.1:11211", 600, None)
         servers.add("10.0.1.5:11211", 600)
         diff = servers.diff()
         assert diff is not None
@@ -278,8 +278,8 @@ def test_other_paths_to_the_file(path: Path) -> None:
 def test_what_an_edit_offers() -> None:
     """The names that programs use are frozen."""
     assert {name for name in dir(ketama.Edit) if not name.startswith("_")} == {
-        "add", "after", "before", "diff", "published", "remove", "replace", "servers",
-        "set_weight", "text",
+        "add", "after", "before", "diff", "published", "remove", "rename", "replace",
+        "servers", "set_weight", "text",
     }  # fmt: skip
 
 
@@ -322,7 +322,7 @@ def test_another_text(path: Path) -> None:
         assert diff.added == ("a:1", "b:1")
         with pytest.raises(ketama.ServersError) as caught:
             servers.add("a:1", 7)
-        assert str(caught.value) == f"{path}: a:1 is already present (weight 5)"
+        assert str(caught.value) == f"{path}: a:1 is already present (weight 5, name x)"
     assert edited(path) == "# new\na:1 5 x\nb:1 6\n"
     assert path.stat().st_ino != inode
     text = b"a:1 5\nb:1 many\n"

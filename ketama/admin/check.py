@@ -188,7 +188,7 @@ def check_added(editing: ketama.Edit, address: str) -> list[Finding]:
         if server is not None and server.address == address:
             _check_texts(line._replace(number=number), found)
             if server.points == 0:
-                total = sum(weight for _, weight in editing.servers)
+                total = sum(weight for _, weight, _ in editing.servers)
                 found.add(number, "no-points", _no_points(server.weight, total))
         number += line.text.count(b"\n")
     return found.in_order()

@@ -9,7 +9,8 @@ from operator import index
 from typing import SupportsIndex
 
 import ketama
-from ketama.admin import images, server_file
+from ketama.admin import images, server_file, spacing
+from ketama.admin.dialect import dialect_of, hashed_name
 from ketama.admin.replace import Target, lock
 from ketama.admin.server_file import Line
 from ketama.continuum import Continuum, absolute, continuum_of_text
@@ -59,9 +60,13 @@ class Edit:
         return b"".join(line.text for line in self._lines)
 
     @property
-    def servers(self) -> tuple[tuple[str, int], ...]:
-        """The servers after the edit: (address, weight) in the order of the file."""
-        return tuple((line.address, line.weight) for line in self._lines if line.address)
+    def servers(self) -> tuple[tuple[str, int, str | None], ...]:
+        """The servers after the edit: (address, weight, name) in the order of the file."""
+        return tuple((line.address, line.weight, line.name) for line in self._server_lines)
+
+    @property
+    def _server_lines(self) -> list[Line]:
+        return [line for line in self._lines if line.address]
 
     @property
     def before(self) -> Continuum | None:
@@ -97,26 +102,43 @@ class Edit:
         """Return which keys move, as `Continuum.diff`; None where the file had no servers."""
         return None if self.before is None else self.before.diff(self.after)
 
-    def add(self, address: str, weight: SupportsIndex) -> None:
+    def add(self, address: str, weight: SupportsIndex, name: str | None = None) -> None:
         """Add a server after the last one, spaced like it.
 
-        Raises ServersError where the address is already present, even with this weight (see
-        `servers`), or address or weight are invalid in a server file.
+        name: the text that is hashed in place of the address; None: none.
+
+        Raises ServersError where the address is already present, even with this weight and name
+        (see `servers`), where another server has the name, or where any of them is invalid in a
+        server file.
         """
-        self._check(address, weight)
-        servers = [line for line in self._lines if line.address]
-        for line in servers:
-            if line.address == address:
-                raise self._error(line, f"{address} is already present (weight {line.weight})")
-        text = f"{address} {index(weight)}".encode()
-        if [(line.address, line.weight) for line in server_file.scan(text)] != [
-            (address, index(weight))
-        ]:
+        self._check(address, weight, name)
+        self._check_new(address, name)
+        servers = self._server_lines
+        text = " ".join((address, str(index(weight)), *([name] if name else []))).encode()
+        found = [(line.address, line.weight, line.name) for line in server_file.scan(text)]
+        if found != [(address, index(weight), name)]:
             reason = f"address {address!r} cannot be written to a server file"
             raise ServersError(None, None, reason)
         if servers:
-            text = _text_like(servers[-1], _weight_columns(servers), address, index(weight))
+            text = spacing.line_like(servers, address, index(weight), name)
         self._insert(servers[-1] if servers else None, text)
+
+    def _check_new(self, address: str, name: str | None) -> None:
+        """Raise where an address is present, or it or the name stand for another server."""
+        for line in self._server_lines:
+            if line.address == address:
+                named = "" if line.name is None else f", name {line.name}"
+                weight = f"weight {line.weight}{named}"
+                raise self._error(line, f"{address} is already present ({weight})")
+            if name is not None and name == (line.name or line.address):
+                whose = f"name of {line.address}" if line.name else "address of another server"
+                raise self._error(line, f"{name} is the {whose}: names must be unique")
+            if name is None and address == line.name:
+                reason = (
+                    f"{address} is the name of {line.address}: give the new server a name of "
+                    "its own"
+                )
+                raise self._error(line, reason)
 
     def _insert(self, last: Line | None, text: bytes) -> None:
         """Insert a server's text after the last server, or at the end."""
@@ -128,6 +150,53 @@ class Edit:
         line_break = self._lines[position - 1].line_break if position > 0 else b""
         (new,) = server_file.scan(text + (line_break or self._line_break()))
         self._change(position, position, [new._replace(number=0)])
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a server another address, and let it keep its keys.
+
+        The server keeps its name. If it has none, it gets as its name the text that its points
+        are made from now: in the default profile, its old address. The rest of its line stays.
+
+        Raises ServersError where the old address is not found, or is on two lines; where the
+        new one is already present; and where the server cannot have that name, because another
+        one has it, or because the profile knows no names.
+        """
+        self._check(new)
+        position = self._find_one(old)
+        if new == old:
+            return
+        line = self._lines[position]
+        name = line.name or self._name_that_keeps(line)
+        lines = self._lines
+        self._lines = [*lines[:position], *lines[position + 1 :]]
+        try:
+            self._check_new(new, name)
+        finally:
+            self._lines = lines
+        text = spacing.readdressed(line, self._server_lines, new, name)
+        (changed,) = server_file.scan(text)
+        if (changed.address, changed.name) != (new, name):
+            reason = f"address {new!r} cannot be written to a server file"
+            raise ServersError(None, None, reason)
+        changed = changed._replace(number=line.number, start=line.start)
+        self._change(position, position + 1, [changed])
+
+    def _name_that_keeps(self, line: Line) -> str:
+        """Return the name with which a server that has none keeps its points."""
+        handle = self.after._now[0]
+        dialect = dialect_of(handle)
+        if dialect.refuses_names:
+            reason = (
+                f"{line.address} cannot keep its keys at another address: profile "
+                f'"{dialect.profile}" hashes host and port of the address, and no name'
+            )
+            raise self._error(line, reason)
+        name = hashed_name(handle, self._server_lines.index(line)).decode()
+        try:
+            server_file.check_server(line.address, line.weight, name)
+        except ServersError as error:
+            raise self._error(line, error.reason) from None
+        return name
 
     def remove(self, address: str) -> None:
         """Remove all lines of a server; raises ServersError where it is not found."""
@@ -142,16 +211,16 @@ class Edit:
         invalid.
         """
         self._check(address, weight)
-        position, *others = self._find(address)
+        position = self._find_one(address)
         line = self._lines[position]
-        if others:
-            other = self._lines[others[0]].number
-            raise self._error(line, f"{address} is also on line {other}")
         digits = str(index(weight)).encode()
+        shift = len(digits) - (line.weight_end - line.weight_at)
         changed = line._replace(
             text=line.text[: line.weight_at] + digits + line.text[line.weight_end :],
             weight=index(weight),
-            weight_end=line.weight_at + len(digits),
+            weight_end=line.weight_end + shift,
+            name_at=line.name_at + shift if line.name else 0,
+            name_end=line.name_end + shift if line.name else 0,
         )
         self._change(position, position + 1, [changed])
 
@@ -199,6 +268,16 @@ class Edit:
             raise ServersError(self._filename, None, f"server {address!r:.300} not found")
         return found
 
+    def _find_one(self, address: str) -> int:
+        """Return the position of the only line of a server."""
+        self._check(address)
+        position, *others = self._find(address)
+        if others:
+            other = self._lines[others[0]].number
+            reason = f"{address} is also on line {other}"
+            raise self._error(self._lines[position], reason)
+        return position
+
     def _line_break(self) -> bytes:
         """Return the line break that the file uses."""
         breaks = (line.line_break for line in reversed(self._lines))
@@ -211,24 +290,10 @@ class Edit:
         if self._closed:
             raise ValueError("the edit has ended")
 
-    def _check(self, address: str, weight: SupportsIndex = 1) -> None:
+    def _check(self, address: str, weight: SupportsIndex = 1, name: str | None = None) -> None:
         """Raise where these are not a server's, or the edit is over."""
         self._check_open()
-        server_file.check_server(address, weight)
-
-
-def _weight_columns(servers: list[Line]) -> set[int]:
-    """Return where the weights begin in their lines, characters."""
-    return {len(line.text[: line.weight_at].decode()) for line in servers}
-
-
-def _text_like(last: Line, columns: set[int], address: str, weight: int) -> bytes:
-    """Return a server's line, without a line break, spaced like the last server's."""
-    start = last.text.index(last.address.encode())
-    gap = last.text[start + len(last.address.encode()) : last.weight_at]
-    if len(columns) == 1 and not gap.strip(b" "):  # the weights are in one column
-        gap = b" " * max(1, min(columns) - start - len(address))
-    return last.text[:start] + address.encode() + gap + str(weight).encode()
+        server_file.check_server(address, weight, name)
 
 
 def edit(

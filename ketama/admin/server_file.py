@@ -26,7 +26,8 @@ class Line(NamedTuple):
     start: where it begins in the file's text, bytes.
     text: the line with its line break.
     address, weight, name: the server's; "", 0 and None if the line has no server.
-    weight_at, weight_end: where the digits of the weight are in `text`, bytes.
+    address_at, weight_at, weight_end, name_at, name_end: where these are in `text`, bytes; of
+        a server without a name, the last two are 0.
     status, reason: why the line is invalid, as a status of libketama and in words; else 0, "".
     """
 
@@ -36,8 +37,11 @@ class Line(NamedTuple):
     address: str = ""
     weight: int = 0
     name: str | None = None
+    address_at: int = 0
     weight_at: int = 0
     weight_end: int = 0
+    name_at: int = 0
+    name_end: int = 0
     status: int = 0
     reason: str = ""
 
@@ -89,8 +93,11 @@ def _line(
         text[address_at : address_at + address_size].decode(),
         weight,
         text[name_at : name_at + name_size].decode() if name_size else None,
+        address_at - start,
         weight_at - start,
         weight_at + weight_size - start,
+        name_at - start if name_size else 0,
+        name_at + name_size - start if name_size else 0,
     )
 
 
@@ -117,13 +124,13 @@ def raise_if_invalid(lines: list[Line], filename: str | bytes) -> None:
             raise ServersError(filename, line.number, line.reason)
 
 
-def check_server(address: str, weight: SupportsIndex) -> None:
-    """Check that an address and a weight can be a server's.
+def check_server(address: str, weight: SupportsIndex, name: str | None = None) -> None:
+    """Check that an address, a weight and a name can be a server's.
 
     Raises ServersError if they are invalid, TypeError if they are of a wrong type.
     """
     try:
-        array, _, _kept_alive = to_c([(address, weight, None)])
+        array, _, _kept_alive = to_c([(address, weight, name)])
         failed = ffi.new("ketama_failure *")
         if lib.check_server(array, failed) < 0:
             raise failure(failed, None)

@@ -35,6 +35,7 @@ COMMANDS = {
     "add": "edit",
     "remove": "edit",
     "weight": "edit",
+    "rename": "edit",
     "apply": "edit",
     "plot": "plot",
     "dump": "dump",

@@ -1,4 +1,4 @@
-"""`ketama add`, `remove`, `weight` and `apply`: edit a server file."""
+"""`ketama add`, `remove`, `weight`, `rename` and `apply`: edit a server file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ketama.cli.app import (
     json_option,
     report,
 )
-from ketama.cli.edit_result import Change, Done, as_json, print_result
+from ketama.cli.edit_result import Change, Done, Rows, as_json, print_result
 from ketama.cli.output import percent, print_json, printable
 
 if TYPE_CHECKING:
@@ -124,13 +124,18 @@ def servers_argument(metavar: str, complete: bool = True) -> Callable[[Any], Any
 @click.command(short_help="Add servers to a file.")
 @FILE
 @servers_argument("SERVER [WEIGHT] [SERVER WEIGHT]...", complete=False)
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="The name of a single server: the text that is hashed in place of its address.",
+)
 @edit_options
-def add(file: str, servers: tuple[str, ...], **options: Any) -> int:
+def add(file: str, servers: tuple[str, ...], name: str | None, **options: Any) -> int:
     r"""Add servers to a server file, and show which keys move to them.
 
     They are added after the last server. Each is followed by its weight. The weight of a single
     server may be left out if all servers of the file have the same. A server that is present
-    with that weight stays as it is.
+    with that weight, and the name if one is given, stays as it is.
 
     The file is replaced atomically: comments, order, spacing, mode and owner stay, and a
     symbolic link is followed. Concurrent edits wait for each other. An edit that would make
@@ -143,11 +148,17 @@ def add(file: str, servers: tuple[str, ...], **options: Any) -> int:
       ketama add --dry-run /etc/ketama.servers 10.0.1.9:11211 600
       ketama add --max-moved 20% /etc/ketama.servers 10.0.1.9:11211 600
       ketama add /etc/ketama.servers 10.0.1.9:11211 600 10.0.1.10:11211 300
+      ketama add --name cache-i /etc/ketama.servers 10.0.1.9:11211 600
     """
+    if name is not None and len(servers) > 2:
+        raise click.UsageError("--name is the name of one server: add the others separately")
     weights = [(utf8(servers[0]), None)] if len(servers) == 1 else _pairs(servers)
 
     def act(editing: Edit) -> list[Change]:
-        return [_add(editing, server, weight) for server, weight in weights]
+        return [
+            _add(editing, server, weight, None if name is None else utf8(name))
+            for server, weight in weights
+        ]
 
     return _edit("add", file, act, Options(**options))
 
@@ -196,6 +207,36 @@ def weight(file: str, servers: tuple[str, ...], **options: Any) -> int:
     return _edit("weight", file, act, Options(**options))
 
 
+@click.command(short_help="Change the address of a server that keeps its keys.")
+@FILE
+@click.argument("old", metavar="OLD", shell_complete=complete_server)
+@click.argument("new", metavar="NEW")
+@edit_options
+def rename(file: str, old: str, new: str, **options: Any) -> int:
+    r"""Change the address of a server from OLD to NEW, and let it keep its keys.
+
+    The server keeps its name, which is hashed in place of the address. A server without a name
+    gets one: the text that is hashed for it now, which in the default profile is its old
+    address. So no key moves to another server. The server at NEW needs the data of the one at
+    OLD, or begins empty. To move the keys to the other servers instead, use 'ketama remove' and
+    'ketama add'.
+
+    The profiles nginx and pingora know no names, and refuse this. The 2007 libketama misreads a
+    line that has a name: see 'ketama check --compat'. If OLD is not in the file, and NEW is,
+    with a name, nothing is changed. The file is replaced and published as 'ketama add' does.
+
+    \b
+    Examples:
+      ketama rename --dry-run /etc/ketama.servers 10.0.1.3:11211 10.0.2.3:11211
+      ketama rename /etc/ketama.servers 10.0.1.3:11211 10.0.2.3:11211
+    """
+
+    def act(editing: Edit) -> list[Change]:
+        return [_rename(editing, utf8(old), utf8(new))]
+
+    return _edit("rename", file, act, Options(**options))
+
+
 @click.command(short_help="Replace a file with another one.")
 @file_argument("new")
 @FILE
@@ -215,14 +256,14 @@ def apply(new: str, file: str, **options: Any) -> int:
     text = source.read_text(new)
 
     def act(editing: Edit) -> list[Change]:
-        before = _all_weights(editing)
+        before = _all_rows(editing)
         editing.replace(text, source.label(new))
-        after = _all_weights(editing)
+        after = _all_rows(editing)
         changes = [
             Change(server, before.get(server, ()), after.get(server, ()))
             for server in {**before, **after}
         ]
-        return [change for change in changes if change.before != change.after]
+        return [change for change in changes if change.is_one]
 
     return _edit("apply", file, act, Options(**options), source.label(new))
 
@@ -237,33 +278,38 @@ def _pairs(words: tuple[str, ...]) -> list[tuple[str, int]]:
     ]
 
 
-def _all_weights(editing: Edit) -> dict[str, tuple[int, ...]]:
-    weights: dict[str, tuple[int, ...]] = {}
-    for address, weight in editing.servers:
-        weights[address] = (*weights.get(address, ()), weight)
-    return weights
+def _all_rows(editing: Edit) -> dict[str, Rows]:
+    rows: dict[str, Rows] = {}
+    for address, weight, name in editing.servers:
+        rows[address] = (*rows.get(address, ()), (weight, name))
+    return rows
 
 
-def _weights(editing: Edit, server: str) -> tuple[int, ...]:
-    return tuple(weight for address, weight in editing.servers if address == server)
+def _rows(editing: Edit, server: str) -> Rows:
+    return _all_rows(editing).get(server, ())
 
 
-def _add(editing: Edit, server: str, weight: int | None) -> Change:
-    before = _weights(editing, server)
-    if len(before) == 1 and weight in (None, *before):
-        return Change(server, before, before)
+def _add(editing: Edit, server: str, weight: int | None, name: str | None) -> Change:
+    before = _rows(editing, server)
+    if len(before) == 1:
+        present = before[0]
+        if weight in (None, present[0]) and name in (None, present[1]):
+            return Change(server, before, before)
     try:
-        editing.add(server, _common_weight(editing) if weight is None else weight)
+        editing.add(server, _common_weight(editing) if weight is None else weight, name)
     except ketama.ServersError as error:
         if not before:
             raise
-        reason = f"{error.reason}: use 'ketama weight' to change it"
+        remedy = "use 'ketama weight' to change it"
+        if name is not None and name != before[0][1]:
+            remedy = "another name is another server, so remove this one first"
+        reason = f"{error.reason}: {remedy}"
         raise ketama.ServersError(error.filename, error.lineno, reason) from None
-    return Change(server, before, _weights(editing, server))
+    return Change(server, before, _rows(editing, server))
 
 
 def _remove(editing: Edit, server: str) -> Change:
-    before = _weights(editing, server)
+    before = _rows(editing, server)
     if before:
         editing.remove(server)
     else:
@@ -272,13 +318,22 @@ def _remove(editing: Edit, server: str) -> Change:
 
 
 def _set_weight(editing: Edit, server: str, weight: int) -> Change:
-    before = _weights(editing, server)
+    before = _rows(editing, server)
     editing.set_weight(server, weight)
-    return Change(server, before, _weights(editing, server))
+    return Change(server, before, _rows(editing, server))
+
+
+def _rename(editing: Edit, old: str, new: str) -> Change:
+    before, there = _rows(editing, old), _rows(editing, new)
+    if not before and len(there) == 1 and there[0][1] is not None:
+        server_file.check_server(old, 1)
+        return Change(new, there, there)
+    editing.rename(old, new)
+    return Change(new, before, _rows(editing, new), old)
 
 
 def _common_weight(editing: Edit) -> int:
-    weights = {weight for _, weight in editing.servers}
+    weights = {weight for _, weight, _ in editing.servers}
     if len(weights) == 1:
         return weights.pop()
     why = "the servers have different weights" if weights else "the file has no servers"

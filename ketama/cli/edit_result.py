@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from ketama.cli.documents import diff_as_json, print_diff
 from ketama.cli.output import print_styled, user_name
 
+Rows = tuple[tuple[int, str | None], ...]
+NO_CHANGE = dict.fromkeys(
+    ("server", "server_before", "weight_before", "weight", "name_before", "name")
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
@@ -17,11 +22,34 @@ if TYPE_CHECKING:
 
 
 class Change(NamedTuple):
-    """A server, and its weight on each of its lines, before and after the edit."""
+    """A server, and its weight and name on each of its lines, before and after the edit.
+
+    server: its address after the edit, or of a removed server before it.
+    old: the address that it had, if that was another one.
+    """
 
     server: str
-    before: tuple[int, ...]
-    after: tuple[int, ...]
+    before: Rows
+    after: Rows
+    old: str | None = None
+
+    @property
+    def is_one(self) -> bool:
+        """Whether anything has changed."""
+        return self.before != self.after or self.old not in (None, self.server)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the change as in the JSON of all commands that edit."""
+        weight_before, name_before = self.before[0] if self.before else (None, None)
+        weight, name = self.after[0] if self.after else (None, None)
+        return {
+            "server": self.server,
+            "server_before": (self.old or self.server) if self.before else None,
+            "weight_before": weight_before,
+            "weight": weight,
+            "name_before": name_before,
+            "name": name,
+        }
 
 
 class Done(NamedTuple):
@@ -50,22 +78,18 @@ def _warnings(done: Done) -> list[ketama.Finding]:
         text = done.editing.text
         found = check.examine(lambda: text, compat=False, settings=done.dialect).in_order()
         return [finding for finding in found if finding.severity == "warning"]
-    added = [change.server for change in done.changes if change.after and not change.before]
+    added = [
+        change.server
+        for change in done.changes
+        if change.after and change.is_one and done.action in ("add", "rename")
+    ]
     return [finding for server in added for finding in check.check_added(done.editing, server)]
 
 
 def as_json(done: Done, dry_run: bool) -> dict[str, Any]:
     """Return an edit as in the JSON of all commands that edit."""
-    changes = [
-        {
-            "server": change.server,
-            "weight_before": change.before[0] if change.before else None,
-            "weight": change.after[0] if change.after else None,
-        }
-        for change in done.changes
-    ]
-    none = {"server": None, "weight_before": None, "weight": None}
-    only = changes[0] if len(changes) == 1 and done.new is None else none
+    changes = [change.as_json() for change in done.changes]
+    only = changes[0] if len(changes) == 1 and done.new is None else NO_CHANGE
     return {
         "file": done.file,
         "action": done.action,
@@ -85,7 +109,7 @@ def print_result(done: Done, dry_run: bool) -> None:
         print_styled((f"{done.file}: replace with ", ""), (done.new, "bold"))
     else:
         for change in done.changes:
-            if change.before != change.after:
+            if change.is_one:
                 _print_change(done, change)
     for warning in _warnings(done):
         where = f"{done.new}:{warning.line}: " if done.new is not None else ""
@@ -100,13 +124,24 @@ def print_result(done: Done, dry_run: bool) -> None:
 
 
 def _print_change(done: Done, change: Change) -> None:
-    old, new = (" and ".join(map(str, weights)) for weights in (change.before, change.after))
+    old, new = (
+        " and ".join(str(weight) for weight, _ in rows)
+        for rows in (change.before, change.after)
+    )
     what, detail = {
-        "add": ("add ", f" (weight {new})"),
-        "remove": ("remove ", f" (weight {old})" if old else ""),
+        "add": ("add ", f" ({_described(change.after)})"),
+        "remove": ("remove ", f" ({_described(change.before)})"),
         "weight": ("change the weight of ", f" from {old} to {new}"),
+        "rename": (f"rename {change.old} to ", f" ({_described(change.after)})"),
     }[done.action]
     print_styled((f"{done.file}: {what}", ""), (change.server, "bold"), (detail, ""))
+
+
+def _described(rows: Rows) -> str:
+    """Return the weight of each line, and its name if it has one."""
+    return "weight " + " and ".join(
+        str(weight) if name is None else f"{weight}, name {name}" for weight, name in rows
+    )
 
 
 def _outcome(done: Done, dry_run: bool) -> Iterator[str]:
@@ -115,7 +150,7 @@ def _outcome(done: Done, dry_run: bool) -> Iterator[str]:
         yield "unchanged: the text is the same"
     elif done.new is None:
         for change in done.changes:
-            if change.before == change.after:
+            if not change.is_one:
                 which = f"{change.server}: " if len(done.changes) > 1 else ""
                 yield f"unchanged: {which}{_why_unchanged(done.action, change)}"
     if not done.written:
@@ -136,9 +171,6 @@ def _outcome(done: Done, dry_run: bool) -> Iterator[str]:
 def _why_unchanged(action: str, change: Change) -> str:
     if not change.after:
         return "not present"
-    weight = change.after[0]
-    return (
-        f"weight is already {weight}"
-        if action == "weight"
-        else f"already present (weight {weight})"
-    )
+    if action == "weight":
+        return f"weight is already {change.after[0][0]}"
+    return f"already present ({_described(change.after)})"
