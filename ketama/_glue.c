@@ -107,9 +107,10 @@ struct profile_text {
 int describe_profile(size_t number, struct profile_text *text);
 
 /* What c's dialect asks of a server file. ip_form: how to write a server with a host
- * name, if the program hashes its IP address; NULL: it does not. */
+ * name, if the program hashes its IP address; NULL: it does not. hidden_port: is left
+ * out of the text that is hashed; NULL, "": none. */
 struct dialect_text {
-    const char *profile, *ip_form;
+    const char *profile, *ip_form, *hidden_port;
     int ignores_weights, refuses_names;
 };
 void describe_dialect(ketama_continuum c, struct dialect_text *dialect);
@@ -223,6 +224,7 @@ void describe_dialect(ketama_continuum c, struct dialect_text *dialect)
     *dialect = (struct dialect_text){
         .profile = profile->name,
         .ip_form = ketama_ip_form(&c->dialect),
+        .hidden_port = ketama_hidden_port(&c->dialect),
         .ignores_weights = ketama_ignores_weights(profile),
         .refuses_names = profile->refuses_names,
     };

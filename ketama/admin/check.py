@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple
 
@@ -13,6 +12,14 @@ import ketama
 from ketama._ketama import lib
 from ketama.addresses import parse_address
 from ketama.admin import server_file
+from ketama.admin.check_compat import check_compat
+from ketama.admin.check_dialect import (
+    check_dialect,
+    check_host,
+    has_ignored_weights,
+    hashed_names,
+)
+from ketama.admin.dialect import dialect_of
 from ketama.admin.server_file import Line
 from ketama.continuum import Continuum, Path, continuum_of_text
 from ketama.errors import ServersError
@@ -20,8 +27,6 @@ from ketama.settings import settings_text
 
 SHARE_TOLERANCE = 0.10  # how far a server's share may be off its weight
 LISTED_MAX = 1000  # findings of one code
-# What the 2007 libketama can hold and read.
-COMPAT_ADDRESS_BYTES, COMPAT_SERVERS, COMPAT_LINE_BYTES = 21, 117, 126
 
 _ERRORS = {
     lib.KETAMA_ELINE: "line",
@@ -33,12 +38,17 @@ _ERRORS = {
 }
 
 
-NOTES = ("share",)  # of the keys, more than 10 % off the weight's: usual on a ring
+NOTES = (
+    "share",  # of the keys, more than 10 % off the weight's: usual on a ring
+    "default-port",  # the dialect does not hash it, others do
+)
 WARNINGS = (
     "no-points",  # the weight is too small for a point
-    "duplicate",  # the same address on two lines
+    "duplicate",  # two lines with the same points
     "port",
     "control",  # characters that do not print
+    "weights",  # the dialect does not use them, and they differ
+    "host",  # a name, where the dialect hashes the IP address
 )
 COMPAT = (  # what the 2007 libketama would misread, or cannot hold: warnings, too
     "compat-address",
@@ -59,10 +69,11 @@ class Finding(NamedTuple):
         "note": usual, and no reason to refuse the file.
     code: the kind. Errors: "line", "address", "weight", "name", "no-servers",
         "too-many", "profile".
-        Warnings: "no-points", "duplicate", "port", "control", and those that concern only the
-        2007 libketama: "compat-address", "compat-servers", "compat-last-line",
-        "compat-trailing-blank", "compat-name", "compat-empty-line", "compat-long-line".
-        Notes: "share".
+        Warnings: "no-points", "duplicate", "port", "control"; those that concern only some
+        dialects: "weights", "host"; and those that concern only the 2007 libketama:
+        "compat-address", "compat-servers", "compat-last-line", "compat-trailing-blank",
+        "compat-name", "compat-empty-line", "compat-long-line".
+        Notes: "share", "default-port".
     reason: what is wrong, in words.
     """
 
@@ -82,9 +93,11 @@ def check(
     """Return all errors and likely mistakes in a server file, in the order of its lines.
 
     If there are errors, `Continuum(path)` raises the first one; here all are listed. Warnings:
-    a server without points; a duplicate; an invalid port; control characters. Notes: a share
-    of the keys more than 10 % off its weight, which is usual on a ring. At most 1,000 findings
-    are listed per code; one more counts the rest. Findings about the whole file come last.
+    a server without points; a duplicate; an invalid port; control characters; in dialects that
+    mind, different weights where they are not used, and a host name where the IP address is
+    hashed. Notes: a share of the keys more than 10 % off its weight, which is usual on a ring;
+    servers on a port that the dialect leaves out of the hashed text. At most 1,000 findings are
+    listed per code; one more counts the rest. Findings about the whole file come last.
 
     compat: also warn of what the 2007 libketama would misread or cannot hold, for a file that
         it reads as well.
@@ -125,7 +138,7 @@ def _check_text(text: bytes, found: Findings) -> None:
     found.servers = len(servers)
     _check_servers(servers, found)
     if found.compat:
-        _check_compat(text, servers, found)
+        check_compat(text, servers, found)
     _check_ring(b"".join((*valid, text[end:])), servers, found)
 
 
@@ -142,7 +155,7 @@ class Findings:
         self.settings = settings
         self.compat = compat
         self.servers = 0
-        self.names_clash = False
+        self.clashes: list[tuple[int, str]] = []  # lines that repeat a name, and why
         self.counts: Counter[tuple[str, str]] = Counter()
         self._listed: list[Finding] = []
 
@@ -176,17 +189,19 @@ class Findings:
 
 
 def check_added(editing: ketama.Edit, address: str) -> list[Finding]:
-    """Return the warnings about a server that an edit adds: "port", "control", "no-points".
+    """Return the warnings about a server that an edit adds, as far as its line has them.
 
     Raises ServersError if `editing.after` does.
     """
     found = Findings()
+    dialect = dialect_of(editing.after._now[0])
     servers = iter(editing.after.servers)
     number = 1  # of the line
     for line in editing._lines:
         server = next(servers) if line.address else None
         if server is not None and server.address == address:
             _check_texts(line._replace(number=number), found)
+            check_host(dialect, line._replace(number=number), found)
             if server.points == 0:
                 total = sum(weight for _, weight, _ in editing.servers)
                 found.add(number, "no-points", _no_points(server.weight, total))
@@ -206,8 +221,7 @@ def _check_servers(servers: list[Line], found: Findings) -> None:
         other = first.setdefault(label, line)
         if other is not line and (line.name or other.name):
             reason = f"name {label} is also on line {other.number}: names must be unique"
-            found.add(line.number, "name", reason, severity="error")
-            found.names_clash = True
+            found.clashes.append((line.number, reason))
         elif other is not line:
             reason = (
                 f"{label} is also on line {other.number}: both have the same points, so their "
@@ -215,26 +229,6 @@ def _check_servers(servers: list[Line], found: Findings) -> None:
             )
             found.add(line.number, "duplicate", reason)
         _check_texts(line, found)
-
-
-def _check_compat(text: bytes, servers: list[Line], found: Findings) -> None:
-    """Find what the 2007 libketama would misread or cannot hold."""
-    for line in servers:
-        size = len(line.address.encode())
-        if size > COMPAT_ADDRESS_BYTES:
-            reason = (
-                f"address has {size} bytes; the 2007 libketama holds at most "
-                f"{COMPAT_ADDRESS_BYTES}"
-            )
-            found.add(line.number, "compat-address", reason)
-        _check_line_end(line, found)
-    _check_line_lengths(text, found)
-    if len(servers) > COMPAT_SERVERS:
-        reason = (
-            f"{len(servers)} servers; the 2007 libketama crashes with more than "
-            f"{COMPAT_SERVERS}"
-        )
-        found.add(None, "compat-servers", reason)
 
 
 def _check_texts(line: Line, found: Findings) -> None:
@@ -248,97 +242,61 @@ def _check_texts(line: Line, found: Findings) -> None:
             found.add(line.number, "control", reason)
 
 
-def _check_line_end(line: Line, found: Findings) -> None:
-    """Find where the 2007 libketama would drop the last digit of the weight."""
-    rest = line.text[line.weight_end :].removesuffix(line.line_break)
-    if line.line_break and not rest:
-        return
-    if rest.strip(b" \t\r"):
-        code, what = "compat-name", "text after the weight"
-    elif rest:
-        code, what = "compat-trailing-blank", "trailing space after the weight"
-    else:
-        code, what = "compat-last-line", "no newline at the end of the file"
-    read = line.text[line.weight_at : line.weight_end - 1].decode() or "no weight"
-    found.add(line.number, code, f"{what}; the 2007 libketama would read {read}")
-
-
-def _check_line_lengths(text: bytes, found: Findings) -> None:
-    """Find lines that the 2007 libketama would split or reject, comments included."""
-    long = (
-        match.span() for match in re.finditer(rb"[^\n]{%d,}" % (COMPAT_LINE_BYTES + 1), text)
-    )
-    for number, (start, end) in _numbered(text, long):
-        reason = (
-            f"line has {end - start} bytes; the 2007 libketama splits it after "
-            f"{COMPAT_LINE_BYTES}"
-        )
-        found.add(number, "compat-long-line", reason)
-    for number, _ in _numbered(text, _empty_crlf_lines(text)):
-        reason = "empty line ends in CR LF; the 2007 libketama would reject it"
-        found.add(number, "compat-empty-line", reason)
-
-
-def _empty_crlf_lines(text: bytes) -> Iterator[tuple[int, int]]:
-    if text.startswith(b"\r\n"):
-        yield 0, 2
-    at = -1
-    while (at := text.find(b"\n\r\n", at + 1)) >= 0:
-        yield at + 1, at + 3
-
-
-def _numbered(
-    text: bytes, spans: Iterator[tuple[int, int]]
-) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Yield the number of each line with its span, which are in ascending order."""
-    number, before = 1, 0
-    for span in spans:
-        number += text.count(b"\n", before, span[0])
-        before = span[0]
-        yield number, span
-
-
 def _check_ring(text: bytes, servers: list[Line], found: Findings) -> None:
     """Find what is wrong with the servers as a whole, and shares that are off."""
     try:
         continuum = continuum_of_text(text, "", found.settings)
     except ServersError as error:
-        # No line is invalid by itself: there are too many, or none.
-        if error.lineno is not None and not found.names_clash:
-            code = "too-many" if error.reason.startswith("too ") else "profile"
-            found.add(error.lineno, code, error.reason, severity="error")
+        # No line is invalid by itself: there are too many, or none; or names that clash.
+        for number, reason in found.clashes:
+            found.add(number, "name", reason, severity="error")
+        if error.lineno is not None and not found.clashes:
+            found.add(error.lineno, _code_of(error.reason), error.reason, severity="error")
         elif not found.count("error"):
             found.add(None, "no-servers", error.reason, severity="error")
         return
-    if not found.count("error"):
-        _check_shares(servers, continuum, found)
+    if found.count("error"):
+        return
+    check_dialect(continuum, servers, found)
+    names = hashed_names(continuum, servers, found)
+    if not has_ignored_weights(dialect_of(continuum._now[0]), servers):
+        _check_shares(servers, names, continuum, found)
+
+
+def _code_of(reason: str) -> str:
+    """Return the code of what is wrong with the servers as a whole."""
+    if reason.endswith("names must be unique"):
+        return "name"
+    return "too-many" if reason.startswith("too ") else "profile"
 
 
 def _no_points(weight: int, total: int) -> str:
     return f"weight {weight} of {total} is too small: the server gets no keys"
 
 
-def _check_shares(lines: list[Line], continuum: Continuum, found: Findings) -> None:
+def _check_shares(
+    lines: list[Line], names: list[bytes], continuum: Continuum, found: Findings
+) -> None:
+    """Find servers whose share of the keys is off; names: what is hashed for each."""
     total = sum(line.weight for line in lines)
-    # By label: if two coincide, only the first one has keys.
-    weights: Counter[str] = Counter()
-    shares: dict[str, float] = {}
-    first: dict[str, Line] = {}
-    for line, server in zip(lines, continuum.servers, strict=True):
+    # By name: if two coincide, only one of them has keys.
+    weights: Counter[bytes] = Counter()
+    shares: dict[bytes, float] = {}
+    first: dict[bytes, Line] = {}
+    for line, name, server in zip(lines, names, continuum.servers, strict=True):
         if server.points == 0:
             found.add(line.number, "no-points", _no_points(server.weight, total))
             continue
-        label = _label(line)
-        first.setdefault(label, line)
-        weights[label] += server.weight
-        shares[label] = shares.get(label, 0.0) + server.share
-    for label, weight in weights.items():
-        due, share = weight / total, shares[label]
+        first.setdefault(name, line)
+        weights[name] += server.weight
+        shares[name] = shares.get(name, 0.0) + server.share
+    for name, weight in weights.items():
+        due, share = weight / total, shares[name]
         off = share / due - 1
         if abs(off) > SHARE_TOLERANCE:
             reason = (
-                f"{label} has {100 * share:.4g} % of the keys and {100 * due:.4g} % of the "
-                f"weight: {100 * abs(off):.0f} % {'above' if off > 0 else 'below'} its fair "
-                "share"
+                f"{_label(first[name])} has {100 * share:.4g} % of the keys and "
+                f"{100 * due:.4g} % of the weight: {100 * abs(off):.0f} % "
+                f"{'above' if off > 0 else 'below'} its fair share"
             )
-            found.add(first[label].number, "share", reason, severity="note")
+            found.add(first[name].number, "share", reason, severity="note")

@@ -14,12 +14,14 @@ class Dialect(NamedTuple):
     profile: its name.
     ip_form: how to write a server with a host name, because the program hashes its IP address;
         None if it does not.
+    hidden_port: the port that is left out of the hashed text; None if there is none.
     ignores_weights: whether all servers get as many points, whatever their weights are.
     refuses_names: whether a server cannot have a name.
     """
 
     profile: str
     ip_form: str | None
+    hidden_port: str | None
     ignores_weights: bool
     refuses_names: bool
 
@@ -28,9 +30,18 @@ def dialect_of(handle: Any) -> Dialect:
     """Return the dialect of a C handle."""
     text = ffi.new("struct dialect_text *")
     lib.describe_dialect(handle, text)
-    form = None if text.ip_form == ffi.NULL else ffi.string(text.ip_form).decode()
-    profile = ffi.string(text.profile).decode()
-    return Dialect(profile, form, bool(text.ignores_weights), bool(text.refuses_names))
+    return Dialect(
+        _text(text.profile) or "",
+        _text(text.ip_form),
+        _text(text.hidden_port),
+        bool(text.ignores_weights),
+        bool(text.refuses_names),
+    )
+
+
+def _text(string: Any) -> str | None:
+    """Return a C string; None for NULL and an empty one."""
+    return None if string == ffi.NULL else ffi.string(string).decode() or None
 
 
 def hashed_name(handle: Any, index: int) -> bytes:

@@ -61,10 +61,11 @@ def check(
     r"""Find errors and likely mistakes in a server file.
 
     Errors make a file unusable; the exit code is then 1. Warnings are probably mistakes: a
-    duplicate server, a server without points, an invalid port, characters that do not print;
-    with --strict, they also exit with 1. Notes never do: a share of the keys more than 10 % off
-    the server's weight is usual on a ring. --compat is for files that the 2007 libketama
-    reads as well.
+    duplicate server, a server without points, an invalid port, characters that do not print,
+    and what the file's dialect does not use: weights, or a host name where it hashes the IP
+    address. With --strict, they also exit with 1. Notes never do: a share of the keys more than
+    10 % off the server's weight is usual on a ring, and a port that only some programs hash is
+    no mistake. --compat is for files that the 2007 libketama reads as well.
 
     Of each kind one line is printed, with the number of others.
 

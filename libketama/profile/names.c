@@ -257,6 +257,16 @@ const char *ketama_ip_form(const struct ketama_dialect *dialect)
                                                           : dialect->profile->ip_form;
 }
 
+const char *ketama_hidden_port(const struct ketama_dialect *dialect)
+{
+    if (dialect->name_rule == ketama_name_default_port)
+        return dialect->default_port;
+    return dialect->name_rule == ketama_name_as_listed ||
+                   dialect->name_rule == ketama_name_slashed
+               ? NULL
+               : dialect->profile->host.hidden_port;
+}
+
 /* ---- the names of all servers */
 
 static int refuse_name(const struct ketama_dialect *dialect,

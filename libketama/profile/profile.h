@@ -179,6 +179,9 @@ ketama_name_rule ketama_name_as_listed, ketama_name_host, ketama_name_before_sla
 /* The profile's ip_form, unless an option says that the program hashes host names. */
 const char *ketama_ip_form(const struct ketama_dialect *dialect);
 
+/* The port that is left out of the text for a server; NULL, "": none. */
+const char *ketama_hidden_port(const struct ketama_dialect *dialect);
+
 /* Sets names[] for all servers; *storage is allocated for those that are not as listed,
  * or NULL. */
 int ketama_names_make(const struct ketama_dialect *dialect,
