@@ -19,6 +19,8 @@ public final class Lookup {
     private static final Pattern SKIPPED = Pattern.compile("(#[^\0]*|[ \t]*)\r?"),
         SERVER = Pattern.compile("[ \t]*" + TEXT + BLANKS + "([0-9]+)(?:" + BLANKS + TEXT + ")?"
             + "(?:" + BLANKS + "#[^\0]*|[ \t]*)\r?"); // address weight [name] [# comment]
+    // The options that a file may state in its first line: this program has this dialect alone.
+    private static final Set<String> SPOKEN = Set.of("profile=libketama", "hash=md5");
     private final TreeMap<Long, String> ring = new TreeMap<>(); // longs: points are unsigned
     private final MessageDigest md5 = MessageDigest.getInstance("MD5"); // not thread-safe
 
@@ -35,6 +37,7 @@ public final class Lookup {
         if (lines[0].startsWith("\u00ef\u00bb\u00bf")) lines[0] = lines[0].substring(3); // a BOM
         for (int i = 0; i < lines.length; i++) {
             Matcher server = SERVER.matcher(lines[i]);
+            if (lines[i].matches("#ketama[ \t].*\r?")) checkStated(file, i, lines[i]);
             if (SKIPPED.matcher(lines[i]).matches()) continue;
             if (!server.matches()) throw invalid(file, i);
             var weight = new BigInteger(server.group(2));
@@ -60,6 +63,17 @@ public final class Lookup {
                 for (var points = md5(hashed.get(i) + "-" + k); points.hasRemaining();)
                     // of equal points, the first in the order of the file wins
                     ring.putIfAbsent(Integer.toUnsignedLong(points.get()), addresses.get(i));
+        }
+    }
+
+    private static void checkStated(String file, int i, String line) throws IOException {
+        if (i > 0) throw new IOException(file + ":" + (i + 1) + ": options must be on the first line");
+        var stated = new HashSet<String>();
+        for (String option : line.substring("#ketama".length()).trim().split("[ \t]+")) {
+            option = option.replaceFirst("^([a-z_]+)=\"([^\"]*)\"$", "$1=$2");
+            if (!option.isEmpty() && !(SPOKEN.contains(option) && stated.add(option)))
+                throw new IOException(file + ":1: unexpected option '" + option
+                    + "': this program has the dialect 'profile=libketama' alone");
         }
     }
 

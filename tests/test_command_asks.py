@@ -53,6 +53,7 @@ def test_where_verbose() -> None:
     assert found == {
         "key": "user:42",
         "server": continuum.lookup("user:42"),
+        "name": None,
         "hash": ketama.hashi("user:42"),
         "point": continuum.get_server("user:42")[0],
         "next": continuum.successors("user:42")[1:],
@@ -235,6 +236,32 @@ def test_show(tmp_path: Path) -> None:
         assert as_json("show", other)["published"]["path"] == str(path)
     os.utime(path, (2e9, 2e9))
     assert ", in the future\n" in text("show", path)
+
+
+def test_names(tmp_path: Path) -> None:
+    """Names are shown if there are any, and are in the JSON of show, dump and where -v."""
+    path = tmp_path / "ketama.servers"
+    path.write_text("a:1 100\nb:1 100 bee\n")
+    shown = text("show", path).splitlines()
+    assert shown[0].startswith("server   name   weight   of weight")
+    assert re.match(r"a:1 +100 +50\.00 %", shown[1])
+    assert re.match(r"b:1 +bee +100 +50\.00 %", shown[2])
+    assert re.match(r"total +200 +100\.00 %", shown[3])
+    for command in ("show", "dump"):
+        found = fits_schema(command, as_json(command, path))
+        assert [row["name"] for row in found["servers"]] == [None, "bee"]
+    names = {"a:1": None, "b:1": "bee"}
+    keys = [str(number) for number in range(20)]
+    for stdin, arguments in ((b"", keys), ("\n".join(keys).encode(), [])):
+        rows = as_json("where", "-v", path, *arguments, stdin=stdin)
+        assert {row["server"] for row in rows} == set(names)
+        for row in rows:
+            assert fits_schema("where", row)["name"] == names[row["server"]]
+    assert "name" not in as_json("where", path, "x")
+    # The address is the answer; the name decides which keys get it.
+    renamed = ketama.Continuum([("a:1", 100), ("x:1", 100, "bee")])
+    answers = text("where", path, *keys).replace("b:1", "x:1").splitlines()
+    assert [line.split() for line in answers] == [[key, renamed.lookup(key)] for key in keys]
 
 
 def test_show_as_json(tmp_path: Path) -> None:

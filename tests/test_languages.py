@@ -189,6 +189,96 @@ def test_valid_files(name: str, program: list[str], tmp_path: Path) -> None:
     assert of_python(path, keys) == answers(program, path, keys)
 
 
+NAMED = (
+    "10.0.1.1:11211   600\n"
+    "10.0.1.2:11211   300   cache-b   # rack 2\n"
+    "10.0.1.3:11211\t200\t10.9.9.9:11211\n"
+    "10.0.1.4:11211   350   h\u00f6st\n"
+)
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "",
+        "# ketama profile=dalli\n",
+        "#ketama profile=libketama\n",
+        '#ketama \tprofile="libketama" hash=md5 \n',
+        "\ufeff#ketama hash=md5\r\n",
+    ],
+)
+def test_names(stated: str, program: list[str], tmp_path: Path) -> None:
+    """The programs hash names as Python does, and may be told their own dialect."""
+    path = tmp_path / "ketama.servers"
+    path.write_text(stated + NAMED, newline="")
+    keys = [str(number) for number in range(500)]
+    found = answers(program, path, keys)
+    assert of_python(path, keys) == found
+    path.write_text(NAMED.replace("cache-b", "cache-c"))
+    assert answers(program, path, keys) != found
+
+
+STATED = [
+    "profile=libmemcached",
+    "profile=libmemcached hash=crc",
+    "profile=twemproxy hash_tag={}",
+    "profile=dalli",
+    "profile=memcached-proxy-evcache seed=shop points=320",
+]
+
+
+@pytest.mark.parametrize("stated", STATED)
+@pytest.mark.parametrize("named", [False, True])
+def test_stated_dialects(
+    stated: str, named: bool, sharing: list[str], own_folder: Path, tmp_path: Path
+) -> None:
+    """Programs that use the library speak the dialect that the file states."""
+    path = tmp_path / "ketama.servers"
+    rows = [line.split()[:2] for line in NAMED.splitlines()]
+    unnamed = "".join(f"{address} {weight}\n" for address, weight in rows)
+    path.write_text(f"#ketama {stated}\n{NAMED if named else unnamed}")
+    keys = [*map(str, range(500)), "{a}x", "{a}y"]
+    found = answers(sharing, path, keys)
+    assert of_python(path, keys) == found
+    path.write_text(NAMED)
+    assert answers(sharing, path, keys) != found
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        *((f"#ketama {stated}\n{NAMED}", 1, stated.split()[0]) for stated in STATED),
+        (f"#ketama profile=libketama profile=libketama\n{NAMED}", 1, "profile=libketama"),
+        (f"#ketama hash=crc\n{NAMED}", 1, "hash=crc"),
+        (f"\ufeff#ketama profile=dalli\n{NAMED}", 1, "profile=dalli"),
+        (f"#ketama profile\n{NAMED}", 1, "profile"),
+        (f"{NAMED}#ketama profile=libketama\n", 5, "first line"),
+    ],
+)
+def test_dialects_that_java_has_not(
+    text: str, line: int, message: str, programs: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    """The Java program refuses a file that states a dialect other than its own."""
+    path = tmp_path / "ketama.servers"
+    path.write_text(text)
+    done = run(programs("Java"), path, "key\n")
+    said = done.stderr.decode()
+    assert (done.returncode, done.stdout, said.count("\n")) == (1, b"", 1)
+    assert said.startswith(f"{path}:{line}: ")
+    assert message in said
+
+
+def test_a_dialect_that_is_unknown(sharing: list[str], tmp_path: Path) -> None:
+    """A stated dialect that does not exist is an error with file and line."""
+    path = tmp_path / "ketama.servers"
+    path.write_text(f"#ketama profile=nobody\n{NAMED}")
+    done = run(sharing, path, "key\n")
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith(
+        f'{path}:1: invalid profile "nobody": must be one of'
+    )
+
+
 TOO_MUCH = (f"a:1 {MOST}\nb:1 {MOST}\nc:1 2\n".encode(), 3, "")
 
 

@@ -122,6 +122,22 @@ def test_golden_answers_of_many_requests_in_one_write(name: str, start: Start) -
     assert ([address for _, address in keys], b"", 0) == (answers(out), err, status)
 
 
+@pytest.mark.parametrize(
+    "stated", ["", "#ketama profile=libmemcached\n", "#ketama profile=twemproxy hash=crc16\n"]
+)
+def test_names_and_dialects(stated: str, tmp_path: Path, start: Start) -> None:
+    """The driver hashes names, in the dialect that the file states, as Python does."""
+    path = tmp_path / "ketama.servers"
+    path.write_text(f"{stated}10.0.0.1:11211 5 a\n10.0.0.2:11211 6\n10.0.0.3:11211 7 b # x\n")
+    keys = [b"%d" % number for number in range(1000)]
+    out, err, status = ended(start(path), b"".join(map(request, keys)))
+    found = [address.decode() for address in answers(out)]
+    assert (b"", 0) == (err, status)
+    assert ketama.Continuum(path).lookup_many(keys) == found
+    path.write_text("10.0.0.1:11211 5\n10.0.0.2:11211 6\n10.0.0.3:11211 7\n")
+    assert ketama.Continuum(path).lookup_many(keys) != found
+
+
 def test_input_of_any_size_at_once(two: Path, start: Start) -> None:
     """100,000 requests at once are answered while they are being sent."""
     keys = [b"%d" % number * (1 + number % 40) for number in range(100_000)]

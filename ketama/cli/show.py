@@ -52,7 +52,7 @@ ORDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 @dialect_options
 @json_option
 def show(file: str, order: str | None, dialect: bytes, as_json: bool) -> None:
-    r"""Show each server's weight, number of points, and share of the keys.
+    r"""Show each server's name, weight, number of points, and share of the keys.
 
     The share of the keys is exact: the part of the ring that belongs to the server. The
     deviation compares it with the server's fair share, its part of all weights. The last lines
@@ -124,11 +124,18 @@ def _image(file: str, dialect: bytes) -> Image | None:
 def _print_servers(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
     from ketama.admin.check import SHARE_TOLERANCE
 
+    # A column for names only if there are any.
+    named = any(row["name"] for row in rows)
     print_table(
-        ("~server", ">weight", ">of weight", ">points", ">of keys", ">deviation"),
+        (
+            "~server",
+            *(["~name"] if named else []),
+            *(">weight", ">of weight", ">points", ">of keys", ">deviation"),
+        ),
         [
             (
                 row["address"],
+                *([row["name"] or ""] if named else []),
                 str(row["weight"]),
                 percent(row["weight_share"]),
                 str(row["points"]),
@@ -138,7 +145,11 @@ def _print_servers(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
             for row in rows
         ],
         ["" if abs(row["deviation"]) <= SHARE_TOLERANCE else "yellow" for row in rows],
-        ("total", str(totals["weight"]), percent(1), str(totals["points"]), percent(1), ""),
+        (
+            "total",
+            *([""] if named else []),
+            *(str(totals["weight"]), percent(1), str(totals["points"]), percent(1), ""),
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from ketama.cli.output import print_json, print_table, printable, progress
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     Format = Callable[[list[bytes]], bytes]
@@ -86,10 +86,11 @@ def where(
     if streamed:
         _stream(ring, verbose, b"\0" if null else b"\n", as_json)
         return
+    names = _names(ring.continuum) if verbose else {}
     answers = [_answer(ring, key) for key in source.argument_keys(keys)]
     if as_json:
         for answer in answers:
-            print_json(_as_json(answer, verbose), indent=None)
+            print_json(_as_json(answer, names), indent=None)
     elif verbose:
         print_table(
             ("key", "server", ">hash", ">point", "next"), [_cells(answer) for answer in answers]
@@ -133,12 +134,23 @@ def _cells(answer: _Answer) -> tuple[str, ...]:
     return _text(key), server, str(hashed), str(point), " ".join(following)
 
 
-def _as_json(answer: _Answer, verbose: bool) -> dict[str, Any]:
+def _names(continuum: ketama.Continuum) -> dict[str, str | None]:
+    """Return the name of each server, by address."""
+    return {server.address: server.name for server in continuum.servers}
+
+
+def _as_json(answer: _Answer, names: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return an answer as in the JSON of `where`; with names, all of it."""
     key, server, hashed, point, following = answer
     value: dict[str, Any] = _key_as_json(key)
     value["server"] = server
-    if verbose:
-        value |= {"hash": hashed, "point": point, "next": following}
+    if names:
+        value |= {
+            "name": names[server],
+            "hash": hashed,
+            "point": point,
+            "next": following,
+        }
     return value
 
 
@@ -204,12 +216,12 @@ def _json_format(ring: _Ring) -> Format:
 def _verbose_format(ring: _Ring, as_json: bool) -> Format:
     from json import dumps
 
-    on_terminal = sys.stdout.isatty()
+    on_terminal, names = sys.stdout.isatty(), _names(ring.continuum)
 
     def line(key: bytes) -> bytes:
         found = _answer(ring, key)
         if as_json:
-            return dumps(_as_json(found, verbose=True)).encode() + b"\n"
+            return dumps(_as_json(found, names)).encode() + b"\n"
         shown = printable(_text(key)).encode() if on_terminal else key
         return (
             b"\t".join((shown, *(printable(cell).encode() for cell in _cells(found)[1:])))

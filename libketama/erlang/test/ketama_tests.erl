@@ -16,6 +16,8 @@ main(Vectors) ->
         {"a key is iodata or else UTF-8, at most 254 bytes", fun keys/1},
         {"without a server, getserver returns an error", fun not_running/1},
         {"a changed file is reloaded without a restart", fun changed_file/1},
+        {"a server keeps its keys with its name", fun names/1},
+        {"the dialect that the file states is spoken", fun dialects/1},
         {"an invalid file leaves the last valid version in use", fun invalid_file/1},
         {"start fails if the file is invalid or the driver cannot run", fun bad_start/1},
         {"a second server is rejected, and the first one keeps running", fun second/1},
@@ -121,6 +123,31 @@ changed_file(Folder) ->
     _ = file(Folder, ?ONE("new:1")),
     {ok, <<"new:1">>} = ketama:getserver("key"),
     Pid = whereis(ketama).
+
+names(Folder) ->
+    {ok, _} = ketama:start_link(file(Folder, "a:1 1 n\nb:1 1 m # a comment\n")),
+    Old = answers(),
+    [<<"a:1">>, <<"b:1">>] = lists:usort(Old),
+    _ = file(Folder, "c:1 1 n\nb:1 1 m\n"),
+    New = [case Address of <<"a:1">> -> <<"c:1">>; _ -> Address end || Address <- Old],
+    New = answers(),
+    _ = file(Folder, "c:1 1 other\nb:1 1 m\n"),
+    true = New =/= answers().
+
+%% libmemcached hashes "a" for a:11211, and "a:1" for a:1; libketama what it reads.
+dialects(Folder) ->
+    {ok, _} = ketama:start_link(file(Folder, "a:11211 2\nb:11211 2\n")),
+    Own = answers(),
+    _ = file(Folder, "#ketama profile=libmemcached\na:11211 2\nb:11211 2\n"),
+    Stated = answers(),
+    true = Own =/= Stated,
+    _ = file(Folder, "#ketama profile=libmemcached\na:11211 2 a\nb:11211 2 b\n"),
+    Stated = answers(),
+    _ = file(Folder, "#ketama profile=libketama\na:11211 2\nb:11211 2\n"),
+    Own = answers().
+
+answers() ->
+    [element(2, {ok, _} = ketama:getserver(integer_to_list(Key))) || Key <- lists:seq(1, 200)].
 
 invalid_file(Folder) ->
     File = file(Folder, ?ONE("old:1")),
