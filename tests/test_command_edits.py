@@ -506,6 +506,10 @@ def test_watch(path: Path) -> None:
         )
         text("weight", path, "a:1", "150")
         assert line_of(process).endswith("   ~a:1")
+        text("rename", path, "b:1", "x:1")
+        assert line_of(process).endswith("   moved 0.00 %, collateral 0.00 %   b:1->x:1")
+        text("rename", path, "x:1", "b:1")
+        assert line_of(process).endswith("   x:1->b:1")
         good = path.read_text()
         wrong = path.with_name("wrong")
         wrong.write_text("a:1\n")
@@ -555,6 +559,9 @@ def test_watch_executes(path: Path, tmp_path: Path) -> None:
         assert line_of(process).endswith("+e:1")
         path.chmod(0o600)  # is a change, and moves nothing
         assert line_of(process).endswith("   moved 0.00 %, collateral 0.00 %")
+        text("rename", path, "b:1", "x:1")  # moves a server, if no key
+        assert complaint_of(process) == f"ketama: command exited with status 7: sh {script}"
+        assert line_of(process).endswith("   b:1->x:1")
         script.write_text("exit 0\n")
         text("add", path, "f:1", "100")
         assert line_of(process).endswith("+f:1")

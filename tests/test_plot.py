@@ -212,6 +212,19 @@ def test_a_renamed_server() -> None:
     assert written[0].endswith(" of all keys move, 0.00 % collateral")
 
 
+def test_a_readdressed_server() -> None:
+    """A server that keeps its name at another address has one row, with both."""
+    old: Servers = [(*EIGHT[0], "x"), *EIGHT[1:]]  # type: ignore[list-item]
+    new: Servers = [("10.0.9.9:1", EIGHT[0][1], "x"), *EIGHT[1:]]  # type: ignore[list-item]
+    written = texts(moves(old, [*new, NINTH]))
+    begin = written.index("server") + 1
+    assert f"{EIGHT[0][0]} → 10.0.9.9:1" in written[begin : begin + 2]
+    begin = written.index("change") + 1
+    assert sorted(written[begin : begin + 2]) == ["added", "readdressed"]
+    assert any("1 added, 1 readdressed" in text for text in written)
+    assert written[0] == texts(moves(old, [*old, NINTH]))[0]
+
+
 def test_numbers_of_moves() -> None:
     """What each server loses and gains is written at its bars, and so are the largest moves."""
     diff = ketama.Continuum(EIGHT).diff(ketama.Continuum([*EIGHT, NINTH]))
