@@ -34,6 +34,16 @@ static bool is_number(struct ketama_text text)
     return text.bytes > 0;
 }
 
+/* The index of the first such character from a place on; the text's length if there is
+ * none. */
+static uint32_t find_from(struct ketama_text text, uint32_t from, char character)
+{
+    for (uint32_t i = from; i < text.bytes; i++)
+        if (text.at[i] == character)
+            return i;
+    return text.bytes;
+}
+
 /* The index of the last such character; the text's length if there is none. */
 static uint32_t find_last(struct ketama_text text, char character)
 {
@@ -235,19 +245,26 @@ int ketama_name_slashed(const struct ketama_dialect *dialect,
     return KETAMA_OK;
 }
 
-/* The host alone if its port is that of the option default_port. */
+/* What comes before the first colon, if the option default_port comes right after it.
+ * That is how hashring reads an address, so it never leaves out the port of
+ * "[::1]:11211". */
 int ketama_name_default_port(const struct ketama_dialect *dialect,
                              const struct ketama_listed *server,
                              char to[KETAMA_NAME_MAX], struct ketama_text *name,
                              ketama_failure *failure)
 {
-    struct parts parts = split(address_of(server));
+    struct ketama_text address = address_of(server);
+    uint32_t colon = find_from(address, 0, ':');
 
     (void)to;
     (void)failure;
-    *name = parts.port.at != NULL && is_text(parts.port, dialect->default_port)
-                ? parts.host
-                : address_of(server);
+    *name = address;
+    if (colon == address.bytes)
+        return KETAMA_OK;
+    uint32_t from = colon + 1;
+    struct ketama_text port = cut(address, from, find_from(address, from, ':'));
+    if (port.bytes > 0 && is_text(port, dialect->default_port))
+        *name = cut(address, 0, colon);
     return KETAMA_OK;
 }
 

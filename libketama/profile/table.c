@@ -477,7 +477,8 @@ static const struct ketama_profile node_hashring = {
     .setting = "new HashRing({\"host:port\": weight}); 'default port' is the "
                "option default_port",
     .note = "The npm package memcached passes 11211 as the default port, "
-            "which is then left out of the hashed text.",
+            "which is then left out of the hashed text. An IPv6 address "
+            "keeps its port.",
     .hashes = md5,
     .options = KETAMA_HAS_DEFAULT_PORT,
     .name_rule = ketama_name_default_port,

@@ -86,8 +86,9 @@ def as_written(address: str) -> str:
 
 
 def default_port(address: str, port: int) -> str:
-    """Return the address without a port that is the default one."""
-    return address if split(address).port != str(port) else split(address).host
+    """Return what comes before the first colon, if the default port comes right after it."""
+    host, _, rest = address.partition(":")
+    return host if rest.split(":")[0] == str(port) else address
 
 
 def with_slash(address: str) -> str:
