@@ -1,0 +1,23 @@
+"""Answers the questions that peers/programs.py describes, by pylibmc.
+
+Usage: ask_pylibmc.py BEHAVIOR, such as ketama_weighted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pylibmc
+
+
+def server_text(line: str) -> str:
+    host, port, weight, _ = line.split("\t")
+    return f"[{host}]:{port}:{weight}" if ":" in host else f"{host}:{port}:{weight}"
+
+
+paragraphs = sys.stdin.buffer.read().decode().split("\n\n")[:-1]
+for servers, keys in zip(paragraphs[::2], paragraphs[1::2], strict=True):
+    listed = [server_text(line) for line in servers.split("\n")]
+    client = pylibmc.Client(listed, behaviors={sys.argv[1]: True})
+    for key in keys.split("\n"):
+        print(client.hash(key))
