@@ -96,7 +96,8 @@ def some_lists(form: Form) -> list[list[Listed]]:
             address = chance.choice(form.addresses)(chance)
             weight = some_weight(chance, kind_of(form.weights, number))
             named = form.named and chance.random() < 0.5
-            servers[address] = (address, weight, f"cache-{len(servers)}" if named else None)
+            name = f"cache-{len(servers)}" if named else None
+            servers.setdefault(address, (address, weight, name))
         lists.append(list(servers.values()))
     return lists
 
@@ -105,9 +106,10 @@ def some_lists(form: Form) -> list[list[Listed]]:
 def random_keys(number: int, text: str, count: int) -> list[str]:
     """Return distinct keys of 4 to 40 characters, and some of up to 250 bytes."""
     chance = random.Random(number)
+    table = [text[byte % len(text)] for byte in range(256)]
     keys: dict[str, None] = {}
     while len(keys) < count:
-        drawn = "".join(chance.choices(text, k=100_000))
+        drawn = "".join([table[byte] for byte in chance.randbytes(100_000)])
         at = 0
         while at < len(drawn) and len(keys) < count:
             size = chance.randint(4, 40) if chance.random() < 0.99 else chance.randint(41, 250)

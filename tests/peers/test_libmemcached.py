@@ -24,7 +24,7 @@ pytestmark = pytest.mark.xdist_group("peers libmemcached")
 
 NO_SOCKETS = Form([ipv4, ipv6, host_name])
 FORM = Form([ipv4, ipv6, host_name, unix_socket])
-PYLIBMC = [sys.executable, PROGRAMS / "ask_pylibmc.py"]
+PYLIBMC: list[str | Path] = [sys.executable, PROGRAMS / "ask_pylibmc.py"]
 HASHED = pytest.mark.parametrize("hash_", [None, *LIBHASHKIT])
 
 
@@ -88,22 +88,34 @@ def php() -> list[str | Path]:
 
 def test_php_libketama_compatible(php: list[str | Path]) -> None:
     """OPT_LIBKETAMA_COMPATIBLE."""
-    check([*php, "libketama"], FORM, "libmemcached", text=ASCII)
+    check([*php, "LIBKETAMA_COMPATIBLE"], FORM, "libmemcached", text=ASCII)
 
 
 def test_php_hash_set_after(php: list[str | Path]) -> None:
     """OPT_LIBKETAMA_COMPATIBLE, and then OPT_HASH."""
-    check([*php, "libketama", "MURMUR"], FORM, "libmemcached", text=ASCII, hash="murmur")
+    check(
+        [*php, "LIBKETAMA_COMPATIBLE", "MURMUR"],
+        FORM,
+        "libmemcached",
+        text=ASCII,
+        hash="murmur",
+    )
 
 
 def test_php_distribution_consistent(php: list[str | Path]) -> None:
     """OPT_DISTRIBUTION set to DISTRIBUTION_CONSISTENT."""
-    check([*php, "consistent"], FORM, "libmemcached-ketama", text=ASCII)
+    check([*php, "DISTRIBUTION_CONSISTENT"], FORM, "libmemcached-ketama", text=ASCII)
 
 
 def test_php_consistent_hash_set_after(php: list[str | Path]) -> None:
     """OPT_DISTRIBUTION set to DISTRIBUTION_CONSISTENT, and then OPT_HASH."""
-    check([*php, "consistent", "MD5"], FORM, "libmemcached-ketama", text=ASCII, hash="md5")
+    check(
+        [*php, "DISTRIBUTION_CONSISTENT", "MD5"],
+        FORM,
+        "libmemcached-ketama",
+        text=ASCII,
+        hash="md5",
+    )
 
 
 def test_pylibmc_ketama_weighted() -> None:

@@ -5,9 +5,10 @@ Usage: ask_pylibmc.py BEHAVIOR, such as ketama_weighted.
 
 from __future__ import annotations
 
+import importlib
 import sys
 
-import pylibmc
+pylibmc = importlib.import_module("pylibmc")  # which has no types
 
 
 def server_text(line: str) -> str:

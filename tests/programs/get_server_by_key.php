@@ -1,6 +1,6 @@
 <?php
 // Answers the questions that peers/programs.py describes, by PHP's memcached extension.
-// Usage: get_server_by_key.php libketama|consistent [HASH], where HASH is OPT_HASH's.
+// Usage: get_server_by_key.php LIBKETAMA_COMPATIBLE|DISTRIBUTION_CONSISTENT [HASH]
 [, $mode] = $argv;
 $client = null;
 $servers = [];
@@ -10,8 +10,8 @@ function new_client(string $mode, ?string $hash): Memcached
 {
     $client = new Memcached();
     $client->setOptions(match ($mode) {
-        'libketama' => [Memcached::OPT_LIBKETAMA_COMPATIBLE => true],
-        'consistent' => [Memcached::OPT_DISTRIBUTION => Memcached::DISTRIBUTION_CONSISTENT],
+        'LIBKETAMA_COMPATIBLE' => [Memcached::OPT_LIBKETAMA_COMPATIBLE => true],
+        'DISTRIBUTION_CONSISTENT' => [Memcached::OPT_DISTRIBUTION => Memcached::DISTRIBUTION_CONSISTENT],
     });
     if ($hash !== null) {
         $client->setOption(Memcached::OPT_HASH, constant("Memcached::HASH_$hash"));
