@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from answers import WEIGHTS
 from model import Ring
 from model.names import split
 
@@ -15,15 +16,16 @@ import ketama
 Listed = tuple[str, int, str | None]
 Draw = Callable[[random.Random], str]
 
-LISTS = 10
 KEYS = 20_000
-# With equal weights, 25 and 47 servers have 39 labels each where labels are by ratio B.
-SIZES = (2, 3, 5, 8, 11, 17, 25, 31, 47, 60)
+# Sizes and weights for which the dialects' divisions round a server's labels differently.
+SIZES = (2, 3, 5, 7, 11, 17, 25, 31, 49, 61)
 KINDS = (
-    *("equal", "small", "usual", "equal, above 1", "small"),
-    *("starved", "equal", "usual", "equal", "usual"),
+    *("equal", "small", "rounded", "equal, above 1", "small"),
+    *("starved", "equal, above 1", "usual", "equal", "equal, above 1"),
 )
-# What keys are made of: no blank, and no control character.
+# Two servers that share a point in the dialects that hash the address's labels by MD5.
+TIED: list[Listed] = [("127.7.0.81:11311", 1, None), ("127.7.3.81:11311", 1, None)]
+# What keys are made of, at most 256: no blank, and no control character.
 ASCII = "".join(map(chr, range(33, 127)))
 TEXT = ASCII * 2 + "{}:-.$" * 4 + "äéßñкюч漢字🦊"
 
@@ -69,10 +71,11 @@ class Form(NamedTuple):
     named: bool = False
 
 
-def some_weight(chance: random.Random, kind: str) -> int:
+def some_weight(chance: random.Random, kind: str, place: int) -> int:
     return {
         "equal": 1,
         "equal, above 1": 7,
+        "rounded": WEIGHTS[place % len(WEIGHTS)],
         "small": chance.randint(1, 4),
         "usual": chance.randint(1, 1000),
         "starved": chance.choice([1, 10**6]),
@@ -87,19 +90,22 @@ def kind_of(weights: str, number: int) -> str:
 
 
 def some_lists(form: Form) -> list[list[Listed]]:
-    """Return ten lists of servers, each of which has another address."""
+    """Return ten lists of servers, in each of which all addresses differ.
+
+    Where it fits the form, a list with a shared point follows, in either order.
+    """
     chance = random.Random("ketama")
     lists = []
     for number, size in enumerate(SIZES):
         servers: dict[str, Listed] = {}
         while len(servers) < size:
             address = chance.choice(form.addresses)(chance)
-            weight = some_weight(chance, kind_of(form.weights, number))
+            weight = some_weight(chance, kind_of(form.weights, number), len(servers))
             named = form.named and chance.random() < 0.5
             name = f"cache-{len(servers)}" if named else None
             servers.setdefault(address, (address, weight, name))
         lists.append(list(servers.values()))
-    return lists
+    return lists + ([TIED, TIED[::-1]] if ipv4 in form.addresses else [])
 
 
 @cache
