@@ -298,3 +298,19 @@ def test_addresses(profile: str, address: str) -> None:
         return
     points = [(point, servers[i][0]) for point, i in ring.points]
     assert points == ketama.Continuum(servers, profile=profile).get_points()
+
+
+@pytest.mark.parametrize(
+    ("address", "hashed"),
+    [
+        ("10.0.0.1:11211", "10.0.0.1"),
+        ("10.0.0.1:11212", "10.0.0.1:11212"),
+        ("[2001:db8::1]:11211", "[2001:db8::1]:11211"),
+        ("::1:11211", "::1:11211"),
+    ],
+)
+def test_default_port(address: str, hashed: str) -> None:
+    """Npm's hashring leaves out the port behind the first colon: never an IPv6 address's."""
+    found = ketama.Continuum([(address, 1)], profile="node-hashring", default_port=11211)
+    expected = ketama.Continuum([("x", 1, hashed)], profile="node-hashring")
+    assert [p for p, _ in expected.get_points()] == [p for p, _ in found.get_points()]
