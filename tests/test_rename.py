@@ -113,6 +113,14 @@ def test_renaming_in_the_text(path: Path) -> None:
     assert edited(path, "rename", "b:1", "c:1").endswith("\nc:1\t5\tb:1")
 
 
+def test_columns_of_characters(path: Path) -> None:
+    """Columns are counted in characters, not bytes."""
+    path.write_text("aaa:1   100   x\nbbb:1   100   y\n")
+    assert edited(path, "rename", "aaa:1", "äöü:1").startswith("äöü:1   100   x\n")
+    path.write_text("ääää:1  100   x\nbbb:1   100   y\n")
+    assert edited(path, "add", "ccc:1", 7, "z").endswith("\nccc:1   7     z\n")
+
+
 def test_renaming_moves_nothing(path: Path) -> None:
     """Each key stays with its server, which has another address."""
     keys = [f"user:{i}" for i in range(1000)]
