@@ -27,6 +27,7 @@ ffibuilder = FFI()
 ffibuilder.cdef("typedef struct ketama_handle *ketama_continuum;")
 ffibuilder.cdef(declarations("libketama/ketama.h"))
 ffibuilder.cdef(declarations("libketama/ketama_admin.h"))
+ffibuilder.cdef(declarations("libketama/admin/dialects.h"))
 ffibuilder.cdef(declarations("ketama/_glue.c"))
 ffibuilder.cdef(declarations("ketama/_edit.c"))
 ffibuilder.set_source(

@@ -13,6 +13,7 @@
 #include "internal.h"
 
 #include "admin/admin.h"
+#include "admin/dialects.h"
 #include "profile/profile.h"
 
 /* cffi: begin */
@@ -114,6 +115,12 @@ struct dialect_text {
     int ignores_weights, refuses_names;
 };
 void describe_dialect(ketama_continuum c, struct dialect_text *dialect);
+/* ketama_open_mixed. */
+int open_mixed(ketama_continuum a, ketama_continuum b, unsigned aspects,
+               ketama_continuum *mixed, ketama_failure *failure);
+/* Where the options that a server file states are in its text; returns how many bytes
+ * they are, 0: none, also if the first line is invalid. */
+size_t stated_options(const char *text, size_t size, size_t *at);
 
 /* Returns the address of a struct speedups_functions, for the accelerator. */
 uintptr_t speedups_functions(void);
@@ -203,6 +210,23 @@ int find_published(const char *path, const char *settings, ketama_published **im
 int remove_published(const char *file, ketama_failure *failure)
 {
     return copy_failure(ketama_remove_published(file), failure);
+}
+
+int open_mixed(ketama_continuum a, ketama_continuum b, unsigned aspects,
+               ketama_continuum *mixed, ketama_failure *failure)
+{
+    return copy_failure(ketama_open_mixed(a, b, aspects, mixed), failure);
+}
+
+size_t stated_options(const char *text, size_t size, size_t *at)
+{
+    struct ketama_line line;
+    ketama_failure failure;
+    ketama_servers_scan(text, size, 1, &line, &failure);
+    if (line.status != KETAMA_OK || line.stated.bytes == 0)
+        return 0;
+    *at = (size_t)(line.stated.at - text);
+    return line.stated.bytes;
 }
 
 int describe_profile(size_t number, struct profile_text *text)

@@ -495,6 +495,10 @@ int ketama_share(ketama_continuum c, ketama_failure *failure);
 int ketama_build(ketama_continuum c, const struct ketama_server_list *servers,
                  const struct ketama_source *source, uint64_t generation,
                  ketama_failure *failure);
+/* The same, in the dialect that c has. */
+int ketama_build_in_dialect(ketama_continuum c, const struct ketama_server_list *servers,
+                            const struct ketama_source *source, uint64_t generation,
+                            ketama_failure *failure);
 /* Does the file still have the text of that source? Sets *reliable if its stamp proves
  * it from now on. */
 bool ketama_is_same_text(const char *path, const struct ketama_source *source,

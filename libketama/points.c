@@ -73,6 +73,15 @@ static bool has_weights(const struct ketama_server_list *servers)
     return false;
 }
 
+const struct ketama_profile *
+ketama_profile_of_ring(const struct ketama_dialect *dialect,
+                       const struct ketama_server_list *servers)
+{
+    const struct ketama_profile *profile = dialect->profile;
+    return profile->weighted != NULL && has_weights(servers) ? profile->weighted
+                                                             : profile;
+}
+
 /* The memory that a ring is made in: more than a small stack has. */
 struct scratch {
     struct ketama_labels *labels;
@@ -144,13 +153,12 @@ int ketama_ring_make(const struct ketama_dialect *dialect,
                      ketama_failure *failure)
 {
     struct scratch work = {0};
-    struct ketama_layout layout = {
-        .profile = dialect->profile, .dialect = dialect, .servers = servers};
+    struct ketama_layout layout = {.profile = ketama_profile_of_ring(dialect, servers),
+                                   .dialect = dialect,
+                                   .servers = servers};
     uint32_t count = 0;
 
     *ring = (struct ketama_ring){0};
-    if (layout.profile->weighted != NULL && has_weights(servers))
-        layout.profile = layout.profile->weighted;
     int status = prepare(&layout, &work, &count, failure);
     if (status == KETAMA_OK) {
         work.points = calloc(count, sizeof *work.points);

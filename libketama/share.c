@@ -157,19 +157,27 @@ int ketama_build(ketama_continuum c, const struct ketama_server_list *servers,
                  const struct ketama_source *source, uint64_t generation,
                  ketama_failure *failure)
 {
-    struct ketama_identity identity;
-    struct ketama_image_info info;
-    struct ketama_ring ring;
     char settings[KETAMA_SETTINGS_MAX];
     int status = ketama_dialect_make(&c->dialect, c->chosen, servers->stated, failure);
 
-    if (status == KETAMA_OK)
-        status = ketama_ring_make(&c->dialect, servers, &ring, failure);
     if (status != KETAMA_OK)
         return status;
     c->ring_profile = ketama_chosen_ring(c->chosen, servers->stated, settings);
     strcpy(c->ring_settings, settings); /* a part of what was chosen */
-    identity = ketama_handle_identity(c);
+    return ketama_build_in_dialect(c, servers, source, generation, failure);
+}
+
+int ketama_build_in_dialect(ketama_continuum c, const struct ketama_server_list *servers,
+                            const struct ketama_source *source, uint64_t generation,
+                            ketama_failure *failure)
+{
+    struct ketama_identity identity = ketama_handle_identity(c);
+    struct ketama_image_info info;
+    struct ketama_ring ring;
+    int status = ketama_ring_make(&c->dialect, servers, &ring, failure);
+
+    if (status != KETAMA_OK)
+        return status;
     c->image = ketama_image_make(&identity, servers, &ring, source, generation, &info);
     ketama_ring_free(&ring);
     if (c->image == NULL)

@@ -2,8 +2,9 @@
  * admin.h - what the files of this folder share
  *
  * diff.c compares two continua, the same servers of which same.c finds, by the texts of
- * hashed.c; published.c lists what this user has in shared memory, remove.c removes it,
- * each entry of which inspect.c has examined; users.c lists what other users have there.
+ * hashed.c; dialects.c and mix.c, with a header of their own, compare dialects.
+ * published.c lists what this user has in shared memory, remove.c removes it, each entry
+ * of which inspect.c has examined; users.c lists what other users have there.
  */
 #ifndef KETAMA_ADMIN_INTERNAL_H
 #define KETAMA_ADMIN_INTERNAL_H

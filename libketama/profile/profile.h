@@ -94,6 +94,7 @@ struct ketama_profile {
     /* How to write a server that has a host name, because the program hashes its IP
      * address; NULL: it does not. */
     const char *ip_form;
+    bool takes_names;    /* a name is part of the programs' own configuration, too */
     bool refuses_names;  /* hashes host and port apart: no name can replace both */
     bool unique_servers; /* of equal names or addresses */
     /* Where points are equal, the server that comes earlier in this order has them. */
@@ -133,6 +134,13 @@ extern const struct ketama_dialect ketama_libketama; /* with its defaults */
 /* NULL if the profile does not exist. */
 const struct ketama_profile *ketama_profile_find(struct ketama_text name);
 const struct ketama_profile *ketama_profile_number(size_t number); /* from 0 */
+
+/* ---- points.c */
+
+/* Whose rules for points apply to these servers. */
+const struct ketama_profile *
+ketama_profile_of_ring(const struct ketama_dialect *dialect,
+                       const struct ketama_server_list *servers);
 
 /* ---- dialect.c, settings.c: options */
 

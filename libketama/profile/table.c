@@ -24,6 +24,7 @@ const struct ketama_profile ketama_profile_libketama = {
     .note = "The address is hashed as written, port 11211 included.",
     .hashes = md5,
     .name_rule = ketama_name_as_listed,
+    .takes_names = true,
     .order = ketama_order_as_listed,
     .count_labels = ketama_count_ratio_a,
     .points_per_label = 4,
@@ -169,6 +170,7 @@ static const struct ketama_profile twemproxy = {
              .hidden_port = "11211",
              .has_sockets = true,
              .socket_port = ""},
+    .takes_names = true,
     .unique_servers = true,
     .order = ketama_order_by_length,
     .count_labels = ketama_count_ratio_b,
@@ -208,10 +210,12 @@ static const struct ketama_profile spymemcached = {
     .id = 6,
     .name = "spymemcached",
     .programs = "spymemcached (Java)",
-    .setting = "KetamaConnectionFactory",
+    .setting = "KetamaConnectionFactory; the option format is the Format of its "
+               "KetamaNodeKeyFormatter",
     .note = "Write the address as Java prints it: host/ip:port, or ip:port. "
             "With all weights 1, weights are not used; for a map of equal "
-            "weights, write 2 for each.",
+            "weights, write 2 for each. With format libmemcached, Java asks "
+            "DNS for the host name of an IP address.",
     SPYMEMCACHED(md5, ketama_labels_md5, ketama_count_flat),
     .weighted = &spymemcached_weighted,
 };
@@ -421,6 +425,7 @@ static const struct ketama_profile libmc = {
     .points = 100,
     .name_rule = ketama_name_host,
     .host = {.joint = ':', .hidden_port = "11211", .default_port = "11211"},
+    .takes_names = true,
     .order = ketama_order_as_listed,
     .count_labels = ketama_count_flat,
     .points_per_label = 1,

@@ -114,6 +114,7 @@ void run_roll(void);
 void run_status(void);
 void run_compat(void);
 void run_diff(void);
+void run_rings(void);
 void run_profile(void);
 void run_dialects(void);
 void run_published(void);

@@ -218,6 +218,7 @@ int main(void)
     run_compat();
     run_diff();
     run_profile();
+    run_rings();
     run_dialects();
     run_published();
     run_users();

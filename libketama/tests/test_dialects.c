@@ -1,153 +1,261 @@
 /*
- * test_dialects.c - rings and key hashes of every profile on any machine
- *
- * The sums below are those of x86-64, where all answers in tests/vectors/profiles are
- * right: roundings, the sign of a char and the order of bytes must not change them.
+ * test_dialects.c - what two dialects differ in, and dialects that are mixed
  */
-#include "../profile/profile.h"
 #include "check.h"
 
 #include <stdlib.h>
 
-static uint64_t state;
+#include "../admin/dialects.h"
 
-static uint32_t chance(uint32_t below)
-{
-    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (uint32_t)((state >> 32) % below);
-}
+enum { PROFILES = 23, SERVERS = 5, KEYS = 200, EVERYTHING = 127 };
 
-static void fold(uint64_t *sum, uint64_t value)
-{
-    *sum = (*sum ^ value) * UINT64_C(0x100000001b3);
-}
+static const ketama_server unequal[SERVERS] = {
+    SERVER("10.0.0.1:11211", 46), SERVER("10.0.0.2:11211", 14),
+    SERVER("10.0.0.3:11212", 60), SERVER("10.0.0.4:11211", 42),
+    SERVER("10.0.0.5:11211", 13)};
+static const ketama_server ones[SERVERS] = {
+    SERVER("10.0.0.1:11211", 1), SERVER("10.0.0.2:11211", 1),
+    SERVER("10.0.0.3:11212", 1), SERVER("10.0.0.4:11211", 1),
+    SERVER("10.0.0.5:11211", 1)};
 
-static void fold_ring(uint64_t *sum, ketama_continuum c)
+static ketama_continuum opened(const ketama_server *servers, const char *settings)
 {
-    ketama_point some[64];
-    uint32_t first = 0, got;
-    while ((got = ketama_points(c, first, 64, some)) > 0) {
-        for (uint32_t i = 0; i < got; i++) {
-            fold(sum, some[i].point);
-            fold(sum, some[i].server);
-        }
-        first += got;
-    }
-}
-
-static void fold_keys(uint64_t *sum, ketama_continuum c)
-{
-    unsigned char key[64];
-    for (size_t len = 0; len < sizeof key; len++) {
-        for (size_t i = 0; i < len; i++)
-            key[i] = (unsigned char)chance(256);
-        fold(sum, ketama_key_hash(c, key, len));
-        fold(sum, ketama_find(c, key, len, NULL));
-    }
-}
-
-/* Lists of small weights, of equal ones, and of weights that single precision rounds. */
-static uint64_t sum_of(const struct ketama_profile *profile, const char *hash)
-{
-    enum { LISTS = 12, SERVERS_MAX = 64 };
-    static char addresses[SERVERS_MAX][32], settings[80];
-    ketama_options options = {
-        .size = sizeof options, .profile = profile->name, .settings = settings};
-    ketama_server servers[SERVERS_MAX];
-    uint64_t sum = UINT64_C(0xcbf29ce484222325);
+    const ketama_options options = {.size = sizeof options, .settings = settings};
     ketama_continuum c;
+    CHECK_INT(KETAMA_OK, ketama_open_servers(&c, servers, SERVERS, &options));
+    return c;
+}
 
-    snprintf(settings, sizeof settings, "hash=%s", hash);
-    state = 1;
-    for (int list = 0; list < LISTS; list++) {
-        uint32_t count = 1 + chance(SERVERS_MAX);
-        for (uint32_t i = 0; i < count; i++) {
-            snprintf(addresses[i], sizeof addresses[i], "10.%d.0.%u:%u", list, i,
-                     11210 + chance(3));
-            servers[i] = (ketama_server){.address = addresses[i]};
-            servers[i].weight = list % 3 == 0 ? 1 + chance(9)
-                                : list % 3 == 1
-                                    ? 1 + (uint64_t)list / 3
-                                    : 1 + ((uint64_t)chance(UINT32_MAX) << 9);
-        }
-        int status = ketama_open_servers(&c, servers, count, &options);
-        fold(&sum, (uint64_t)(status != KETAMA_OK));
-        if (status != KETAMA_OK) {
-            CHECK_INT(KETAMA_ETOOMANY, status); /* points of an absolute rule */
-            continue;
-        }
-        fold_ring(&sum, c);
-        fold_keys(&sum, c);
-        ketama_close(c);
-    }
+static ketama_continuum opened_profile(const ketama_server *servers, size_t number)
+{
+    char settings[64];
+    snprintf(settings, sizeof settings, "profile=%s",
+             ketama_profile_number(number)->name);
+    return opened(servers, settings);
+}
+
+static uint64_t moved(ketama_continuum a, ketama_continuum b)
+{
+    ketama_move *moves;
+    uint64_t sum = 0;
+    size_t count;
+    CHECK_INT(KETAMA_OK, ketama_diff(a, b, &moves, &count));
+    for (size_t i = 0; i < count; i++)
+        sum += moves[i].share;
+    free(moves);
     return sum;
 }
 
-/* Of each profile with its default hash, and of twemproxy with all. */
-static const struct {
-    const char *profile, *hash;
-    uint64_t sum;
-} sums[] = {
-    {"libketama", "md5", UINT64_C(0x5acff14a46fce742)},
-    {"libmemcached", "md5", UINT64_C(0x0f9fa9550474fbaa)},
-    {"libmemcached-ketama", "one_at_a_time", UINT64_C(0xaad92468cf5cccc2)},
-    {"libmemcached-spy", "one_at_a_time", UINT64_C(0xcd3c062531dae63d)},
-    {"twemproxy", "fnv1a_64", UINT64_C(0x0607abab7abcc56e)},
-    {"twemproxy", "one_at_a_time", UINT64_C(0xb1a1c8aab4d3727d)},
-    {"twemproxy", "md5", UINT64_C(0x3c0ab847fe7f6632)},
-    {"twemproxy", "crc16", UINT64_C(0xef16af16fc3dcb2b)},
-    {"twemproxy", "crc32", UINT64_C(0xcac39eee4c2ff684)},
-    {"twemproxy", "crc32a", UINT64_C(0xb680ad46273dae73)},
-    {"twemproxy", "fnv1_64", UINT64_C(0x5f82b6487eeed91f)},
-    {"twemproxy", "fnv1_32", UINT64_C(0x3fabc9e6ee2e4b66)},
-    {"twemproxy", "fnv1a_32", UINT64_C(0xb99be7bc5bc5e3a3)},
-    {"twemproxy", "hsieh", UINT64_C(0x5362fcb62d0d55c1)},
-    {"twemproxy", "murmur", UINT64_C(0x181dc24f8f3d9f51)},
-    {"twemproxy", "jenkins", UINT64_C(0x4406ca7642835fdc)},
-    {"spymemcached", "md5", UINT64_C(0x5acff14a46fce742)},
-    {"elasticache-java", "sha384", UINT64_C(0xba92f752c227eaaf)},
-    {"evcache", "md5", UINT64_C(0xc4c856ad38a712e5)},
-    {"xmemcached", "md5", UINT64_C(0xa305fd38934214de)},
-    {"nginx", "crc32a", UINT64_C(0xa9017f671fc8efb7)},
-    {"pingora", "crc32a", UINT64_C(0xa9017f671fc8efb7)},
-    {"memcached-proxy", "xxh3", UINT64_C(0x6376e8f3167be85a)},
-    {"memcached-proxy-ketama", "xxh3", UINT64_C(0x778414d001cf0bcc)},
-    {"memcached-proxy-twemproxy", "xxh3", UINT64_C(0x9a674c095f0d33f6)},
-    {"memcached-proxy-evcache", "xxh3", UINT64_C(0xa49ad9dc1ff94877)},
-    {"libmc", "md5", UINT64_C(0x1bbeb17f9713f7c5)},
-    {"uhashring", "md5", UINT64_C(0x5acff14a46fce742)},
-    {"hash_ring", "md5", UINT64_C(0x6fbae1c1623f7e0a)},
-    {"node-hashring", "md5", UINT64_C(0xdcba267316301a64)},
-    {"predis", "md5", UINT64_C(0xdcba267316301a64)},
-    {"dalli", "crc32a", UINT64_C(0x235997eb23f278b9)},
-    {"enyim", "md5", UINT64_C(0x10a445efc141f7c6)},
-    {"couchbase", "md5", UINT64_C(0x10a445efc141f7c6)},
-};
-
-static void every_machine_has_the_same_rings(void)
+static bool same_ring_by_description(ketama_continuum a, ketama_continuum b)
 {
-    size_t known = sizeof sums / sizeof *sums, found = 0;
-    const struct ketama_profile *profile;
+    struct ketama_aspects of_a, of_b;
+    char text_a[KETAMA_TEXT_MAX], text_b[KETAMA_TEXT_MAX];
+    uint32_t size_a = 0, size_b = 0;
 
-    for (size_t i = 0; (profile = ketama_profile_number(i)) != NULL; i++)
-        for (const struct ketama_named_hash *hash = profile->hashes; hash->name != NULL;
-             hash++) {
-            if (hash != profile->hashes && strcmp(profile->name, "twemproxy") != 0)
-                continue;
-            uint64_t sum = sum_of(profile, hash->name);
-            bool same = found < known && sum == sums[found].sum &&
-                        strcmp(sums[found].profile, profile->name) == 0 &&
-                        strcmp(sums[found].hash, hash->name) == 0;
-            CHECK(same);
-            if (!same)
-                printf("    {\"%s\", \"%s\", UINT64_C(0x%016llx)},\n", profile->name,
-                       hash->name, (unsigned long long)sum);
-            found++;
+    CHECK_INT(KETAMA_OK, ketama_describe_aspects(a, &of_a));
+    CHECK_INT(KETAMA_OK, ketama_describe_aspects(b, &of_b));
+    for (uint32_t i = 0; i < SERVERS; i++) {
+        ketama_server in_a, in_b;
+        ketama_server_at(a, i, &in_a);
+        ketama_server_at(b, i, &in_b);
+        CHECK_INT(KETAMA_OK, ketama_hashed_text(a, i, text_a, &size_a));
+        CHECK_INT(KETAMA_OK, ketama_hashed_text(b, i, text_b, &size_b));
+        if (in_a.points != in_b.points || size_a != size_b ||
+            memcmp(text_a, text_b, size_a) != 0)
+            return false;
+    }
+    return strcmp(of_a.digest, of_b.digest) == 0 &&
+           strcmp(of_a.order, of_b.order) == 0 && strcmp(of_a.search, of_b.search) == 0;
+}
+
+/* Every two profiles: what is described alike is alike. */
+static void descriptions_are_complete(void)
+{
+    int alike = 0;
+    for (size_t i = 0; i < PROFILES; i++)
+        for (size_t j = 0; j < PROFILES; j++) {
+            ketama_continuum a = opened_profile(ones, i), b = opened_profile(ones, j);
+            if (same_ring_by_description(a, b)) {
+                CHECK_INT(0, moved(a, b));
+                alike += i != j;
+            }
+            ketama_close(a);
+            ketama_close(b);
         }
-    CHECK_INT(known, found);
+    CHECK(alike > 0);
+    CHECK(ketama_profile_number(PROFILES) == NULL);
+}
+
+static bool same_answers(ketama_continuum a, ketama_continuum b)
+{
+    char key[64];
+    for (int i = 0; i < KEYS; i++) {
+        /* Every second one has a tag, and every third one bytes above 127. */
+        int len = snprintf(key, sizeof key, i % 2 == 0 ? "user:{%d}:x%s" : "user:%d%s",
+                           i, i % 3 == 0 ? "\xd0\xba" : "");
+        if (ketama_key_hash(a, key, (size_t)len) != ketama_key_hash(b, key, (size_t)len))
+            return false;
+    }
+    return true;
+}
+
+static const char *const key_hashes[] = {
+    "profile=twemproxy hash=md5",
+    "profile=twemproxy hash=md5 hash_tag={}",
+    "profile=twemproxy hash=md5 hash_tag=:x",
+    "profile=predis",
+    "profile=predis hash_tag={}",
+    "profile=evcache",
+    "profile=evcache delimiter=:",
+    "profile=memcached-proxy",
+    "profile=memcached-proxy seed=s",
+    "profile=memcached-proxy hash=md5",
+    "profile=memcached-proxy hash=md5 seed=s",
+    "profile=memcached-proxy hash=md5 filter=tags filter_conf={}",
+    "profile=memcached-proxy hash=md5 filter=stop filter_conf=:",
+    "profile=libmc hash=fnv1_32",
+    "profile=libmemcached hash=fnv1_32",
+    "profile=libmc hash=crc_32",
+    "profile=dalli",
+    "profile=libmemcached hash=crc",
+    "profile=twemproxy hash=crc32",
+};
+enum { KEY_HASHES = sizeof key_hashes / sizeof *key_hashes };
+
+/* Key hashes are the same if and only if no key tells them apart. */
+static void key_hashes_are_compared(void)
+{
+    static const char empty_tag[] = "a{}b", begins[] = ":b";
+    int alike = 0;
+    for (size_t i = 0; i < KEY_HASHES; i++)
+        for (size_t j = 0; j < KEY_HASHES; j++) {
+            ketama_continuum a = opened(ones, key_hashes[i]);
+            ketama_continuum b = opened(ones, key_hashes[j]);
+            bool same =
+                same_answers(a, b) &&
+                ketama_key_hash(a, empty_tag, 4) == ketama_key_hash(b, empty_tag, 4) &&
+                ketama_key_hash(a, begins, 2) == ketama_key_hash(b, begins, 2);
+            CHECK_INT(same, ketama_same_key_hash(a, b));
+            alike += same && i != j;
+            ketama_close(a);
+            ketama_close(b);
+        }
+    CHECK_INT(2 * (10 + 1 + 1 + 1), alike);
+}
+
+static void mixed_as(const ketama_server *servers, size_t i, size_t j)
+{
+    ketama_continuum a = opened_profile(servers, i), b = opened_profile(servers, j);
+    ketama_continuum all, none;
+
+    CHECK_INT(KETAMA_OK, ketama_open_mixed(a, b, EVERYTHING, &all));
+    CHECK_INT(KETAMA_OK, ketama_open_mixed(a, b, 0, &none));
+    CHECK_INT(0, moved(a, all));
+    CHECK_INT(0, moved(b, none));
+    CHECK(same_answers(a, all));
+    CHECK(same_answers(b, none));
+    ketama_close(all);
+    ketama_close(none);
+    ketama_close(a);
+    ketama_close(b);
+}
+
+/* With all aspects of a profile, any other one is that profile. */
+static void everything_mixed_is_the_other(void)
+{
+    for (size_t i = 0; i < PROFILES; i++)
+        for (size_t j = 0; j < PROFILES; j++) {
+            mixed_as(unequal, i, j);
+            mixed_as(ones, i, j);
+        }
+}
+
+/* One aspect at a time: each name, count, digest and search is that of its program. */
+static void aspects_are_mixed_one_by_one(void)
+{
+    ketama_continuum plain = opened(ones, "profile=libketama");
+    ketama_continuum php = opened(ones, "profile=libmemcached");
+    ketama_continuum tags = opened(ones, "profile=predis hash_tag={}");
+    ketama_continuum ring = opened(ones, "profile=hash_ring");
+    ketama_continuum names, part, digest;
+
+    CHECK_INT(KETAMA_OK, ketama_open_mixed(php, plain, KETAMA_MIX_NAMES, &names));
+    CHECK_INT(0, moved(names, php));
+    CHECK(moved(names, plain) > 0);
+    CHECK_INT(KETAMA_OK, ketama_open_mixed(tags, plain, KETAMA_MIX_PART, &part));
+    CHECK(same_answers(part, tags));
+    CHECK_INT(0, moved(part, plain));
+    CHECK_INT(KETAMA_OK, ketama_open_mixed(ring, plain, KETAMA_MIX_DIGEST, &digest));
+    CHECK_INT(ketama_count_points(ring), ketama_count_points(digest));
+    ketama_close(names);
+    ketama_close(part);
+    ketama_close(digest);
+    ketama_close(plain);
+    ketama_close(php);
+    ketama_close(tags);
+    ketama_close(ring);
+}
+
+static void texts_are_those_of_the_programs(void)
+{
+    ketama_continuum php = opened(ones, "profile=libmemcached");
+    ketama_continuum evcache = opened(ones, "profile=evcache");
+    ketama_continuum nginx = opened(ones, "profile=nginx");
+    char text[KETAMA_TEXT_MAX];
+    uint32_t size;
+
+    CHECK_INT(KETAMA_OK, ketama_hashed_text(php, 0, text, &size));
+    CHECK(size == 8 && memcmp(text, "10.0.0.1", size) == 0);
+    CHECK_INT(KETAMA_OK, ketama_hashed_text(php, 2, text, &size));
+    CHECK(size == 14 && memcmp(text, "10.0.0.3:11212", size) == 0);
+    CHECK_INT(KETAMA_OK, ketama_hashed_text(evcache, 2, text, &size));
+    CHECK(size == 23 && memcmp(text, "10.0.0.3/10.0.0.3:11211", size) == 0);
+    CHECK_INT(KETAMA_OK, ketama_hashed_text(nginx, 0, text, &size));
+    CHECK(size == 14 && memcmp(text,
+                               "10.0.0.1\0"
+                               "11211",
+                               size) == 0);
+    CHECK_INT(KETAMA_ERANGE, ketama_hashed_text(php, SERVERS, text, &size));
+    CHECK(!ketama_takes_names(php));
+    ketama_close(php);
+    ketama_close(evcache);
+    ketama_close(nginx);
+}
+
+static void without_memory_it_fails(void)
+{
+    ketama_continuum a = opened(ones, "profile=libmemcached"), mixed;
+    ketama_continuum b = opened(ones, "profile=dalli");
+    struct ketama_aspects aspects;
+    char text[KETAMA_TEXT_MAX];
+    uint32_t size;
+    int n = 0, status;
+
+    do {
+        fail_allocation(++n);
+        status = ketama_open_mixed(a, b, EVERYTHING, &mixed);
+        bool had_failed = allocation_failed();
+        fail_allocation(0);
+        CHECK_INT(had_failed ? KETAMA_ENOMEM : KETAMA_OK, status);
+        CHECK((mixed == NULL) == had_failed);
+    } while (status != KETAMA_OK && n < 100);
+    CHECK(n > 10);
+    ketama_close(mixed);
+    fail_allocation(1);
+    CHECK_INT(KETAMA_ENOMEM, ketama_describe_aspects(a, &aspects));
+    fail_allocation(1);
+    CHECK_INT(KETAMA_ENOMEM, ketama_hashed_text(a, 0, text, &size));
+    fail_allocation(0);
+    ketama_close(a);
+    ketama_close(b);
 }
 
 void run_dialects(void)
 {
-    RUN(every_machine_has_the_same_rings);
+    RUN(descriptions_are_complete);
+    RUN(key_hashes_are_compared);
+    RUN(everything_mixed_is_the_other);
+    RUN(aspects_are_mixed_one_by_one);
+    RUN(texts_are_those_of_the_programs);
+    RUN(without_memory_it_fails);
 }
