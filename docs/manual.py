@@ -41,6 +41,8 @@ ketama where -v /etc/ketama.servers user:42""",
 ketama add --dry-run /etc/ketama.servers 10.0.1.9:11211 600
 ketama plot /etc/ketama.servers friday.servers -o friday.png
 ketama add /etc/ketama.servers 10.0.1.9:11211 600""",
+    "Ask whether PHP and twemproxy agree on all keys, and what to change if they do not:": """\
+ketama agree /etc/ketama.servers --profile libmemcached --profile twemproxy""",
     "Deploy a server file if it has no errors and no warnings:": """\
 ketama check --strict new.servers && mv new.servers /etc/ketama.servers""",
 }

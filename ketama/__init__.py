@@ -17,12 +17,18 @@ from ketama.servers import Server, Servers
 
 TYPE_CHECKING: bool = False  # "bool", so that jedi follows the branch, too
 if TYPE_CHECKING:
+    from ketama.admin.agree import Agreement, Agreements, RefusedProfile, agree
+    from ketama.admin.causes import Cause
     from ketama.admin.check import Finding, check
     from ketama.admin.diff import Diff, ServerDiff
     from ketama.admin.edit import Edit, edit
     from ketama.admin.profiles import Profile, ProfileOption, profiles
+    from ketama.admin.remedies import Remedy, RemedyStep
 
 __all__ = [
+    "Agreement",
+    "Agreements",
+    "Cause",
     "Continuum",
     "Diff",
     "Edit",
@@ -37,10 +43,14 @@ __all__ = [
     "Profile",
     "ProfileError",
     "ProfileOption",
+    "RefusedProfile",
+    "Remedy",
+    "RemedyStep",
     "Server",
     "ServerDiff",
     "Servers",
     "ServersError",
+    "agree",
     "check",
     "edit",
     "get_server",
@@ -54,6 +64,13 @@ __version__: str = _ffi.string(_lib.ketama_version()).decode()
 
 # Imported on first use: for operators, at no cost to web workers.
 _LAZY = {
+    "Agreement": "admin.agree",
+    "Agreements": "admin.agree",
+    "RefusedProfile": "admin.agree",
+    "agree": "admin.agree",
+    "Cause": "admin.causes",
+    "RemedyStep": "admin.remedies",
+    "Remedy": "admin.remedies",
     "Diff": "admin.diff",
     "ServerDiff": "admin.diff",
     "Edit": "admin.edit",

@@ -468,10 +468,15 @@ def continuum_of_text(text: bytes, filename: str | bytes, settings: bytes = b"")
     out, failed = ffi.new("ketama_continuum *"), ffi.new("ketama_failure *")
     if lib.open_text(out, text, len(text), settings, failed) < 0:
         raise failure(failed, filename)
+    return continuum_of_handle(out[0])
+
+
+def continuum_of_handle(handle: object) -> Continuum:
+    """Return the continuum of a C handle without a file, which it owns from now on."""
     continuum = Continuum.__new__(Continuum)
     continuum._filename = continuum._path = None
     continuum._options = False, None
-    continuum._adopt(out[0])
+    continuum._adopt(handle)
     return continuum
 
 

@@ -36,7 +36,8 @@ typedef struct ketama_move {
  * the same server at another address, and keeps its keys. That text is its name, or else
  * its address in the dialect's form. So a server moves to another address without moving
  * keys if it keeps its name, or gets as its name the text that was hashed so far; the
- * server that then has its old address is another one.
+ * server that then has its old address is another one. Between two dialects, addresses
+ * alone count.
  *
  * The command and the Python package call a move collateral if both of its servers are
  * unchanged: they are in both continua, with the same weight and name. All other moves

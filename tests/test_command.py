@@ -19,8 +19,8 @@ from waiting import PATIENCE
 import ketama
 
 COMMANDS = [
-    "where", "show", "check", "diff", "profiles", "import", "add", "remove", "weight", "rename",
-    "apply", "plot", "dump", "images", "watch", "completion",
+    "where", "show", "check", "diff", "agree", "profiles", "import", "add", "remove", "weight",
+    "rename", "apply", "plot", "dump", "images", "watch", "completion",
 ]  # fmt: skip
 
 

@@ -184,6 +184,8 @@ def test_the_public_names() -> None:
         if inspect.isfunction(getattr(ketama, name))
     }
     assert signatures == {
+        "agree": "(path: 'Path', *profiles: 'str', keys: 'Iterable[Key] | None' = None, "
+        "random_keys: 'int' = 100000) -> 'Agreements'",
         "check": "(path: 'Path', *, compat: 'bool' = False, "
         "profile: 'str | None' = None, **options: 'str | int | None') -> 'list[Finding]'",
         "edit": "(path: 'AnyPath', *, dry_run: 'bool' = False, timeout: 'float' = 30.0, "
@@ -197,6 +199,9 @@ def test_the_public_names() -> None:
         "roll": "(path: 'Path') -> 'Continuum'",
     }
     assert set(ketama.__all__) - set(signatures) == {
+        "Agreement",
+        "Agreements",
+        "Cause",
         "Continuum",
         "Diff",
         "Edit",
@@ -211,6 +216,9 @@ def test_the_public_names() -> None:
         "Profile",
         "ProfileError",
         "ProfileOption",
+        "RefusedProfile",
+        "Remedy",
+        "RemedyStep",
         "Server",
         "ServerDiff",
         "Servers",
@@ -256,7 +264,19 @@ def test_the_public_names() -> None:
     )
 
 
-ADMIN = ("check", "dialect", "diff", "edit", "images", "profiles", "replace", "server_file")
+ADMIN = (
+    "agree",
+    "causes",
+    "check",
+    "dialect",
+    "diff",
+    "edit",
+    "images",
+    "profiles",
+    "remedies",
+    "replace",
+    "server_file",
+)
 PUBLIC_MODULES = (
     ketama,
     ketama.addresses,

@@ -19,7 +19,7 @@ from ketama.admin.check_dialect import (
     has_ignored_weights,
     hashed_names,
 )
-from ketama.admin.dialect import dialect_of
+from ketama.admin.dialect import file_rules
 from ketama.admin.server_file import Line
 from ketama.continuum import Continuum, Path, continuum_of_text
 from ketama.errors import ServersError
@@ -194,7 +194,7 @@ def check_added(editing: ketama.Edit, address: str) -> list[Finding]:
     Raises ServersError if `editing.after` does.
     """
     found = Findings()
-    dialect = dialect_of(editing.after._now[0])
+    dialect = file_rules(editing.after._now[0])
     servers = iter(editing.after.servers)
     number = 1  # of the line
     for line in editing._lines:
@@ -259,7 +259,7 @@ def _check_ring(text: bytes, servers: list[Line], found: Findings) -> None:
         return
     check_dialect(continuum, servers, found)
     names = hashed_names(continuum, servers, found)
-    if not has_ignored_weights(dialect_of(continuum._now[0]), servers):
+    if not has_ignored_weights(file_rules(continuum._now[0]), servers):
         _check_shares(servers, names, continuum, found)
 
 

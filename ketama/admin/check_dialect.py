@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from ketama.addresses import Address, find_address
-from ketama.admin.dialect import Dialect, dialect_of, hashed_name
+from ketama.admin.dialect import FileRules, file_rules, hashed_name
 
 if TYPE_CHECKING:
     from ketama.admin.check import Findings
@@ -19,7 +19,7 @@ def check_dialect(continuum: Continuum, lines: list[Line], found: Findings) -> N
 
     lines: of its servers, in their order.
     """
-    dialect = dialect_of(continuum._now[0])
+    dialect = file_rules(continuum._now[0])
     if has_ignored_weights(dialect, lines):
         reason = (
             f'weights differ, but profile "{dialect.profile}" does not use them: each server '
@@ -31,7 +31,7 @@ def check_dialect(continuum: Continuum, lines: list[Line], found: Findings) -> N
     _check_port(dialect, lines, found)
 
 
-def has_ignored_weights(dialect: Dialect, lines: list[Line]) -> bool:
+def has_ignored_weights(dialect: FileRules, lines: list[Line]) -> bool:
     """Return whether servers have different weights, and the dialect does not use them."""
     return dialect.ignores_weights and len({line.weight for line in lines}) > 1
 
@@ -52,7 +52,7 @@ def hashed_names(continuum: Continuum, lines: list[Line], found: Findings) -> li
     return names
 
 
-def check_host(dialect: Dialect, line: Line, found: Findings) -> None:
+def check_host(dialect: FileRules, line: Line, found: Findings) -> None:
     """Find a host name that is hashed, while the program hashes the IP address."""
     if dialect.ip_form is None or line.name:
         return
@@ -83,7 +83,7 @@ def _written(form: str, address: Address) -> str:
     return form.replace(":port", "" if address.port is None else f":{address.port}")
 
 
-def _check_port(dialect: Dialect, lines: list[Line], found: Findings) -> None:
+def _check_port(dialect: FileRules, lines: list[Line], found: Findings) -> None:
     """Find servers on the port that this dialect leaves out of the hashed text."""
     if dialect.hidden_port is None:
         return

@@ -10,7 +10,7 @@ from typing import SupportsIndex
 
 import ketama
 from ketama.admin import images, server_file, spacing
-from ketama.admin.dialect import dialect_of, hashed_name
+from ketama.admin.dialect import file_rules, hashed_name
 from ketama.admin.replace import Target, lock
 from ketama.admin.server_file import Line
 from ketama.continuum import Continuum, absolute, continuum_of_text
@@ -184,7 +184,7 @@ class Edit:
     def _name_that_keeps(self, line: Line) -> str:
         """Return the name with which a server that has none keeps its points."""
         handle = self.after._now[0]
-        dialect = dialect_of(handle)
+        dialect = file_rules(handle)
         if dialect.refuses_names:
             reason = (
                 f"{line.address} cannot keep its keys at another address: profile "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import suppress
 from functools import wraps
@@ -30,6 +31,7 @@ COMMANDS = {
     "show": "show",
     "check": "check",
     "diff": "diff",
+    "agree": "agree",
     "profiles": "profiles",
     "import": "importing",
     "add": "edit",
@@ -97,7 +99,7 @@ def app(ctx: click.Context) -> int | None:
 
     \b
     Exit codes: 0  success
-                1  problems found: check found errors, or an edit was refused
+                1  problems found: check found errors, programs differ, an edit was refused
                 2  usage error
                 3  runtime error: a file is missing or invalid, permission denied, disk full
               130  interrupted
@@ -116,6 +118,18 @@ def file_argument(name: str = "file", required: bool = True) -> Callable[[Any], 
     kind = click.Path(allow_dash=True, readable=False)
     metavar = name.upper() if required else f"[{name.upper()}]"
     return click.argument(name, metavar=metavar, type=kind, required=required)
+
+
+def share_value(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Return a percentage as a share."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?) ?%", value)
+    if match and float(match[1]) <= 100:
+        return float(match[1]) / 100
+    raise click.BadParameter(
+        f"invalid percentage {value!r:.40}: must be 0% to 100%, such as 20%"
+    )
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -20,6 +20,7 @@ from ketama.cli.app import (
     file_argument,
     json_option,
     report,
+    share_value,
 )
 from ketama.cli.edit_result import Change, Done, Rows, as_json, print_result
 from ketama.cli.output import percent, print_json, printable
@@ -56,18 +57,6 @@ def weight_value(value: str) -> int:
         return int(value)
     raise click.BadParameter(
         f"invalid weight {value!r:.40}: must be 1-{WEIGHT_MAX}", param_hint="'WEIGHT'"
-    )
-
-
-def share_value(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """Return a percentage as a share."""
-    if value is None:
-        return None
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?) ?%", value)
-    if match and float(match[1]) <= 100:
-        return float(match[1]) / 100
-    raise click.BadParameter(
-        f"invalid percentage {value!r:.40}: must be 0% to 100%, such as 20%"
     )
 
 

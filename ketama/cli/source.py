@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import click
 
 import ketama
 from ketama.cli.app import SUCCESS, report
+from ketama.cli.output import progress
 from ketama.continuum import continuum_of_file, continuum_of_text
 
 if TYPE_CHECKING:
@@ -100,6 +102,20 @@ def blocks_of_keys(
             yield _without_cr(keys, block) if separator == b"\n" else keys, len(block)
     if last := b"".join(begun):
         yield _without_cr([last], last) if separator == b"\n" else [last], 0
+
+
+def each_key(file: str) -> Iterator[bytes]:
+    """Yield the keys of a file, one per line, or of standard input; show the progress."""
+    with (
+        nullcontext(stdin("keys, one per line,"))
+        if file == STDIN
+        else Path(file).open("rb") as stream
+    ):
+        size = os.fstat(stream.fileno()).st_size or None
+        with progress(size) as advance:
+            for keys, read in blocks_of_keys(stream, b"\n", label(file)):
+                yield from keys
+                advance(read)
 
 
 def _without_cr(keys: list[bytes], block: bytes) -> list[bytes]:

@@ -69,10 +69,14 @@ int ketama_hashed_name(ketama_continuum c, uint32_t index, char *text, size_t si
 
 /* Numbers the servers of two continua so that those which are the same have the same
  * number: those with equal addresses, unless the text that one is hashed by is at
- * another address in the other continuum; then it is the server with that text. Both
- * arrays have an element per server. Errors: ENOMEM. */
+ * another address in the other continuum; then it is the server with that text. Of two
+ * dialects, addresses alone count. Both arrays have an element per server. Errors:
+ * ENOMEM. */
 int ketama_same_servers(ketama_continuum before, ketama_continuum after,
                         uint32_t *groups_before, uint32_t *groups_after);
+/* The same for those with equal addresses alone. */
+int ketama_same_addresses(ketama_continuum before, ketama_continuum after,
+                          uint32_t *groups_before, uint32_t *groups_after);
 
 /* How to open the images that this user has: the path of the server file and the
  * options, each with its NUL, in one block that the caller frees; NULL if there are

@@ -190,32 +190,6 @@ bool ketama_same_key_hash(ketama_continuum a, ketama_continuum b)
            strcmp(parts[0], parts[1]) == 0;
 }
 
-_Static_assert(KETAMA_TEXT_MAX == KETAMA_NAME_MAX, "it holds any name");
-
-int ketama_hashed_text(ketama_continuum c, uint32_t index, char *text, uint32_t *bytes)
-{
-    ketama_server server = {0};
-    struct ketama_server_list list;
-    struct ketama_text name = {NULL, 0};
-    ketama_failure failure;
-    char *storage = NULL;
-    int status = ketama_server_at(c, index, &server);
-
-    if (status != KETAMA_OK)
-        return status;
-    status = ketama_servers_copy(&server, 1, &list, &failure);
-    if (status == KETAMA_OK)
-        status = ketama_names_make(&c->dialect, &list, &name, &storage, &failure);
-    if (status == KETAMA_OK) {
-        memcpy(text, name.at, name.bytes);
-        *bytes = name.bytes;
-    }
-    free(storage);
-    ketama_servers_free(&list);
-    return status == KETAMA_OK ? KETAMA_OK
-                               : ketama_store_failure(status, NULL, &failure);
-}
-
 bool ketama_takes_names(ketama_continuum c)
 {
     return c->dialect.profile->takes_names;

@@ -13,7 +13,6 @@
 /* cffi: begin */
 
 #define KETAMA_ASPECT_MAX 128 /* bytes of a description, with its NUL */
-#define KETAMA_TEXT_MAX   526 /* bytes of a hashed text */
 
 /* Descriptions, such as "md5". Dialects have an aspect in common if these are equal; but
  * the number of points is described only in general. */
@@ -43,9 +42,8 @@ int ketama_describe_aspects(ketama_continuum c, struct ketama_aspects *aspects);
 /* Is the hash of every key the same in both, except that of the empty one? */
 bool ketama_same_key_hash(ketama_continuum a, ketama_continuum b);
 
-/* Writes the text that is hashed for the server at an index, KETAMA_TEXT_MAX bytes at
- * most, without a NUL. Errors: ERANGE, ENOMEM. */
-int ketama_hashed_text(ketama_continuum c, uint32_t index, char *text, uint32_t *bytes);
+/* diff.c: how many of the hashes have servers of different addresses. Errors: ENOMEM. */
+int ketama_count_moved(ketama_continuum before, ketama_continuum after, uint64_t *moved);
 
 /* Do the dialect's programs have names for servers? */
 bool ketama_takes_names(ketama_continuum c);

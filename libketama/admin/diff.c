@@ -4,7 +4,7 @@
  * Both rings are cut where an arc of either one ends; between two cuts, each ring has a
  * single owner. Nothing is sampled, so the shares are exact.
  */
-#include "admin.h"
+#include "dialects.h"
 
 #include <stdlib.h>
 
@@ -93,23 +93,69 @@ static void pass(struct walk *walk, uint32_t hash)
         walk->next++;
 }
 
-static bool compare(ketama_continuum before, ketama_continuum after,
-                    const uint32_t *groups_before, const uint32_t *groups_after,
-                    struct moves *moves)
-{
-    struct walk old = {before, 0}, new = {after, 0};
-    uint64_t begin = 0;
+struct walks {
+    struct walk old, new;
+    uint64_t begin; /* of what is to be compared */
+};
 
-    while (begin <= UINT32_MAX) {
-        uint32_t end_old = end_of_arc(&old), end_new = end_of_arc(&new);
-        uint32_t end = end_old < end_new ? end_old : end_new;
-        ketama_move move = {owner(&old), owner(&new), end - begin + 1};
-        if (groups_before[move.from] != groups_after[move.to] && !append(moves, move))
+/* Takes the next hashes with one owner in each ring. False: there are no more. */
+static bool take_next(struct walks *walks, ketama_move *move)
+{
+    if (walks->begin > UINT32_MAX)
+        return false;
+    uint32_t end_old = end_of_arc(&walks->old), end_new = end_of_arc(&walks->new);
+    uint32_t end = end_old < end_new ? end_old : end_new;
+    *move =
+        (ketama_move){owner(&walks->old), owner(&walks->new), end - walks->begin + 1};
+    pass(&walks->old, end);
+    pass(&walks->new, end);
+    walks->begin = (uint64_t)end + 1;
+    return true;
+}
+
+/* The servers of both rings, as numbers that are equal for the same server. */
+struct groups {
+    uint32_t *before, *after;
+};
+
+typedef int grouping(ketama_continuum before, ketama_continuum after,
+                     uint32_t *groups_before, uint32_t *groups_after);
+
+static int make_groups(struct groups *groups, ketama_continuum before,
+                       ketama_continuum after, grouping *group)
+{
+    groups->before = calloc(ketama_count_servers(before), sizeof(uint32_t));
+    groups->after = calloc(ketama_count_servers(after), sizeof(uint32_t));
+    if (groups->before == NULL || groups->after == NULL)
+        return ketama_store_failure(KETAMA_ENOMEM, NULL, NULL);
+    return group(before, after, groups->before, groups->after);
+}
+
+static void free_groups(struct groups *groups)
+{
+    free(groups->before);
+    free(groups->after);
+}
+
+static bool is_moved(const struct groups *groups, const ketama_move *move)
+{
+    return groups->before[move->from] != groups->after[move->to];
+}
+
+static bool is_empty(ketama_continuum before, ketama_continuum after)
+{
+    return before->view.server_count == 0 || after->view.server_count == 0;
+}
+
+static bool collect(ketama_continuum before, ketama_continuum after,
+                    const struct groups *groups, struct moves *moves)
+{
+    struct walks walks = {{before, 0}, {after, 0}, 0};
+    ketama_move move;
+
+    while (take_next(&walks, &move))
+        if (is_moved(groups, &move) && !append(moves, move))
             return false;
-        pass(&old, end);
-        pass(&new, end);
-        begin = (uint64_t)end + 1;
-    }
     if (moves->count > 0)
         merge(moves);
     return true;
@@ -119,27 +165,37 @@ int ketama_diff(ketama_continuum before, ketama_continuum after, ketama_move **m
                 size_t *count)
 {
     struct moves found = {NULL, 0, 0};
+    struct groups groups;
 
     *moves = NULL;
     *count = 0;
-    if (before->view.server_count == 0 || after->view.server_count == 0)
+    if (is_empty(before, after))
         return KETAMA_OK; /* nobody owns the keys before, or after */
-    uint32_t *groups_before = calloc(ketama_count_servers(before), sizeof(uint32_t));
-    uint32_t *groups_after = calloc(ketama_count_servers(after), sizeof(uint32_t));
-    int status = KETAMA_ENOMEM;
-    if (groups_before != NULL && groups_after != NULL)
-        status = ketama_same_servers(before, after, groups_before, groups_after);
-    if (status == KETAMA_OK &&
-        !compare(before, after, groups_before, groups_after, &found))
-        status = KETAMA_ENOMEM;
-
-    free(groups_before);
-    free(groups_after);
+    int status = make_groups(&groups, before, after, ketama_same_servers);
+    if (status == KETAMA_OK && !collect(before, after, &groups, &found))
+        status = ketama_store_failure(KETAMA_ENOMEM, NULL, NULL);
+    free_groups(&groups);
     if (status != KETAMA_OK || found.count == 0) {
         free(found.at);
         found = (struct moves){NULL, 0, 0};
     }
     *moves = found.at;
     *count = found.count;
-    return status == KETAMA_ENOMEM ? ketama_store_failure(status, NULL, NULL) : status;
+    return status;
+}
+
+int ketama_count_moved(ketama_continuum before, ketama_continuum after, uint64_t *moved)
+{
+    struct walks walks = {{before, 0}, {after, 0}, 0};
+    struct groups groups;
+    ketama_move move;
+
+    *moved = 0;
+    if (is_empty(before, after))
+        return KETAMA_OK;
+    int status = make_groups(&groups, before, after, ketama_same_addresses);
+    while (status == KETAMA_OK && take_next(&walks, &move))
+        *moved += is_moved(&groups, &move) ? move.share : 0;
+    free_groups(&groups);
+    return status;
 }

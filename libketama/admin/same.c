@@ -4,12 +4,14 @@
  * A server is the text that its points are made from: its name, or else its address in
  * the dialect's form. If that text has moved to another address, the server has. All
  * other servers are known by their addresses, so that one which gets another name stays
- * the same server.
+ * the same server. If the dialects are not the same, addresses alone are compared.
  */
 #include "admin.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "../profile/profile.h"
 
 struct entry {
     struct ketama_text text; /* that is hashed */
@@ -88,44 +90,77 @@ static void number(struct entry *entries, size_t count)
     }
 }
 
-static int list_entries(struct entry *entries, ketama_continuum c, bool is_after,
-                        uint32_t *groups, char **storage)
+static void list_entries(struct entry *entries, ketama_continuum c, bool is_after,
+                         uint32_t *groups)
+{
+    ketama_server server;
+    for (uint32_t i = 0; i < ketama_count_servers(c); i++) {
+        (void)ketama_server_at(c, i, &server); /* cannot fail: i is in range */
+        entries[i] = (struct entry){
+            .text = {server.address, (uint32_t)strlen(server.address)},
+            .address = server.address,
+            .group = &groups[i],
+            .is_after = is_after,
+        };
+    }
+}
+
+/* Replaces the entries' texts by those that are hashed; free *storage after use. */
+static int set_texts(struct entry *entries, ketama_continuum c, char **storage)
 {
     uint32_t count = ketama_count_servers(c);
     struct ketama_text *names = calloc(count, sizeof *names);
-    ketama_server server;
 
     *storage = NULL;
     int status = names == NULL ? ketama_store_failure(KETAMA_ENOMEM, NULL, NULL)
                                : ketama_hashed_names(c, names, storage);
-    for (uint32_t i = 0; i < count && status == KETAMA_OK; i++) {
-        (void)ketama_server_at(c, i, &server); /* cannot fail: i is in range */
-        entries[i] = (struct entry){.text = names[i],
-                                    .address = server.address,
-                                    .group = &groups[i],
-                                    .is_after = is_after};
-    }
+    for (uint32_t i = 0; i < count && status == KETAMA_OK; i++)
+        entries[i].text = names[i];
     free(names);
     return status;
 }
 
-int ketama_same_servers(ketama_continuum before, ketama_continuum after,
-                        uint32_t *groups_before, uint32_t *groups_after)
+static int group(ketama_continuum before, ketama_continuum after, bool by_text,
+                 uint32_t *groups_before, uint32_t *groups_after)
 {
     size_t old = ketama_count_servers(before), new = ketama_count_servers(after);
     struct entry *entries = calloc(old + new, sizeof *entries);
     char *storage_before = NULL, *storage_after = NULL;
+    int status = KETAMA_OK;
 
     if (entries == NULL)
         return old + new == 0 ? KETAMA_OK
                               : ketama_store_failure(KETAMA_ENOMEM, NULL, NULL);
-    int status = list_entries(entries, before, false, groups_before, &storage_before);
-    if (status == KETAMA_OK)
-        status = list_entries(entries + old, after, true, groups_after, &storage_after);
+    list_entries(entries, before, false, groups_before);
+    list_entries(entries + old, after, true, groups_after);
+    if (by_text)
+        status = set_texts(entries, before, &storage_before);
+    if (by_text && status == KETAMA_OK)
+        status = set_texts(entries + old, after, &storage_after);
     if (status == KETAMA_OK)
         number(entries, old + new);
     free(storage_before);
     free(storage_after);
     free(entries);
     return status;
+}
+
+/* Do equal texts mean the same server in both? */
+static bool have_one_form(const struct ketama_dialect *a, const struct ketama_dialect *b)
+{
+    return a->profile == b->profile && a->name_rule == b->name_rule &&
+           strcmp(a->default_port, b->default_port) == 0;
+}
+
+int ketama_same_servers(ketama_continuum before, ketama_continuum after,
+                        uint32_t *groups_before, uint32_t *groups_after)
+{
+    return group(before, after, have_one_form(&before->dialect, &after->dialect),
+                 groups_before, groups_after);
+}
+
+int ketama_same_addresses(ketama_continuum before, ketama_continuum after,
+                          uint32_t *groups_before, uint32_t *groups_after)
+{
+    return group(before, after, false, groups_before, groups_after);
 }

@@ -9,14 +9,23 @@
 
 enum { PROFILES = 23, SERVERS = 5, KEYS = 200, EVERYTHING = 127 };
 
+static int hashed_text(ketama_continuum c, uint32_t index, char text[KETAMA_NAME_MAX],
+                       uint32_t *bytes)
+{
+    int size = ketama_hashed_name(c, index, text, KETAMA_NAME_MAX);
+    *bytes = size >= 0 ? (uint32_t)size : 0;
+    return size >= 0 ? KETAMA_OK : size;
+}
+
 static const ketama_server unequal[SERVERS] = {
     SERVER("10.0.0.1:11211", 46), SERVER("10.0.0.2:11211", 14),
     SERVER("10.0.0.3:11212", 60), SERVER("10.0.0.4:11211", 42),
     SERVER("10.0.0.5:11211", 13)};
+/* In EVCache, which hashes no port, the last two have equal points. */
 static const ketama_server ones[SERVERS] = {
     SERVER("10.0.0.1:11211", 1), SERVER("10.0.0.2:11211", 1),
     SERVER("10.0.0.3:11212", 1), SERVER("10.0.0.4:11211", 1),
-    SERVER("10.0.0.5:11211", 1)};
+    SERVER("10.0.0.4:11213", 1)};
 
 static ketama_continuum opened(const ketama_server *servers, const char *settings)
 {
@@ -40,16 +49,19 @@ static uint64_t moved(ketama_continuum a, ketama_continuum b)
     uint64_t sum = 0;
     size_t count;
     CHECK_INT(KETAMA_OK, ketama_diff(a, b, &moves, &count));
+    uint64_t counted = 0;
     for (size_t i = 0; i < count; i++)
         sum += moves[i].share;
     free(moves);
+    CHECK_INT(KETAMA_OK, ketama_count_moved(a, b, &counted));
+    CHECK_INT(sum, counted);
     return sum;
 }
 
 static bool same_ring_by_description(ketama_continuum a, ketama_continuum b)
 {
     struct ketama_aspects of_a, of_b;
-    char text_a[KETAMA_TEXT_MAX], text_b[KETAMA_TEXT_MAX];
+    char text_a[KETAMA_NAME_MAX], text_b[KETAMA_NAME_MAX];
     uint32_t size_a = 0, size_b = 0;
 
     CHECK_INT(KETAMA_OK, ketama_describe_aspects(a, &of_a));
@@ -58,8 +70,8 @@ static bool same_ring_by_description(ketama_continuum a, ketama_continuum b)
         ketama_server in_a, in_b;
         ketama_server_at(a, i, &in_a);
         ketama_server_at(b, i, &in_b);
-        CHECK_INT(KETAMA_OK, ketama_hashed_text(a, i, text_a, &size_a));
-        CHECK_INT(KETAMA_OK, ketama_hashed_text(b, i, text_b, &size_b));
+        CHECK_INT(KETAMA_OK, hashed_text(a, i, text_a, &size_a));
+        CHECK_INT(KETAMA_OK, hashed_text(b, i, text_b, &size_b));
         if (in_a.points != in_b.points || size_a != size_b ||
             memcmp(text_a, text_b, size_a) != 0)
             return false;
@@ -143,9 +155,9 @@ static void key_hashes_are_compared(void)
     CHECK_INT(2 * (10 + 1 + 1 + 1), alike);
 }
 
-static void mixed_as(const ketama_server *servers, size_t i, size_t j)
+/* With all aspects of a, b is a; with none of them it stays what it is. Closes both. */
+static void mixed_as(ketama_continuum a, ketama_continuum b)
 {
-    ketama_continuum a = opened_profile(servers, i), b = opened_profile(servers, j);
     ketama_continuum all, none;
 
     CHECK_INT(KETAMA_OK, ketama_open_mixed(a, b, EVERYTHING, &all));
@@ -160,14 +172,16 @@ static void mixed_as(const ketama_server *servers, size_t i, size_t j)
     ketama_close(b);
 }
 
-/* With all aspects of a profile, any other one is that profile. */
 static void everything_mixed_is_the_other(void)
 {
     for (size_t i = 0; i < PROFILES; i++)
         for (size_t j = 0; j < PROFILES; j++) {
-            mixed_as(unequal, i, j);
-            mixed_as(ones, i, j);
+            mixed_as(opened_profile(unequal, i), opened_profile(unequal, j));
+            mixed_as(opened_profile(ones, i), opened_profile(ones, j));
         }
+    for (size_t i = 0; i < KEY_HASHES; i++)
+        for (size_t j = 0; j < KEY_HASHES; j++)
+            mixed_as(opened(ones, key_hashes[i]), opened(ones, key_hashes[j]));
 }
 
 /* One aspect at a time: each name, count, digest and search is that of its program. */
@@ -201,21 +215,21 @@ static void texts_are_those_of_the_programs(void)
     ketama_continuum php = opened(ones, "profile=libmemcached");
     ketama_continuum evcache = opened(ones, "profile=evcache");
     ketama_continuum nginx = opened(ones, "profile=nginx");
-    char text[KETAMA_TEXT_MAX];
+    char text[KETAMA_NAME_MAX];
     uint32_t size;
 
-    CHECK_INT(KETAMA_OK, ketama_hashed_text(php, 0, text, &size));
+    CHECK_INT(KETAMA_OK, hashed_text(php, 0, text, &size));
     CHECK(size == 8 && memcmp(text, "10.0.0.1", size) == 0);
-    CHECK_INT(KETAMA_OK, ketama_hashed_text(php, 2, text, &size));
+    CHECK_INT(KETAMA_OK, hashed_text(php, 2, text, &size));
     CHECK(size == 14 && memcmp(text, "10.0.0.3:11212", size) == 0);
-    CHECK_INT(KETAMA_OK, ketama_hashed_text(evcache, 2, text, &size));
+    CHECK_INT(KETAMA_OK, hashed_text(evcache, 2, text, &size));
     CHECK(size == 23 && memcmp(text, "10.0.0.3/10.0.0.3:11211", size) == 0);
-    CHECK_INT(KETAMA_OK, ketama_hashed_text(nginx, 0, text, &size));
+    CHECK_INT(KETAMA_OK, hashed_text(nginx, 0, text, &size));
     CHECK(size == 14 && memcmp(text,
                                "10.0.0.1\0"
                                "11211",
                                size) == 0);
-    CHECK_INT(KETAMA_ERANGE, ketama_hashed_text(php, SERVERS, text, &size));
+    CHECK_INT(KETAMA_ERANGE, hashed_text(php, SERVERS, text, &size));
     CHECK(!ketama_takes_names(php));
     ketama_close(php);
     ketama_close(evcache);
@@ -227,7 +241,7 @@ static void without_memory_it_fails(void)
     ketama_continuum a = opened(ones, "profile=libmemcached"), mixed;
     ketama_continuum b = opened(ones, "profile=dalli");
     struct ketama_aspects aspects;
-    char text[KETAMA_TEXT_MAX];
+    char text[KETAMA_NAME_MAX];
     uint32_t size;
     int n = 0, status;
 
@@ -244,7 +258,12 @@ static void without_memory_it_fails(void)
     fail_allocation(1);
     CHECK_INT(KETAMA_ENOMEM, ketama_describe_aspects(a, &aspects));
     fail_allocation(1);
-    CHECK_INT(KETAMA_ENOMEM, ketama_hashed_text(a, 0, text, &size));
+    CHECK_INT(KETAMA_ENOMEM, hashed_text(a, 0, text, &size));
+    for (int i = 1; i <= 3; i++) {
+        uint64_t counted;
+        fail_allocation(i);
+        CHECK_INT(KETAMA_ENOMEM, ketama_count_moved(a, b, &counted));
+    }
     fail_allocation(0);
     ketama_close(a);
     ketama_close(b);

@@ -8,17 +8,22 @@ from __future__ import annotations
 import importlib
 import sys
 
-pylibmc = importlib.import_module("pylibmc")  # which has no types
-
 
 def server_text(line: str) -> str:
     host, port, weight, _ = line.split("\t")
     return f"[{host}]:{port}:{weight}" if ":" in host else f"{host}:{port}:{weight}"
 
 
-paragraphs = sys.stdin.buffer.read().decode().split("\n\n")[:-1]
-for servers, keys in zip(paragraphs[::2], paragraphs[1::2], strict=True):
-    listed = [server_text(line) for line in servers.split("\n")]
-    client = pylibmc.Client(listed, behaviors={sys.argv[1]: True})
-    for key in keys.split("\n"):
-        print(client.hash(key))
+def main(behavior: str) -> None:
+    """Answer all questions on standard input."""
+    pylibmc = importlib.import_module("pylibmc")  # which has no types
+    paragraphs = sys.stdin.buffer.read().decode().split("\n\n")[:-1]
+    for servers, keys in zip(paragraphs[::2], paragraphs[1::2], strict=True):
+        listed = [server_text(line) for line in servers.split("\n")]
+        client = pylibmc.Client(listed, behaviors={behavior: True})
+        for key in keys.split("\n"):
+            print(client.hash(key))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
