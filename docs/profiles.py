@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import ketama
+from ketama.admin.profiles import traits
 
 PAGE = Path(__file__).with_name("profiles.md")
 TABLE = re.compile(r"(?<=<!-- begin: profiles -->\n).*(?=<!-- end: profiles -->)", re.DOTALL)
@@ -22,6 +23,12 @@ def option(row: ketama.ProfileOption) -> str:
     return f"`{row.name}`" + (": " if values or default else "") + " ".join(default + values)
 
 
+def hashed(profile: ketama.Profile) -> str:
+    """Return what a profile hashes for a server on port 11211."""
+    text = traits(profile.name).hashed
+    return "`10.0.0.1:11211` is hashed " + (f"as `{text}`" if text else "by host and port")
+
+
 def section(profile: ketama.Profile) -> str:
     """Return what the page says of a profile."""
     options = "; ".join(option(row) for row in profile.options)
@@ -29,6 +36,7 @@ def section(profile: ketama.Profile) -> str:
         f"### {profile.name}\n\n"
         f"- Programs: {profile.programs}\n"
         f"- Setting: {profile.setting}\n"
+        f"- Port 11211: {hashed(profile)}\n"
         f"- {profile.note}\n"
         f"- Options: {options}\n\n"
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ketama._ketama import ffi, lib
+from ketama.admin.dialect import file_rules, hashed_name
 from ketama.continuum import Continuum
-from ketama.errors import ServersError
-from ketama.servers import Entry
 
 
 class ProfileOption(NamedTuple):
@@ -64,8 +63,6 @@ _HOST, _PORT, _OTHER_PORT = "10.0.0.1", 11211, 11212
 # So many servers that roundings count: each has a label less where shares are in single
 # precision, as in libmemcached.
 _MANY = 25
-# How an address can be hashed.
-_FORMS = ("{host}:{port}", "{host}", "/{host}:{port}", "{host}/{host}:{port}")
 
 
 class Traits(NamedTuple):
@@ -92,36 +89,26 @@ def traits(profile: str) -> Traits:
 
     Raises ProfileError if the profile does not exist.
     """
-    names = _points(profile, (f"{_HOST}:{_PORT}", 1, "name")) is not None
     ones, twos, fours = (_weighted(profile, *[weight] * _MANY) for weight in (1, 2, 4))
     ignored = _weighted(profile, 1, 1) == _weighted(profile, 1, 3)
     absolute = not ignored and twos != fours
+    hashed, other = (_hashed(profile, port) for port in (_PORT, _OTHER_PORT))
     return Traits(
-        _hashed(profile, _PORT) if names else None,
-        _hashed(profile, _OTHER_PORT) if names else None,
-        names,
+        hashed,
+        other,
+        hashed is not None,
         "ignored" if ignored else "absolute" if absolute else "ratio",
         not ignored and not absolute and ones != twos,
     )
 
 
-def _points(profile: str, *servers: Entry) -> list[tuple[int, str]] | None:
-    """Return all points of a ring; None if the profile has no such server."""
-    try:
-        return Continuum(servers, profile=profile).get_points()
-    except ServersError:
-        return None
+def _weighted(profile: str, *weights: int) -> list[tuple[int, str]]:
+    """Return all points of servers with these weights."""
+    servers = [(f"{_HOST[:-1]}{i}:{_PORT}", weight) for i, weight in enumerate(weights, 1)]
+    return Continuum(servers, profile=profile).get_points()
 
 
-def _weighted(profile: str, *weights: int) -> list[tuple[int, str]] | None:
-    return _points(
-        profile, *((f"10.0.0.{i}:{_PORT}", weight) for i, weight in enumerate(weights, 1))
-    )
-
-
-def _hashed(profile: str, port: int) -> str:
-    """Return the text that gives a server the points that its address gives it."""
-    address = f"{_HOST}:{port}"
-    found = _points(profile, (address, 1))
-    texts = [form.format(host=_HOST, port=p) for form in _FORMS for p in (port, _PORT)]
-    return next(text for text in texts if _points(profile, (address, 1, text)) == found)
+def _hashed(profile: str, port: int) -> str | None:
+    """Return the text that is hashed for a server; None if host and port are hashed apart."""
+    handle = Continuum([f"{_HOST}:{port}"], profile=profile)._now[0]
+    return None if file_rules(handle).refuses_names else hashed_name(handle, 0).decode()
