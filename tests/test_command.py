@@ -74,6 +74,7 @@ def test_without_a_command() -> None:
             "ketama plot: unsupported format '.gif' (use .png or .svg)",
         ),
         (["watch", "-"], "ketama watch: cannot watch standard input"),
+        (["add", "-", "a:1", "1"], "ketama add: FILE cannot be standard input"),
         (
             ["weight", "x", "a:1", "0"],
             "ketama weight: invalid weight '0': must be 1-9223372036854775807; see",

@@ -156,10 +156,13 @@ def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str
     return [name for name in names if name.startswith(incomplete)]
 
 
-def dialect_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def dialect_options(
+    command: Callable[..., Any], instead_of: str = ", if FILE does not state it"
+) -> Callable[..., Any]:
     """Add the options that say which program's dialect is meant.
 
     The command gets them as `dialect`, the options of a profile as libketama reads them.
+    `instead_of` says, in the help, when --profile counts.
     """
 
     @wraps(command)
@@ -177,7 +180,7 @@ def dialect_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--profile",
         metavar="NAME",
         shell_complete=complete_profile,
-        help="The dialect of ketama, if FILE does not state it: see 'ketama profiles'.",
+        help=f"The dialect of ketama{instead_of}: see 'ketama profiles'.",
     )
     options = click.option(
         "--option",
@@ -220,8 +223,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _lower_case(message: str) -> str:
-    """Begin click's own messages as ours begin."""
-    return message[:1].lower() + message[1:]
+    """Begin click's own messages as ours begin; a name in capitals, such as FILE, stays."""
+    return message if message[:2].isupper() else message[:1].lower() + message[1:]
 
 
 def message_of(error: Exception) -> str:
