@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
     "format_",
     metavar="FORMAT",
     type=click.Choice(list(FORMATS)),
-    help="The format of SOURCE, if it is not found out: " + ", ".join(FORMATS) + ".",
+    help="The format of SOURCE, if it is not recognized: " + ", ".join(FORMATS) + ".",
 )
 @click.option(
     "--pool",
     metavar="NAME",
     help="Which of several: a twemproxy pool, an nginx upstream, a Django cache.",
 )
-@dialect_options
+@partial(dialect_options, instead_of=", in place of what SOURCE says")
 @json_option
 def import_(
     file: str, format_: str | None, pool: str | None, dialect: bytes, as_json: bool
