@@ -232,7 +232,7 @@ class _Poll:
                 a, b = (answers[id(ring)] for ring in each.rings)
                 each.agreed += sum(map(eq, a, b))
         if not self.keys:
-            raise KetamaError("no keys were given, so nothing can be said of them")
+            raise KetamaError("no keys were given: there must be at least one")
 
     def share(self, question: _Question) -> float:
         """Return the share of the keys on which two rings agree."""

@@ -304,15 +304,15 @@ def test_django_with_pylibmc(behaviors: dict[str, object], settings: str) -> Non
 @pytest.mark.parametrize(
     ("pool", "expected"),
     [
-        ("rest", "pymemcache's HashClient is no ketama: keys will move; the default"),
+        ("rest", "pymemcache's HashClient is not ketama: keys will move; the default"),
         ("rest", "Django hashes ':1:' before each key"),
         ("hashed", "the cache has a hasher of its own, which decides; the default"),
         ("hashed", "17: KEY_FUNCTION makes the keys"),
-        ("old", "python-memcached is no ketama: keys will move; the default"),
+        ("old", "python-memcached is not ketama: keys will move; the default"),
     ],
 )
 def test_django_with_others(pool: str, expected: str) -> None:
-    """Other backends are no ketama, which is said."""
+    """Other backends are not ketama, which is said."""
     made = imported(SETTINGS, pool=pool)
     assert rows(made) == [("10.0.0.1:11211", 1, None)]
     assert expected in " ".join(reasons(made))

@@ -98,6 +98,7 @@ NGINX = [
     ("", "f: no upstream block"),
     ("upstream u { server 'a b'; }", 'f:1: invalid address "a b"'),
     ("}", "f:1: invalid configuration: unexpected"),
+    ("p:\n  servers\n", "f: invalid configuration: unexpected end of file, expecting \";\""),
     ("a {" * 5000 + "}" * 5000, "f: nested too deeply"),
 ]  # fmt: skip
 
@@ -209,7 +210,7 @@ def test_a_pool_of_a_format_without(format_: str) -> None:
 def test_an_unknown_pool() -> None:
     """The error lists those that are there."""
     text = "a: {servers: ['a:1:1']}\nb: {servers: ['a:1:1']}\n"
-    assert refused(text, "twemproxy", "c") == "f: no pool 'c': there is a, b"
+    assert refused(text, "twemproxy", "c") == "f: no pool 'c': choose one of a, b"
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,9 @@ def dialect(source: Source, cache: dict[str, Item]) -> tuple[dict[str, str], str
     if backend == "PyMemcacheCache" and "hasher" in options:
         return {}, "the cache has a hasher of its own, which decides"
     if backend == "PyMemcacheCache":
-        return {}, "pymemcache's HashClient is no ketama: keys will move"
+        return {}, "pymemcache's HashClient is not ketama: keys will move"
     if backend == "MemcachedCache":
-        return {}, "python-memcached is no ketama: keys will move"
+        return {}, "python-memcached is not ketama: keys will move"
     if backend == "PyLibMCCache":
         return _behaviors(source, options.get("behaviors", Item({}, None)))
     return {}, "the cache's backend is not known"
@@ -55,7 +55,7 @@ def _behaviors(source: Source, behaviors: Item) -> tuple[dict[str, str], str]:
         hashed = values.get("hash", "default")
         chosen = {} if hashed in ("default", None) else {"hash": str(hashed)}
         return {"profile": "libmemcached-ketama", **chosen}, ""
-    return {}, "pylibmc without ketama or ketama_weighted is no ketama: keys will move"
+    return {}, "pylibmc without ketama or ketama_weighted is not ketama: keys will move"
 
 
 def key_notes(source: Source, cache: dict[str, Item]) -> list[Note]:

@@ -15,7 +15,7 @@ from ketama.admin.imports.values import Code, Item, parse
 
 UNKNOWN = (
     "the list does not say which program's it is (pymemcache's HashClient and python-memcached "
-    "are no ketama: keys will move)"
+    "are not ketama: keys will move)"
 )
 FORM = "must be 'host:port', (host, port), (host, port, weight) or ('host:port', weight)"
 

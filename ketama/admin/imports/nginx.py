@@ -72,6 +72,8 @@ def _parsed(source: Source) -> list[Directive]:
         raise KetamaOSError(error.errno, reason, source.filename) from None
     for found in payload["errors"]:
         reason = re.sub(r" in \S+nginx\.conf(:\d+)?$", "", found["error"])
+        # crossplane gives no reason where a text ends within a directive.
+        reason = reason or 'unexpected end of file, expecting ";"'
         raise source.error(found["line"], f"invalid configuration: {reason:.200}")
     parsed: list[Directive] = payload["config"][0]["parsed"]
     return parsed

@@ -77,7 +77,7 @@ class Source(NamedTuple):
         elif self.pool in lines:
             return self.pool
         else:
-            reason = f"no {what} {self.pool!r:.80}: there is {names}"
+            reason = f"no {what} {self.pool!r:.80}: choose one of {names}"
         raise self.error(None, reason)
 
     def refuse_pool(self) -> None:
