@@ -118,6 +118,10 @@ def test_a_contradiction(stated: Path) -> None:
         ((*FNV[:2], "--option", "hash=sha512"), 'invalid hash "sha512"'),
         ((*DALLI, "--option", "Hash Tag=x"), 'unknown option "Hash_Tag"'),
         ((*DALLI, "--option", "hash"), "invalid option 'hash': write NAME=VALUE, such as"),
+        (
+            ("--profile", "twemproxy hash=md5"),
+            "invalid profile 'twemproxy hash=md5': write --profile twemproxy --option hash=md5",
+        ),
         ((*FNV, "--option", "hash=md5"), "invalid option 'hash=md5': hash is given twice"),
         (("--option", "profile=nginx"), "write --profile NAME, not --option profile=NAME"),
     ],

@@ -150,6 +150,15 @@ def _option_value(ctx: click.Context, param: click.Parameter, values: Sequence[s
     return options
 
 
+def _profile_value(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the name of a profile; refuse one with options, as 'ketama agree' takes it."""
+    name, *options = (value or "").split() or [""]
+    if not options:
+        return value
+    apart = " ".join(f"--option {option}" for option in options)
+    raise click.BadParameter(f"invalid profile {value!r:.80}: write --profile {name} {apart:.80}")
+
+
 def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of profiles for shell completion."""
     names = (profile.name for profile in ketama.profiles())
@@ -179,6 +188,7 @@ def dialect_options(
     profile = click.option(
         "--profile",
         metavar="NAME",
+        callback=_profile_value,
         shell_complete=complete_profile,
         help=f"The dialect of ketama{instead_of}: see 'ketama profiles'.",
     )
