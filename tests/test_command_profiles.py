@@ -112,7 +112,9 @@ def test_a_contradiction(stated: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--profile", "memcache"), 'invalid profile "memcache": must be one of libketama, '),
+        (("--profile", "twempoxy"), "invalid profile 'twempoxy': did you mean twemproxy? See "),
+        (("--profile", "php"), "invalid profile 'php': did you mean libketama, libmemcached, "),
+        (("--profile", "xyz"), "invalid profile 'xyz': must be one of libketama, "),
         (("--option", "hash=fnv"), 'invalid hash "fnv": must be md5'),
         ((*DALLI, "--option", "points=1"), 'profile "dalli" has no option points: it has '),
         ((*FNV[:2], "--option", "hash=sha512"), 'invalid hash "sha512"'),
@@ -130,7 +132,7 @@ def test_wrong_options(options: tuple[str, ...], reason: str) -> None:
     """They are usage errors, in one line that says what is allowed."""
     message = refusal(2, "where", *options, EXAMPLE, "x")
     assert message.startswith(("ketama: " + reason, "ketama where: " + reason))
-    assert "see 'ketama " in message
+    assert "see 'ketama " in message.lower()
 
 
 NAMES = [profile.name for profile in ketama.profiles()]
@@ -246,7 +248,8 @@ def test_an_unknown_profile(name: str, reason: str) -> None:
     """It is a usage error that names those of such a program, similar ones, or all."""
     said = refusal(2, "profiles", name)
     expected = f"ketama profiles: invalid profile {name!r}: {reason}"
-    assert said == expected + "; see 'ketama profiles --help'"
+    see = " See" if reason.endswith("?") else "; see"
+    assert said == f"{expected}{see} 'ketama profiles --help'"
 
 
 @pytest.mark.parametrize("verbose", [[], ["-v"]])

@@ -152,11 +152,16 @@ def _option_value(ctx: click.Context, param: click.Parameter, values: Sequence[s
 
 def _profile_value(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Return the name of a profile; refuse one with options, as 'ketama agree' takes it."""
-    name, *options = (value or "").split() or [""]
-    if not options:
+    from ketama.cli.profiles import find_profile
+
+    if not value:
         return value
+    name, *options = value.split() or [value]
+    if not options:
+        return find_profile(ketama.profiles(), name).name
     apart = " ".join(f"--option {option}" for option in options)
-    raise click.BadParameter(f"invalid profile {value!r:.80}: write --profile {name} {apart:.80}")
+    reason = f"write --profile {name} {apart:.80}"
+    raise click.BadParameter(f"invalid profile {value!r:.80}: {reason}")
 
 
 def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -218,7 +223,8 @@ def run(arguments: Sequence[str]) -> int:
         own = isinstance(error, click.BadParameter) and (error.message or "").startswith(OWN)
         text = error.message if own else error.format_message()
         message = " ".join(text.rstrip(".").split())
-        return report(f"{_lower_case(message)}; see '{path} --help'", USAGE_ERROR, path)
+        end = " See" if message.endswith("?") else "; see"
+        return report(f"{_lower_case(message)}{end} '{path} --help'", USAGE_ERROR, path)
     except click.ClickException as error:
         return report(_lower_case(error.format_message()), USAGE_ERROR)
     except (Interrupted, click.Abort, KeyboardInterrupt):

@@ -53,7 +53,7 @@ def profiles(profile: str | None, as_json: bool) -> None:
       ketama profiles twemproxy
     """
     known = ketama.profiles()
-    shown = known if profile is None else [_find(known, profile)]
+    shown = known if profile is None else [find_profile(known, profile)]
     if as_json:
         print_json({"profiles": [_as_json(row) for row in shown]})
     elif profile is None:
@@ -62,14 +62,17 @@ def profiles(profile: str | None, as_json: bool) -> None:
         _print_one(shown[0])
 
 
-def _find(known: Sequence[ketama.Profile], name: str) -> ketama.Profile:
+def find_profile(known: Sequence[ketama.Profile], name: str) -> ketama.Profile:
+    """Return the profile of that name; of a wrong one, the usage error names similar ones."""
     found = next((row for row in known if row.name == name), None)
     if found is not None:
         return found
     names = [row.name for row in known]
     reason = f"invalid profile {name!r:.80}: "
     if closest := _closest(known, name):
-        raise click.BadParameter(reason + f"did you mean {' or '.join(closest)}?")
+        *others, last = closest
+        either = f"{', '.join(others)} or {last}" if others else last
+        raise click.BadParameter(reason + f"did you mean {either}?")
     raise click.BadParameter(reason + f"must be one of {', '.join(names)}")
 
 

@@ -89,8 +89,10 @@ def test_errors(tmp_path: Path) -> None:
     assert refusal(2, "import").startswith("ketama import: missing argument 'SOURCE'")
     # A profile that does not exist is the program's choice, not the configuration's.
     said = refusal(2, "import", "--profile", "memcache", "-", stdin=b"a:1")
-    assert said.startswith('ketama: invalid profile "memcache": must be one of libketama, ')
-    assert said.endswith("see 'ketama profiles'")
+    assert said.startswith(
+        "ketama import: invalid profile 'memcache': did you mean libmemcached"
+    )
+    assert said.endswith("See 'ketama import --help'")
 
 
 @pytest.mark.parametrize(
