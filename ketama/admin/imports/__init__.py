@@ -68,7 +68,7 @@ def import_servers(
     if not found.servers:
         raise source.error(found.line, "no servers")
     _check(source, found)
-    chosen, notes = _settings(found, settings.decode())
+    chosen, notes = _settings(source, found, settings.decode())
     if settings:  # an error in these is not the configuration's
         _opened(source, found, "", chosen)
     made = _server_file(source, found, chosen)
@@ -99,8 +99,12 @@ def _detect(source: Source) -> str:
     raise source.error(None, f"{why}: choose one with --format: {', '.join(FORMATS)}")
 
 
-def _settings(found: Pool, chosen: str) -> tuple[str, list[Note]]:
+def _settings(source: Source, found: Pool, chosen: str) -> tuple[str, list[Note]]:
     """Return the options to state, and what is to be said about them."""
+    for name, value in found.options.items():
+        if not value.isprintable():  # nor can a line state it: escapes make any character
+            reason = f"invalid {name} {value!a:.80}: has characters that do not print"
+            raise source.error(found.line, reason)
     own = settings_text(found.options).decode()
     if not chosen.startswith("profile="):
         joined = " ".join(filter(None, (own, chosen)))
@@ -114,10 +118,10 @@ def _settings(found: Pool, chosen: str) -> tuple[str, list[Note]]:
 
 
 def _check(source: Source, found: Pool) -> None:
-    """Check that each address and weight can be a server's, before they become a text."""
+    """Check that each server can be one, before they become a text."""
     for server in found.servers:
         try:
-            check_server(server.address, server.weight)
+            check_server(server.address, server.weight, server.name)
         except ServersError as error:
             raise source.error(server.line, error.reason) from None
 
@@ -128,7 +132,7 @@ def _server_file(source: Source, found: Pool, settings: str) -> bytes:
     read = _opened(source, found, header, "").servers
     for server, row in zip(found.servers, read, strict=True):
         if server[1:] != (row.address, row.weight, row.name):
-            reason = f"a server file cannot have the name {server.name!r:.80}"
+            reason = f"a server file cannot begin with the address {server.address!a:.80}"
             raise source.error(server.line, reason)
     return (header + _table(found.servers)).encode()
 
