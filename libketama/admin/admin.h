@@ -58,6 +58,10 @@ int ketama_fail_system(const char *path, int system_errno);
 /* After a failed open: does the folder exist for all we know? */
 bool ketama_is_out_of_resources(int system_errno);
 
+/* Lists `count` servers from the one at `first` on. The list points into c; free it with
+ * ketama_servers_free(), whatever is returned. Errors: ERANGE, ENOMEM. */
+int ketama_list_servers(ketama_continuum c, uint32_t first, uint32_t count,
+                        struct ketama_server_list *list);
 /* Sets names[] to the texts that the points of all servers are made from: the names, or
  * else the addresses in the dialect's form. They point into c or into *storage, which
  * the caller frees whatever is returned. Errors: ENOMEM. */

@@ -8,24 +8,7 @@
 #include "dialects.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-/* ---- the servers of a continuum, as a list */
-
-int ketama_list_servers(ketama_continuum c, ketama_server **servers,
-                        struct ketama_server_list *list, ketama_failure *failure)
-{
-    uint32_t count = ketama_count_servers(c);
-
-    *list = (struct ketama_server_list){0};
-    *servers = calloc(count > 0 ? count : 1, sizeof **servers);
-    if (*servers == NULL)
-        return KETAMA_ENOMEM;
-    for (uint32_t i = 0; i < count; i++)
-        (void)ketama_server_at(c, i, &(*servers)[i]); /* cannot fail: i is in range */
-    return ketama_servers_copy(*servers, count, list, failure);
-}
 
 /* ---- descriptions */
 
@@ -148,7 +131,7 @@ static const char *search_text(const struct ketama_profile *profile)
     return "the first point at or after it";
 }
 
-void ketama_describe_side(const struct ketama_side *side, struct ketama_aspects *aspects)
+static void describe_side(const struct ketama_side *side, struct ketama_aspects *aspects)
 {
     describe_hash(side->dialect, aspects->hash);
     describe_part(side->dialect, aspects->part);
@@ -161,19 +144,15 @@ void ketama_describe_side(const struct ketama_side *side, struct ketama_aspects 
 int ketama_describe_aspects(ketama_continuum c, struct ketama_aspects *aspects)
 {
     struct ketama_server_list list;
-    ketama_server *servers;
-    ketama_failure failure;
-    int status = ketama_list_servers(c, &servers, &list, &failure);
+    int status = ketama_list_servers(c, 0, ketama_count_servers(c), &list);
 
     if (status == KETAMA_OK) {
         struct ketama_side side = {&c->dialect,
                                    ketama_profile_of_ring(&c->dialect, &list)};
-        ketama_describe_side(&side, aspects);
+        describe_side(&side, aspects);
     }
     ketama_servers_free(&list);
-    free(servers);
-    return status == KETAMA_OK ? KETAMA_OK
-                               : ketama_store_failure(status, NULL, &failure);
+    return status == KETAMA_OK ? KETAMA_OK : ketama_store_failure(status, NULL, NULL);
 }
 
 /* ---- comparisons */

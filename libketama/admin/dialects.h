@@ -61,11 +61,4 @@ struct ketama_side {
     const struct ketama_profile *profile;
 };
 
-void ketama_describe_side(const struct ketama_side *side,
-                          struct ketama_aspects *aspects);
-
-/* Sets *list to the servers of a continuum; free both, whatever it returns. */
-int ketama_list_servers(ketama_continuum c, ketama_server **servers,
-                        struct ketama_server_list *list, ketama_failure *failure);
-
 #endif

@@ -8,8 +8,7 @@
 
 #include "../profile/profile.h"
 
-/* Lists `count` servers from the one at `first` on; the caller frees the list. */
-static int list_servers(ketama_continuum c, uint32_t first, uint32_t count,
+int ketama_list_servers(ketama_continuum c, uint32_t first, uint32_t count,
                         struct ketama_server_list *list)
 {
     *list = (struct ketama_server_list){.at = calloc(count, sizeof *list->at)};
@@ -27,6 +26,7 @@ static int list_servers(ketama_continuum c, uint32_t first, uint32_t count,
             .name_bytes = server.name != NULL ? (uint32_t)strlen(server.name) : 0,
             .weight = server.weight,
         };
+        list->total_weight += server.weight;
     }
     return KETAMA_OK;
 }
@@ -36,7 +36,7 @@ static int make_names(ketama_continuum c, uint32_t first, uint32_t count,
 {
     struct ketama_server_list list;
     ketama_failure failure;
-    int status = list_servers(c, first, count, &list);
+    int status = ketama_list_servers(c, first, count, &list);
 
     *storage = NULL;
     if (status == KETAMA_OK)

@@ -5,7 +5,6 @@
  */
 #include "dialects.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 struct mixture {
@@ -100,9 +99,8 @@ int ketama_open_mixed(ketama_continuum a, ketama_continuum b, unsigned aspects,
                       ketama_continuum *mixed)
 {
     struct ketama_server_list list;
-    ketama_server *servers;
     ketama_failure failure;
-    int status = ketama_list_servers(b, &servers, &list, &failure);
+    int status = ketama_list_servers(b, 0, ketama_count_servers(b), &list);
 
     *mixed = NULL;
     if (status == KETAMA_OK) {
@@ -111,7 +109,6 @@ int ketama_open_mixed(ketama_continuum a, ketama_continuum b, unsigned aspects,
                                 : KETAMA_ENOMEM;
     }
     ketama_servers_free(&list);
-    free(servers);
     if (status == KETAMA_OK)
         return KETAMA_OK;
     ketama_close(*mixed);
