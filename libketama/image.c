@@ -370,8 +370,8 @@ static bool is_string(const void *image, uint64_t at, uint64_t size_bytes)
     return memchr(text, '\0', (size_t)size_bytes) == text + size_bytes - 1;
 }
 
-bool ketama_image_names_identity(const void *image, size_t size_bytes,
-                                 struct ketama_identity *identity)
+bool ketama_image_read_identity(const void *image, size_t size_bytes,
+                                struct ketama_identity *identity)
 {
     struct ketama_image header;
     if (!read_header(&header, image, size_bytes) ||

@@ -75,10 +75,12 @@ int ketama_open_text(ketama_continuum *c, const char *text, size_t size,
     char chosen[KETAMA_SETTINGS_MAX];
     struct ketama_server_list list;
     ketama_failure failure;
+    const char *source = NULL;
     int status = ketama_choose(options, chosen, &failure);
 
     *c = NULL;
     if (status == KETAMA_OK) {
+        source = "<text>";
         status = ketama_servers_parse(size > 0 ? text : "", size, &list, &failure);
         if (status == KETAMA_OK)
             status = ketama_choose_stated(chosen, list.stated, &failure);
@@ -87,7 +89,7 @@ int ketama_open_text(ketama_continuum *c, const char *text, size_t size,
             status = open_list(c, chosen, &list, &failure);
         ketama_servers_free(&list);
     }
-    return close_unless_opened(c, status, "<text>", &failure);
+    return close_unless_opened(c, status, source, &failure);
 }
 
 /*

@@ -176,3 +176,22 @@ def test_the_command(tmp_path: Path) -> None:
         'warning: profile "evcache" hashes the IP address of cache1, too: write cache1/ip:1'
     )
     assert f"\n{warning} [host]\n" in text("add", path, "cache1:1", "1")
+
+
+@pytest.mark.parametrize(
+    ("first", "warned"),
+    [
+        ("# ketama profile=dalli", True),
+        ("#Ketama profile=dalli", True),
+        ("#ketama: hash=md5 profile = dalli", True),
+        ("\ufeff#\tKETAMA profile=dalli", True),
+        ("#ketama profile=dalli", False),
+        ("# the ketama profile=dalli is not ours", False),
+        ("# ketama servers of the shop", False),
+    ],
+)
+def test_a_comment_that_nearly_states(tmp_path: Path, first: str, warned: bool) -> None:
+    """It is a warning, as the profile that it names is not used."""
+    assert codes(tmp_path, f"{first}\n10.0.0.1:11210 1\n") == (
+        [(1, "warning", "statement")] if warned else []
+    )

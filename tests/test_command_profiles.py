@@ -99,7 +99,7 @@ def test_a_contradiction(stated: Path) -> None:
     before = stated.read_bytes()
     expected = (
         f"ketama: {stated}:1: the file states profile=dalli, the program has chosen "
-        '"nginx": they must agree'
+        '"nginx": leave one of them out'
     )
     chosen = ("--profile", "nginx")
     assert refusal(3, "where", *chosen, stated, "x") == expected

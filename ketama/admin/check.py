@@ -16,6 +16,7 @@ from ketama.admin.check_compat import check_compat
 from ketama.admin.check_dialect import (
     check_dialect,
     check_host,
+    check_statement,
     has_ignored_weights,
     hashed_names,
 )
@@ -45,6 +46,7 @@ NOTES = (
 WARNINGS = (
     "no-points",  # the weight is too small for a point
     "duplicate",  # two lines with the same points
+    "statement",  # a comment that nearly states a profile
     "port",
     "control",  # characters that do not print
     "weights",  # the dialect does not use them, and they differ
@@ -69,10 +71,10 @@ class Finding(NamedTuple):
         "note": usual, and no reason to refuse the file.
     code: the kind. Errors: "line", "address", "weight", "name", "no-servers",
         "too-many", "profile".
-        Warnings: "no-points", "duplicate", "port", "control"; those that concern only some
-        dialects: "weights", "host"; and those that concern only the 2007 libketama:
-        "compat-address", "compat-servers", "compat-last-line", "compat-trailing-blank",
-        "compat-name", "compat-empty-line", "compat-long-line".
+        Warnings: "no-points", "duplicate", "statement", "port", "control"; those that
+        concern only some dialects: "weights", "host"; and those that concern only the
+        2007 libketama: "compat-address", "compat-servers", "compat-last-line",
+        "compat-trailing-blank", "compat-name", "compat-empty-line", "compat-long-line".
         Notes: "share", "default-port".
     reason: what is wrong, in words.
     """
@@ -137,6 +139,7 @@ def _check_text(text: bytes, found: Findings) -> None:
             servers.append(line)
     found.servers = len(servers)
     _check_servers(servers, found)
+    check_statement(text, found)
     if found.compat:
         check_compat(text, servers, found)
     _check_ring(b"".join((*valid, text[end:])), servers, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,23 @@ if TYPE_CHECKING:
     from ketama.admin.check import Findings
     from ketama.admin.server_file import Line
     from ketama.continuum import Continuum
+
+
+# A comment that was meant to state options; libketama takes no other spelling than "#ketama ".
+_ALMOST = re.compile(
+    rb"#(?!(?-i:ketama)[ \t])[ \t]*ketama\b[^\n]*\bprofile[ \t]*=", re.IGNORECASE
+)
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def check_statement(text: bytes, found: Findings) -> None:
+    """Find a first line that looks as if it stated a profile, and is a comment."""
+    if _ALMOST.match(text.removeprefix(BYTE_ORDER_MARK)):
+        reason = (
+            "this comment states nothing: begin the line with '#ketama ' to state a profile, "
+            "such as '#ketama profile=libketama'"
+        )
+        found.add(1, "statement", reason)
 
 
 def check_dialect(continuum: Continuum, lines: list[Line], found: Findings) -> None:

@@ -8,11 +8,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from ketama._ketama import ffi, lib
-from ketama.continuum import Continuum, continuum_of_handle, continuum_of_text
+from ketama.continuum import KEY_SPACE, Continuum, continuum_of_handle, continuum_of_text
 from ketama.errors import failure
 from ketama.settings import settings_text
 
-KEY_SPACE = 2**32
 PROFILE = "profile"
 DEFAULT = "libketama"
 
@@ -39,7 +38,7 @@ class FileRules(NamedTuple):
     profile: its name.
     ip_form: how to write a server with a host name, because the program hashes its IP address;
         None if it does not.
-    hidden_port: the port that is left out of the hashed text; None if there is none.
+    hidden_port: the port that is left out of the hashed text; None if every port is hashed.
     ignores_weights: whether all servers get as many points, whatever their weights are.
     refuses_names: whether a server cannot have a name.
     """

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from ketama._ketama import ffi, lib
 from ketama.admin.dialect import hashed_name
+from ketama.continuum import KEY_SPACE
 from ketama.errors import failure
 from ketama.lookups import Version
 from ketama.servers import from_c, name_of
 
-KEY_SPACE = 2**32
 MOVE = struct.Struct("=IIQ")  # ketama_move
 
 

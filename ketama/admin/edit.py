@@ -152,7 +152,7 @@ class Edit:
         self._change(position, position, [new._replace(number=0)])
 
     def rename(self, old: str, new: str) -> None:
-        """Give a server another address, and let it keep its keys.
+        """Change the address of a server so that its keys stay where they are.
 
         The server keeps its name. If it has none, it gets as its name the text that its points
         are made from now: in the default profile, its old address. The rest of its line stays.

@@ -152,12 +152,12 @@ def _option_value(ctx: click.Context, param: click.Parameter, values: Sequence[s
 
 def _profile_value(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Return the name of a profile; refuse one with options, as 'ketama agree' takes it."""
-    from ketama.cli.profiles import find_profile
-
     if not value:
         return value
     name, *options = value.split() or [value]
     if not options:
+        from ketama.cli.profiles import find_profile
+
         return find_profile(ketama.profiles(), name).name
     apart = " ".join(f"--option {option}" for option in options)
     reason = f"write --profile {name} {apart:.80}"

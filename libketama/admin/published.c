@@ -233,12 +233,12 @@ static bool append_text(struct text *text, const char *string)
     return true;
 }
 
-/* Appends path and options of an image; leaves out what is none. */
+/* Appends path and options of an image; skips a file that is not an image. */
 static bool append_opening(struct text *text, const struct ketama_segment *segment)
 {
     struct ketama_identity identity;
     char chosen[KETAMA_SETTINGS_MAX];
-    if (!ketama_image_names_identity(segment->bytes, segment->size_bytes, &identity) ||
+    if (!ketama_image_read_identity(segment->bytes, segment->size_bytes, &identity) ||
         !ketama_choice_of_ring(identity.profile, identity.settings, chosen))
         return true;
     return append_text(text, identity.path) && append_text(text, chosen);

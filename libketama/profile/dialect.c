@@ -305,11 +305,11 @@ static int read_both(struct ketama_settings *settings, struct ketama_settings *o
         if (value == NULL)
             continue;
         if (settings->value[i] != NULL && strcmp(settings->value[i], value) != 0)
-            return ketama_set_failure(
-                failure, KETAMA_ELINE, from_file.line,
-                "the file states %s=%s, the program has chosen %s: they must agree",
-                ketama_option_names[i], value,
-                ketama_quote_text(settings->value[i]).text);
+            return ketama_set_failure(failure, KETAMA_ELINE, from_file.line,
+                                      "the file states %s=%s, the program has chosen "
+                                      "%s: leave one of them out",
+                                      ketama_option_names[i], value,
+                                      ketama_quote_text(settings->value[i]).text);
         settings->value[i] = value;
     }
     return status;

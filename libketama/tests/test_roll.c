@@ -204,8 +204,11 @@ static void a_text_is_a_server_file(void)
     CHECK_INT(KETAMA_ELINE, ketama_open_text(&c, exact, size, &twemproxy));
     CHECK(c == NULL);
     CHECK_TEXT("<text>:1: the file states profile=dalli, the program has chosen "
-               "\"twemproxy\": they must agree",
+               "\"twemproxy\": leave one of them out",
                ketama_error());
+    twemproxy.profile = "no";
+    CHECK_INT(KETAMA_EOPTION, ketama_open_text(&c, exact, size, &twemproxy));
+    CHECK(strncmp(ketama_error(), "invalid profile \"no\"", 20) == 0);
     CHECK_INT(KETAMA_ELINE, ketama_open_text(&c, exact, 27, NULL));
     CHECK_INT(3, (int)ketama_last_failure()->line);
     CHECK_INT(KETAMA_ENOSERVERS, ketama_open_text(&c, NULL, 0, NULL));

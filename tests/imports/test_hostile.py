@@ -231,7 +231,7 @@ def test_an_unknown_pool() -> None:
     ],
 )
 def test_no_format(text: str, expected: str) -> None:
-    """A format is not guessed: a server file of ours, or prose, is none of them."""
+    """A format is not guessed: a server file of ours, or prose, matches none."""
     assert refused(text).startswith(expected)
 
 

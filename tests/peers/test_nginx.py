@@ -1,4 +1,4 @@
-"""nginx, whose own servers stand behind it and say which one they are."""
+"""nginx, in front of its own servers, each of which answers with its name."""
 
 from __future__ import annotations
 

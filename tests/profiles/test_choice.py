@@ -146,7 +146,7 @@ def test_contradictions(tmp_path: Path) -> None:
             ketama.Continuum(path, profile="libmemcached")
         assert str(caught.value) == (
             f"{path}:1: the file states profile=twemproxy, the program has chosen "
-            '"libmemcached": they must agree'
+            '"libmemcached": leave one of them out'
         )
         with pytest.raises(ketama.ServersError, match="states hash=md5"):
             ketama.Continuum(path, hash="fnv1a_64")
