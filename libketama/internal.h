@@ -337,7 +337,7 @@ bool ketama_image_identify(const void *image, size_t size_bytes,
                            struct ketama_image_info *info);
 /* The identity in an image, from the header alone, which may be damaged. False: none. */
 bool ketama_image_read_identity(const void *image, size_t size_bytes,
-                                 struct ketama_identity *identity);
+                                struct ketama_identity *identity);
 
 /* What a header says, without the rest of the image, which it may contradict. */
 struct ketama_outline {
