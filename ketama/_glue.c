@@ -45,11 +45,12 @@ uint32_t find_index(ketama_continuum c, const void *key, size_t len);
 
 /* ketama_find_many for keys in one buffer: key i is from offsets[i] to offsets[i + 1].
  * Offsets are 4 or 8 bytes wide, signed if the width is negative; the indexes in `out`
- * are 2 or 4 bytes wide. Returns `count`, or the number of the first key that is out of
- * bounds; then nothing was written. */
+ * are 2 or 4 bytes wide. excluded: as for ketama_find_many_among, or NULL. Returns
+ * `count`, or the number of the first key that is out of bounds; then nothing was
+ * written. */
 size_t find_packed(ketama_continuum c, const void *data, size_t size,
-                   const void *offsets, int offset_width, size_t count, void *out,
-                   int out_width);
+                   const void *offsets, int offset_width, size_t count,
+                   const unsigned char *excluded, void *out, int out_width);
 
 /* Copies 4-byte indexes as indexes of 2 or 4 bytes. */
 void copy_indexes(const void *indexes, size_t count, void *out, int out_width);
@@ -343,8 +344,8 @@ static uint64_t offset_at(const void *offsets, int width, size_t i)
 }
 
 size_t find_packed(ketama_continuum c, const void *data, size_t size,
-                   const void *offsets, int offset_width, size_t count, void *out,
-                   int out_width)
+                   const void *offsets, int offset_width, size_t count,
+                   const unsigned char *excluded, void *out, int out_width)
 {
     enum { BATCH = 256 };
     ketama_key keys[BATCH];
@@ -366,7 +367,10 @@ size_t find_packed(ketama_continuum c, const void *data, size_t size,
             keys[i].bytes = valid ? (const char *)data + from : NULL;
             keys[i].len = valid ? (size_t)(to - from) : 0;
         }
-        ketama_find_many(c, keys, some, servers, NULL);
+        if (excluded == NULL)
+            ketama_find_many(c, keys, some, servers, NULL);
+        else
+            ketama_find_many_among(c, keys, some, excluded, servers, NULL);
         copy_indexes(servers, some, (char *)out + done * (size_t)out_width, out_width);
     }
     return count;
@@ -393,6 +397,8 @@ uintptr_t speedups_functions(void)
         .size = sizeof functions,
         .find = ketama_find,
         .find_many = ketama_find_many,
+        .find_among = ketama_find_among,
+        .find_many_among = ketama_find_many_among,
         .due = ketama_due,
     };
     return (uintptr_t)&functions;

@@ -17,12 +17,15 @@
 static const struct speedups_functions *functions;
 static PyObject *fallback; /* the class in lookups.py */
 static PyObject *packed;   /* the class of packed keys, which the fallback handles */
+static PyObject *mask_of;  /* the function of that name in lookups.py */
 
 typedef struct {
     PyObject head;
     PyObject *now;       /* Python's _now: (handle, addresses, pointer), or NULL */
     PyObject *addresses; /* borrowed from `now` */
     ketama_continuum c;  /* valid while `now` holds the handle */
+    PyObject *exclude;   /* the frozenset that was excluded last, or NULL, */
+    PyObject *mask;      /* and what mask_of() made of it and `addresses` */
 } Lookups;
 
 /* ---- The current version */
@@ -52,11 +55,15 @@ static int set_now(PyObject *object, PyObject *value, void *closure)
     }
     if (!PyArg_ParseTuple(value, "OO!K", &handle, &PyTuple_Type, &addresses, &pointer))
         return -1;
+    PyObject *exclude = self->exclude, *mask = self->mask;
     Py_INCREF(value);
     self->now = value;
     self->addresses = addresses;
     self->c = (ketama_continuum)(uintptr_t)pointer;
+    self->exclude = self->mask = NULL;
     Py_XDECREF(old); /* last, because it may run arbitrary code */
+    Py_XDECREF(exclude);
+    Py_XDECREF(mask);
     return 0;
 }
 
@@ -74,6 +81,74 @@ static int is_ready(Lookups *self)
         Py_DECREF(now);
     }
     return 1;
+}
+
+/* One version, and which of its servers are excluded. */
+struct version {
+    PyObject *now, *addresses;
+    ketama_continuum c;
+    PyObject *mask; /* NULL: none is */
+};
+
+static void version_free(struct version *version)
+{
+    Py_XDECREF(version->now);
+    Py_XDECREF(version->mask);
+}
+
+static const unsigned char *excluded_in(const struct version *version)
+{
+    return (const unsigned char *)PyBytes_AsString(version->mask);
+}
+
+/* A frozenset never changes, so what was made of the last one is kept. */
+static PyObject *make_mask(Lookups *self, PyObject *exclude,
+                           const struct version *version)
+{
+    if (exclude == self->exclude) {
+        Py_INCREF(self->mask);
+        return self->mask;
+    }
+    PyObject *mask =
+        PyObject_CallFunctionObjArgs(mask_of, exclude, version->addresses, NULL);
+    if (mask != NULL && PyFrozenSet_CheckExact(exclude) && self->now == version->now) {
+        PyObject *old_exclude = self->exclude, *old_mask = self->mask;
+        Py_INCREF(exclude);
+        Py_INCREF(mask);
+        self->exclude = exclude;
+        self->mask = mask;
+        Py_XDECREF(old_exclude);
+        Py_XDECREF(old_mask);
+    }
+    return mask;
+}
+
+/* Takes the current version, refreshed if that is due; to be freed. exclude: NULL, or as
+ * in Python. Returns 0 with an exception set on failure. */
+static int take_version(Lookups *self, PyObject *exclude, struct version *version)
+{
+    *version = (struct version){NULL, NULL, NULL, NULL};
+    if (!is_ready(self))
+        return 0;
+    Py_INCREF(self->now);
+    version->now = self->now;
+    version->addresses = self->addresses;
+    version->c = self->c;
+    if (exclude == NULL || exclude == Py_None)
+        return 1;
+    version->mask = make_mask(self, exclude, version);
+    return version->mask != NULL;
+}
+
+/* Reads the arguments (first, exclude=None). Returns 0 if they are others. */
+static int read_arguments(Py_ssize_t count, PyObject *names, PyObject *const *args,
+                          PyObject **exclude)
+{
+    Py_ssize_t named = names != NULL ? PyTuple_Size(names) : 0;
+    *exclude = count + named == 2 ? args[1] : NULL;
+    return (count == 1 && named == 0) || (count == 2 && named == 0) ||
+           (count == 1 && named == 1 &&
+            PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, 0), "exclude") == 0);
 }
 
 /* ---- One key */
@@ -135,14 +210,36 @@ static PyObject *address_of(Lookups *self, uint32_t server)
     return address;
 }
 
+static PyObject *lookup_among(Lookups *self, const ketama_key *key, PyObject *exclude)
+{
+    struct version version;
+    PyObject *address = NULL;
+
+    if (take_version(self, exclude, &version)) {
+        uint32_t server = functions->find_among(version.c, key->bytes, key->len,
+                                                excluded_in(&version), NULL);
+        address = server != KETAMA_NO_SERVER
+                      ? PyTuple_GetItem(version.addresses, (Py_ssize_t)server)
+                      : Py_None;
+        Py_XINCREF(address);
+    }
+    version_free(&version);
+    return address;
+}
+
 static PyObject *lookup(PyObject *object, PyObject *const *args, Py_ssize_t count,
                         PyObject *names)
 {
     Lookups *self = (Lookups *)object;
+    PyObject *exclude = NULL;
     ketama_key key;
 
-    if (count != 1 || names != NULL || !read_key(args[0], &key))
+    if (((count != 1 || names != NULL) &&
+         !read_arguments(count, names, args, &exclude)) ||
+        !read_key(args[0], &key))
         return call_fallback("lookup", object, args, count, names);
+    if (exclude != NULL && exclude != Py_None)
+        return lookup_among(self, &key, exclude);
     if (!is_ready(self))
         return NULL;
     return address_of(self, functions->find(self->c, key.bytes, key.len, NULL));
@@ -206,8 +303,8 @@ enum {
 struct batch {
     PyObject *items; /* a tuple: a list might change meanwhile */
     Py_ssize_t count;
-    PyObject *now, *addresses; /* one version for all keys */
-    uint32_t *servers;         /* the result: an index per key */
+    struct version version; /* one for all keys */
+    uint32_t *servers;      /* the result: an index per key */
     ketama_key *keys;
     uint32_t few_servers[FEW];
     ketama_key few_keys[FEW];
@@ -220,18 +317,29 @@ static void batch_free(struct batch *batch)
         PyMem_Free(batch->keys);
     }
     Py_XDECREF(batch->items);
-    Py_XDECREF(batch->now);
+    version_free(&batch->version);
 }
 
 enum found { FOUND, FALL_BACK, FAILED };
 
+static void find_keys(const struct batch *batch)
+{
+    ketama_continuum c = batch->version.c;
+    size_t count = (size_t)batch->count;
+    if (batch->version.mask == NULL)
+        functions->find_many(c, batch->keys, count, batch->servers, NULL);
+    else
+        functions->find_many_among(c, batch->keys, count, excluded_in(&batch->version),
+                                   batch->servers, NULL);
+}
+
 /* Finds all keys. FALL_BACK: lookups.py must handle at least one of them; pass it
  * batch->items. */
-static enum found find_batch(Lookups *self, PyObject *keys, struct batch *batch)
+static enum found find_batch(Lookups *self, PyObject *keys, PyObject *exclude,
+                             struct batch *batch)
 {
-    ketama_continuum c;
-
-    batch->items = batch->now = NULL;
+    batch->items = NULL;
+    batch->version = (struct version){NULL, NULL, NULL, NULL};
     batch->count = 0;
     if (PyUnicode_Check(keys) || PyBytes_Check(keys) || PyByteArray_Check(keys) ||
         PyMemoryView_Check(keys) ||
@@ -257,17 +365,13 @@ static enum found find_batch(Lookups *self, PyObject *keys, struct batch *batch)
     for (Py_ssize_t i = 0; i < batch->count; i++)
         if (!read_key(PyTuple_GetItem(batch->items, i), &batch->keys[i]))
             return FALL_BACK;
-    if (!is_ready(self))
+    if (!take_version(self, exclude, &batch->version))
         return FAILED;
-    Py_INCREF(self->now);
-    batch->now = self->now;
-    batch->addresses = self->addresses;
-    c = self->c;
     if (batch->count < LONG) {
-        functions->find_many(c, batch->keys, (size_t)batch->count, batch->servers, NULL);
+        find_keys(batch);
     } else {
         PyThreadState *saved = PyEval_SaveThread();
-        functions->find_many(c, batch->keys, (size_t)batch->count, batch->servers, NULL);
+        find_keys(batch);
         PyEval_RestoreThread(saved);
     }
     return FOUND;
@@ -279,20 +383,26 @@ static PyObject *find_and_make(const char *name, PyObject *self, PyObject *const
                                PyObject *(*make)(const struct batch *))
 {
     struct batch batch;
-    if (count != 1 || names != NULL)
+    PyObject *exclude;
+    if (!read_arguments(count, names, args, &exclude))
         return call_fallback(name, self, args, count, names);
-    enum found found = find_batch((Lookups *)self, args[0], &batch);
-    PyObject *result = found == FOUND ? make(&batch)
-                       : found == FALL_BACK
-                           ? call_fallback(name, self, &batch.items, 1, NULL)
-                           : NULL;
+    enum found found = find_batch((Lookups *)self, args[0], exclude, &batch);
+    PyObject *again[] = {batch.items, exclude};
+    PyObject *result =
+        found == FOUND ? make(&batch)
+        : found == FALL_BACK
+            ? call_fallback(name, self, again, exclude != NULL ? 2 : 1, NULL)
+            : NULL;
     batch_free(&batch);
     return result;
 }
 
 static PyObject *address_in(const struct batch *batch, Py_ssize_t i)
 {
-    return PyTuple_GetItem(batch->addresses, (Py_ssize_t)batch->servers[i]);
+    uint32_t server = batch->servers[i];
+    return server != KETAMA_NO_SERVER
+               ? PyTuple_GetItem(batch->version.addresses, (Py_ssize_t)server)
+               : Py_None;
 }
 
 static PyObject *make_addresses(const struct batch *batch)
@@ -332,7 +442,7 @@ static PyObject *make_indexes(const struct batch *batch)
         (const char *)batch->servers, batch->count * (Py_ssize_t)sizeof *batch->servers);
     if (indexes == NULL)
         return NULL;
-    return Py_BuildValue("(Nn)", indexes, PyTuple_Size(batch->addresses));
+    return Py_BuildValue("(Nn)", indexes, PyTuple_Size(batch->version.addresses));
 }
 
 static PyObject *lookup_many(PyObject *self, PyObject *const *args, Py_ssize_t count,
@@ -359,12 +469,15 @@ static int traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(((Lookups *)self)->now);
+    Py_VISIT(((Lookups *)self)->exclude);
     return 0;
 }
 
 static int clear(PyObject *self)
 {
     Py_CLEAR(((Lookups *)self)->now);
+    Py_CLEAR(((Lookups *)self)->exclude);
+    Py_CLEAR(((Lookups *)self)->mask);
     return 0;
 }
 
@@ -389,9 +502,9 @@ static PyMethodDef methods[] = {
     FAST("lookup", lookup, "($self, key, exclude=None)"),
     FAST("get_server", get_server, "($self, key)"),
     FAST("_find_point", find_point, "($self, key)"),
-    FAST("lookup_many", lookup_many, "($self, keys)"),
-    FAST("group_by_server", group_by_server, "($self, keys)"),
-    FAST("_index_each", index_each, "($self, keys)"),
+    FAST("lookup_many", lookup_many, "($self, keys, exclude=None)"),
+    FAST("group_by_server", group_by_server, "($self, keys, exclude=None)"),
+    FAST("_index_each", index_each, "($self, keys, exclude=None)"),
     {0},
 };
 
@@ -441,11 +554,11 @@ static PyObject *make_class(PyObject *module, PyObject *args)
 {
     static PyObject *made;
     unsigned long long address;
-    PyObject *fallback_class, *packed_class;
+    PyObject *fallback_class, *packed_class, *mask_function;
     (void)module;
 
-    if (!PyArg_ParseTuple(args, "KOO:make_class", &address, &fallback_class,
-                          &packed_class))
+    if (!PyArg_ParseTuple(args, "KOOO:make_class", &address, &fallback_class,
+                          &packed_class, &mask_function))
         return NULL;
     if (fallback != NULL && fallback != fallback_class) {
         PyErr_SetString(PyExc_ImportError, "ketama._speedups is in use by another "
@@ -462,8 +575,10 @@ static PyObject *make_class(PyObject *module, PyObject *args)
     if (fallback == NULL) {
         Py_INCREF(fallback_class);
         Py_INCREF(packed_class);
+        Py_INCREF(mask_function);
         fallback = fallback_class;
         packed = packed_class;
+        mask_of = mask_function;
         if (copy_docs() != 0)
             return NULL;
     }
@@ -475,7 +590,7 @@ static PyObject *make_class(PyObject *module, PyObject *args)
 
 static PyMethodDef functions_of_module[] = {
     {"make_class", make_class, METH_VARARGS,
-     "make_class(functions, fallback, packed, /)\n--\n\n"
+     "make_class(functions, fallback, packed, mask_of, /)\n--\n\n"
      "Return the class, which calls these C functions and otherwise `fallback`."},
     {0},
 };

@@ -13,6 +13,11 @@ struct speedups_functions {
     uint32_t (*find)(ketama_continuum c, const void *key, size_t len, uint32_t *point);
     void (*find_many)(ketama_continuum c, const ketama_key *keys, size_t count,
                       uint32_t *servers, uint32_t *points);
+    uint32_t (*find_among)(ketama_continuum c, const void *key, size_t len,
+                           const unsigned char *excluded, uint32_t *point);
+    void (*find_many_among)(ketama_continuum c, const ketama_key *keys, size_t count,
+                            const unsigned char *excluded, uint32_t *servers,
+                            uint32_t *points);
     int (*due)(ketama_continuum c);
 };
 

@@ -6,8 +6,7 @@ import errno
 import os
 from _thread import RLock
 from collections import namedtuple
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Callable, Container, Iterable
 from operator import index
 
 import ketama
@@ -20,6 +19,7 @@ from ketama.lookups import (
     Version,
     fastest,
     find_buffers,
+    mask_of,
     packed_buffers,
     successors,
 )
@@ -29,6 +29,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
     from typing import Any, NamedTuple, TypeVar, overload
+
+    from ketama.events import OnChange, OnError
 
     class Explanation(NamedTuple):
         """For type checkers; at run time a namedtuple, which needs no import of typing."""
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 else:
     Self = "Continuum"  # for typing.get_type_hints
     _Lookups = fastest()
+    OnChange = OnError = Callable[..., object]
     Explanation = namedtuple("Explanation", "hash point server")
     Explanation.__annotations__ = {"hash": int, "point": int, "server": str}
     Explanation.__doc__ = """How a key is found; see `Continuum.explain`."""
@@ -51,6 +54,8 @@ Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 KEY_SPACE = 2**32
 AUTO_ROLL_MAX = 10**9  # seconds
+NO_INDEX = b"\xff" * 4  # KETAMA_NO_SERVER
+NONE_LEFT = "invalid exclude: must leave a server that has points"
 # Held only while a newer version replaces an older one, so no thread waits for a build.
 # Reentrant, because a signal handler may roll. Renewed in a forked child, because the thread
 # that held it does not exist there.
@@ -105,6 +110,14 @@ def _not_opened(error: Exception, source: object) -> Exception:
     return KetamaOSError(error.errno, reason, source)
 
 
+def _mask_with_any_left(exclude: Container[str], version: Version) -> bytes:
+    """Return which servers are excluded, unless all are that have points."""
+    mask = mask_of(exclude, version[1])
+    if lib.ketama_find_among(version[0], b"", 0, mask, ffi.NULL) == lib.KETAMA_NO_SERVER:
+        raise ValueError(NONE_LEFT)
+    return mask
+
+
 class Continuum(_Lookups):
     """A consistent-hash ring loaded from a file or a list; `roll()` reloads it.
 
@@ -120,6 +133,15 @@ class Continuum(_Lookups):
         once, and check the file at most once per interval. After an error, they keep the
         last valid version, and `last_error` holds the error. While one thread's check is
         running, no other thread begins one: on a file system that hangs, one thread is lost.
+    fallback: True: if the file is missing or invalid at the start, use the servers of its
+        last valid version that any process of this user has shared, if there is one;
+        `last_error` holds the error.
+    on_change: called as on_change(before, after), two tuples of addresses, after the file was
+        reloaded, in the thread that did.
+    on_error: called as on_error(error) if the file cannot be used; not again while the same
+        error lasts. What either raises reaches the caller of `roll` or of the lookup.
+
+    The logger "ketama" reports the same: a reload at INFO, an error at WARNING.
 
     profile: the dialect of ketama, such as "twemproxy"; `ketama.profiles()` lists them. None:
         that of the server file's `#ketama` line, or "libketama".
@@ -145,13 +167,16 @@ class Continuum(_Lookups):
     """
 
     __slots__ = (
-        "__weakref__", "_filename", "_last_error", "_options", "_path", "_settings"
+        "__weakref__", "_callbacks", "_filename", "_last_error", "_options", "_path",
+        "_settings",
     )  # fmt: skip
+
+    _callbacks: tuple[OnChange | None, OnError | None]
 
     _filename: str | bytes | None
     _path: bytes | None
     _last_error: Exception | None
-    _options: tuple[bool, float | None]
+    _options: tuple[bool, float | None, bool]  # shared, auto_roll, fallback
     _settings: bytes  # the options of the profile, as libketama reads them
 
     def __init__(
@@ -160,6 +185,9 @@ class Continuum(_Lookups):
         *,
         shared: bool = True,
         auto_roll: float | None = None,
+        fallback: bool = False,
+        on_change: OnChange | None = None,
+        on_error: OnError | None = None,
         profile: str | None = None,
         hash: str | None = None,  # noqa: A002
         hash_tag: str | None = None,
@@ -188,10 +216,16 @@ class Continuum(_Lookups):
             from ketama.settings import settings_text
 
             settings = settings_text(options)
-        self._open(source, shared, auto_roll, settings)
+        self._callbacks = on_change, on_error
+        self._open(source, shared, auto_roll, fallback, settings)
 
     def _open(
-        self, source: Path | Servers, shared: bool, auto_roll: float | None, settings: bytes
+        self,
+        source: Path | Servers,
+        shared: bool,
+        auto_roll: float | None,
+        fallback: bool,
+        settings: bytes,
     ) -> None:
         """Load the source, with the options of a profile as libketama reads them."""
         if auto_roll is not None and not hasattr(auto_roll, "__float__"):
@@ -209,6 +243,7 @@ class Continuum(_Lookups):
             filename = os.fspath(source)
             path = absolute(filename)
             flags = 0 if shared else lib.KETAMA_PRIVATE
+            flags |= lib.KETAMA_FALLBACK if fallback else 0
             status = lib.open_file(out, path, flags, settings, failed)
         else:
             if not hasattr(source, "__iter__"):
@@ -228,8 +263,10 @@ class Continuum(_Lookups):
             lib.ketama_follow(out[0], max(1, int(auto_roll * 1e9)))
         self._filename = filename
         self._path = path
-        self._options = shared, auto_roll
+        self._options = shared, auto_roll, fallback
         self._adopt(out[0])
+        if status == lib.KETAMA_FELL_BACK:
+            self._failed(failed)
 
     def _adopt(self, handle: object) -> None:
         self._settings = ffi.string(lib.settings_of(handle))
@@ -239,29 +276,45 @@ class Continuum(_Lookups):
     if TYPE_CHECKING:
 
         @overload
-        def indexes(self, keys: Iterable[Key] | Packed, out: None = None) -> array[int]: ...
+        def indexes(
+            self,
+            keys: Iterable[Key] | Packed,
+            out: None = None,
+            exclude: Container[str] | None = None,
+        ) -> array[int]: ...
         @overload
-        def indexes(self, keys: Iterable[Key] | Packed, out: Out) -> Out: ...
+        def indexes(
+            self, keys: Iterable[Key] | Packed, out: Out, exclude: Container[str] | None = None
+        ) -> Out: ...
 
-    def indexes(self, keys: Iterable[Key] | Packed, out: Buffer | None = None) -> Buffer:
+    def indexes(
+        self,
+        keys: Iterable[Key] | Packed,
+        out: Buffer | None = None,
+        exclude: Container[str] | None = None,
+    ) -> Buffer:
         """Return the index of each key's server in `servers`: for NumPy, or millions of keys.
 
         keys: as for `lookup_many`. `Packed` keys need no Python object per key, and do not
             block other threads.
         out: a contiguous, one-dimensional buffer, such as a NumPy array, of uint32 or uint16,
             one item per key, to write to and return. None: a new array.array("I"), uint32.
+        exclude: as for `lookup`.
         Raises what `lookup_many` raises; TypeError if `out` is any other object; ValueError
-        if it has the wrong length, or is too narrow for that many servers. After an error,
-        `out` is unchanged.
+        if it has the wrong length, or is too narrow for that many servers, or if all servers
+        are excluded. After an error, `out` is unchanged.
         """
         if out is not None and isinstance(keys, Packed):
             buffers = packed_buffers(keys)
             version = self._follow()
+            mask = None if exclude is None else _mask_with_any_left(exclude, version)
             # Last, because the calls above may run Python code that changes `out`.
             view = output(out, buffers[-1], len(version[1]))
-            find_buffers(version, buffers, view, view.itemsize)
+            find_buffers(version, buffers, mask, view, view.itemsize)
             return out
-        found, servers = self._index_each(keys)
+        found, servers = self._index_each(keys, exclude)
+        if found[:4] == NO_INDEX:
+            raise ValueError(NONE_LEFT)
         if out is None:
             from array import array
 
@@ -271,25 +324,27 @@ class Continuum(_Lookups):
         lib.copy_indexes(ffi.from_buffer(found), count, ffi.from_buffer(view), view.itemsize)
         return out
 
-    def successors(self, key: Key, count: int | None = None) -> list[str]:
+    def successors(
+        self, key: Key, count: int | None = None, exclude: Container[str] | None = None
+    ) -> list[str]:
         """Return distinct servers in ring order, starting at a key.
 
         The first is the one that `lookup` returns; the others are for the key's replicas, and
         for the key itself while the servers before them are down.
 
         count: how many at most. None: all that have points.
+        exclude: a set of addresses to leave out, as for `lookup`.
         Raises TypeError for a key that is neither text nor bytes, ValueError for a negative
         count.
         """
         data = key_bytes(key)
         version = self._follow()
-        if count is None:
-            return list(successors(version, data, len(version[1])))
-        count = index(count)
+        servers = len(version[1])
+        count = servers if count is None else index(count)
         if count < 0:
             raise ValueError(f"invalid count {count}: must not be negative")
-        count = min(count, len(version[1]))
-        return list(islice(successors(version, data, max(1, count)), count))
+        mask = None if exclude is None else mask_of(exclude, version[1])
+        return successors(version, data, min(count, servers), mask)
 
     def _follow(self) -> Version:
         """Roll if that is due, and return the current version."""
@@ -340,6 +395,11 @@ class Continuum(_Lookups):
             for address, row in zip(addresses, from_c(handle), strict=True)
         )
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses of `servers`: the same tuple object while the version is the same."""
+        return self._follow()[1]
+
     def roll(self) -> bool:
         """Reload the server file if it has changed, and return whether it had.
 
@@ -356,22 +416,46 @@ class Continuum(_Lookups):
             out, failed = ffi.new("ketama_continuum *"), ffi.new("ketama_failure *")
             status = lib.refresh(now[0], out, failed)
             if status < 0:
-                # Not the object that is raised: its traceback would keep frames alive.
-                self._last_error = failure(failed, self._filename)
+                self._failed(failed)
                 raise failure(failed, self._filename)
             if status == lib.KETAMA_OK:
-                self._last_error = None
+                self._recovered()
                 return changed
             newer = _version(out[0])
             with _swap_lock:
-                if self._now is now:
+                swapped = self._now is now
+                if swapped:
                     self._now = newer
                     self._last_error = None
-                    return True
+            if swapped:
+                self._changed(now, newer)
+                return True
             # Another thread was faster, but may have read the file before this call began.
         # Other threads were faster twice. The second one started from the version of the
         # first, so it read the file after this call began.
         return True
+
+    def _changed(self, before: Version, after: Version) -> None:
+        from ketama import events
+
+        # Not from the image: the one before may be damaged.
+        events.changed(self._filename or "", before[1], after[1], self._callbacks[0])
+
+    def _failed(self, record: object) -> None:
+        """Keep the error of the file, and report it if it is another one than before."""
+        # Not the object that is raised: its traceback would keep frames alive.
+        before, self._last_error = self._last_error, failure(record, self._filename)
+        if str(before) != str(self._last_error):
+            from ketama import events
+
+            events.failed(self._last_error, self._callbacks[1])
+
+    def _recovered(self) -> None:
+        before, self._last_error = self._last_error, None
+        if before is not None:
+            from ketama import events
+
+            events.recovered(self._filename or "")
 
     def diff(self, other: Continuum) -> ketama.Diff:
         """Return which keys would move if `other` replaced this continuum, exactly.
@@ -413,7 +497,10 @@ class Continuum(_Lookups):
         return f"<{name} from {os.fsdecode(self._filename)!r}>"
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        """Pickle the file's absolute path, to be loaded when unpickled, or the servers."""
+        """Pickle the file's absolute path, to be loaded when unpickled, or the servers.
+
+        Without on_change and on_error, which belong to this process.
+        """
         if self._path is not None:
             path = os.fsdecode(self._path)
             return _reopen, (type(self), path, *self._options, self._settings)
@@ -427,6 +514,7 @@ class Continuum(_Lookups):
             other.__dict__.update(self.__dict__)
         other._filename = self._filename
         other._path = self._path
+        other._callbacks = self._callbacks
         other._options = self._options
         other._settings = self._settings
         other._last_error = self._last_error
@@ -443,20 +531,25 @@ def _reopen(
     source: str | list[Entry],
     shared: bool,
     auto_roll: float | None,
+    fallback: bool,
     settings: bytes,
 ) -> Self:
     """Return an unpickled Continuum; a subclass with its own __init__ gets only the source."""
     if kind.__init__ is not Continuum.__init__:
         return kind(source)
     continuum = kind.__new__(kind)
-    continuum._open(source, shared, auto_roll, settings)
+    continuum._callbacks = None, None
+    continuum._open(source, shared, auto_roll, fallback, settings)
     return continuum
 
 
-def continuum_of_file(path: Path, settings: bytes, *, shared: bool = False) -> Continuum:
-    """Return the continuum of a file, with options as libketama reads them."""
+def continuum_with(
+    source: Path | Servers, settings: bytes, *, shared: bool = False
+) -> Continuum:
+    """Return the continuum of a source, with options as libketama reads them."""
     continuum = Continuum.__new__(Continuum)
-    continuum._open(path, shared, None, settings)
+    continuum._callbacks = None, None
+    continuum._open(source, shared, None, False, settings)
     return continuum
 
 
@@ -475,7 +568,8 @@ def continuum_of_handle(handle: object) -> Continuum:
     """Return the continuum of a C handle without a file, which it owns from now on."""
     continuum = Continuum.__new__(Continuum)
     continuum._filename = continuum._path = None
-    continuum._options = False, None
+    continuum._callbacks = None, None
+    continuum._options = False, None, False
     continuum._adopt(handle)
     return continuum
 

@@ -8,7 +8,7 @@ back to this one for all others.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable
 from itertools import accumulate
 
 from ketama._ketama import ffi, lib
@@ -61,13 +61,14 @@ class Lookups:
 
         key: str (hashed as UTF-8), bytes, bytearray or memoryview; any bytes, any length.
         exclude: a set of addresses, such as those of servers that are down. Returns the
-            first of the key's `successors` that is not excluded, or None if all are.
+            first of the key's `successors` that is not excluded, or None if all are. Fast
+            for a frozenset that is the same object as in the last call.
         Raises TypeError for a key of any other type; UnicodeEncodeError, a ValueError, for a
         str with lone surrogates, which has no UTF-8. This holds for every method that takes
         keys.
         """
         if exclude is not None:
-            return _lookup_excluding(self, key, exclude)
+            return _lookup_among(self, key, exclude)
         handle, addresses, _ = self._now
         data = key.encode() if type(key) is str else key_bytes(key)
         try:
@@ -108,35 +109,67 @@ class Lookups:
         except IndexError:
             return _roll_and_find(self, data)
 
-    def lookup_many(self, keys: Iterable[Key] | Packed) -> list[str]:
+    if TYPE_CHECKING:
+
+        @overload
+        def lookup_many(self, keys: Iterable[Key] | Packed) -> list[str]: ...
+        @overload
+        def lookup_many(self, keys: Iterable[Key] | Packed, exclude: None) -> list[str]: ...
+        @overload
+        def lookup_many(
+            self, keys: Iterable[Key] | Packed, exclude: Container[str]
+        ) -> list[str | None]: ...
+
+    def lookup_many(
+        self, keys: Iterable[Key] | Packed, exclude: Container[str] | None = None
+    ) -> list[str] | list[str | None]:
         """Return the server's address for each of many keys, in the order of the keys.
 
         keys: any iterable of keys as for `lookup`, types mixed at will, or `Packed` keys.
             Several keys are hashed in parallel: from a handful on, each takes a fraction of
             the time of a single lookup.
+        exclude: as for `lookup`.
         Raises TypeError for a key of any other type, and names its position, from 0. All
         keys are looked up in the same version, even if another thread rolls meanwhile.
         """
-        return _addresses(self, keys)
+        return _addresses(self, keys, exclude)
 
-    def group_by_server(self, keys: Iterable[AnyKey]) -> dict[str, list[AnyKey]]:
+    if TYPE_CHECKING:
+
+        @overload
+        def group_by_server(self, keys: Iterable[AnyKey]) -> dict[str, list[AnyKey]]: ...
+        @overload
+        def group_by_server(
+            self, keys: Iterable[AnyKey], exclude: None
+        ) -> dict[str, list[AnyKey]]: ...
+        @overload
+        def group_by_server(
+            self, keys: Iterable[AnyKey], exclude: Container[str]
+        ) -> dict[str | None, list[AnyKey]]: ...
+
+    def group_by_server(
+        self, keys: Iterable[AnyKey], exclude: Container[str] | None = None
+    ) -> dict[str, list[AnyKey]] | dict[str | None, list[AnyKey]]:
         """Return the keys of each server, by its address, as a get_multi needs them.
 
         keys: as for `lookup_many`. The lists hold the key objects that were passed in, in
             the same order; `Packed` keys as bytes. Servers without a key are left out.
+        exclude: as for `lookup`. If all servers are excluded, all keys are those of None.
         Raises what `lookup_many` raises.
         """
         items = keys if isinstance(keys, Packed) else _key_tuple(keys)
-        groups: dict[str, list[AnyKey]] = {}
-        for key, address in zip(items, _addresses(self, items), strict=True):
+        groups: dict[str | None, list[AnyKey]] = {}
+        for key, address in zip(items, _addresses(self, items, exclude), strict=True):
             groups.setdefault(address, []).append(key)
         return groups
 
-    def _index_each(self, keys: Iterable[Key] | Packed) -> tuple[Any, int]:
+    def _index_each(
+        self, keys: Iterable[Key] | Packed, exclude: Container[str] | None = None
+    ) -> tuple[Any, int]:
         """Return the index of each key's server, as uint32, and the number of servers."""
         buffers = packed_buffers(keys)
         version = self._follow()
-        return _indexes(version, buffers), len(version[1])
+        return _indexes(version, buffers, exclude), len(version[1])
 
 
 def _roll_and_find(self: Lookups, data: bytes) -> tuple[int, str]:
@@ -147,14 +180,19 @@ def _roll_and_find(self: Lookups, data: bytes) -> tuple[int, str]:
     return found & 0xFFFFFFFF, addresses[found >> 32]
 
 
-def _lookup_excluding(self: Lookups, key: Key, exclude: Container[str]) -> str | None:
+def mask_of(exclude: Container[str], addresses: tuple[str, ...]) -> bytes:
+    """Return a byte for each address, 1 if it is excluded, as libketama reads them."""
     if isinstance(exclude, (str, bytes, bytearray)) or not hasattr(exclude, "__contains__"):
         raise TypeError(f"exclude must be a set of addresses, not {type(exclude).__name__}")
+    return bytes([address in exclude for address in addresses])
+
+
+def _lookup_among(self: Lookups, key: Key, exclude: Container[str]) -> str | None:
     data = key_bytes(key)
-    for address in successors(self._follow(), data, 4):
-        if address not in exclude:
-            return address
-    return None
+    handle, addresses, _ = self._follow()
+    mask = mask_of(exclude, addresses)
+    found = lib.ketama_find_among(handle, data, len(data), mask, ffi.NULL)
+    return None if found == lib.KETAMA_NO_SERVER else addresses[found]
 
 
 def _key_tuple(keys: Iterable[Any]) -> tuple[Any, ...]:
@@ -187,10 +225,17 @@ def packed_buffers(keys: Iterable[Any] | Packed) -> Buffers:
     return ffi.from_buffer(text), len(text), ends, 8, len(parts)
 
 
-def find_buffers(version: Version, buffers: Buffers, out: Any, width: int) -> None:
-    """Write the index of each key's server to `out`, which has items of `width` bytes."""
+def find_buffers(
+    version: Version, buffers: Buffers, mask: bytes | None, out: Any, width: int
+) -> None:
+    """Write the index of each key's server to `out`, which has items of `width` bytes.
+
+    mask: what `mask_of` returns, or None. If all servers are excluded, each index is the
+    highest that there is.
+    """
     count = buffers[-1]
-    valid = lib.find_packed(version[0], *buffers, ffi.from_buffer(out), width)
+    excluded = ffi.NULL if mask is None else mask
+    valid = lib.find_packed(version[0], *buffers, excluded, ffi.from_buffer(out), width)
     if valid < count:
         raise ValueError(
             f"invalid offsets of keys[{valid}]: must ascend and end within the data, "
@@ -198,42 +243,41 @@ def find_buffers(version: Version, buffers: Buffers, out: Any, width: int) -> No
         )
 
 
-def _indexes(version: Version, buffers: Buffers) -> bytearray:
+def _indexes(version: Version, buffers: Buffers, exclude: Container[str] | None) -> bytearray:
     out = bytearray(4 * buffers[-1])
-    find_buffers(version, buffers, out, 4)
+    mask = None if exclude is None else mask_of(exclude, version[1])
+    find_buffers(version, buffers, mask, out, 4)
     return out
 
 
-def _addresses(self: Lookups, keys: Iterable[Any] | Packed) -> list[str]:
+def _addresses(
+    self: Lookups, keys: Iterable[Any] | Packed, exclude: Container[str] | None
+) -> list[Any]:
     buffers = packed_buffers(keys)
     version = self._follow()
+    indexes = memoryview(_indexes(version, buffers, exclude)).cast("I")
+    if len(indexes) > 0 and indexes[0] == lib.KETAMA_NO_SERVER:  # then all are
+        return [None] * len(indexes)
     addresses = version[1]
-    return [addresses[index] for index in memoryview(_indexes(version, buffers)).cast("I")]
+    return [addresses[index] for index in indexes]
 
 
-def successors(version: Version, data: bytes, at_once: int) -> Iterator[str]:
-    """Yield the servers' addresses in ring order, starting at a key, each once.
-
-    at_once: how many to request first, at least 1; doubled each time more are needed.
-    """
+def successors(version: Version, data: bytes, count: int, mask: bytes | None) -> list[str]:
+    """Return at most `count` servers' addresses in ring order, from a key on, each once."""
     handle, addresses, _ = version
     servers = len(addresses)
-    seen: set[str] = set()
-    before = 0
-    while True:
-        at_once = min(at_once, servers)
-        out = ffi.new("uint32_t[]", at_once)
-        count = lib.ketama_successors(handle, data, len(data), out, at_once)
-        if count < 0:
+    excluded = ffi.NULL if mask is None else mask
+    distinct: list[str] = []
+    # The file may list an address twice: if that makes them too few, ask for all.
+    for at_most in (count, servers):
+        out = ffi.new("uint32_t[]", at_most)
+        found = lib.ketama_successors_among(handle, data, len(data), excluded, out, at_most)
+        if found < 0:
             raise MemoryError
-        for index in out[before:count]:
-            address = addresses[index]
-            if address not in seen:  # the file may list it twice
-                seen.add(address)
-                yield address
-        if count < at_once or at_once == servers:
-            return
-        before, at_once = count, 2 * at_once
+        distinct = list(dict.fromkeys([addresses[index] for index in out[0:found]]))
+        if len(distinct) == count or found < at_most:
+            break
+    return distinct[:count]
 
 
 def fastest() -> type[Lookups]:
@@ -243,6 +287,6 @@ def fastest() -> type[Lookups]:
     try:
         from ketama import _speedups
 
-        return _speedups.make_class(lib.speedups_functions(), Lookups, Packed)
+        return _speedups.make_class(lib.speedups_functions(), Lookups, Packed, mask_of)
     except ImportError:
         return Lookups

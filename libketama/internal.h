@@ -491,6 +491,9 @@ uint32_t ketama_identify(const char *path, const char *chosen,
                          char settings[KETAMA_SETTINGS_MAX]);
 /* Fills a new handle from its file. */
 int ketama_share(ketama_continuum c, ketama_failure *failure);
+/* Fills it from what was published last for that file, if its file is now invalid.
+ * False: there is no such image. */
+bool ketama_share_last(ketama_continuum c);
 /* Builds the image of a list into a new handle. */
 int ketama_build(ketama_continuum c, const struct ketama_server_list *servers,
                  const struct ketama_source *source, uint64_t generation,

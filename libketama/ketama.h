@@ -140,6 +140,8 @@ typedef struct ketama_key {
 enum ketama_status {
     KETAMA_OK = 0,
     KETAMA_CHANGED = 1,    /* ketama_refresh: there is a newer continuum */
+    KETAMA_FELL_BACK = 2,  /* ketama_open: the file is missing or invalid; this is the
+                              image that was published last */
     KETAMA_ESYSTEM = -1,   /* a system call failed; see errno */
     KETAMA_ENOMEM = -2,    /* out of memory */
     KETAMA_EUNSTABLE = -3, /* the file changed each time it was read */
@@ -155,7 +157,9 @@ enum ketama_status {
 };
 
 enum ketama_flags {
-    KETAMA_PRIVATE = 1 /* neither use nor publish a shared image */
+    KETAMA_PRIVATE = 1, /* neither use nor publish a shared image */
+    KETAMA_FALLBACK = 2 /* ketama_open: if the file is missing or invalid, use the image
+                           that was published last for it, if there is one */
 };
 
 /* How to open a continuum. Zero what you do not set:
@@ -166,7 +170,7 @@ typedef struct ketama_options {
     size_t size;          /* sizeof(ketama_options) */
     const char *profile;  /* the dialect; NULL: the file's, or else "libketama" */
     const char *settings; /* "key=value key=value" (docs/profiles.md); NULL, "": none */
-    unsigned flags;       /* KETAMA_PRIVATE, or 0 */
+    unsigned flags;       /* of enum ketama_flags, or 0 */
     unsigned reserved;    /* 0 */
 } ketama_options;
 
@@ -174,7 +178,10 @@ typedef struct ketama_options {
  * is one. On success *c is a handle of generation 1, to be closed by the caller; on
  * failure *c is NULL. The path and the options are copied. options: NULL for defaults.
  * Errors: ESYSTEM (such as a missing file), ENOMEM, EUNSTABLE, EOPTION, and those of an
- * invalid server file. */
+ * invalid server file.
+ * With KETAMA_FALLBACK, it may return KETAMA_FELL_BACK: *c then has the servers of the
+ * last valid file, ketama_error() says what is wrong with the file, and ketama_refresh()
+ * reloads it once it is valid again. */
 int ketama_open(ketama_continuum *c, const char *path, const ketama_options *options);
 
 /* ketama_open_servers: the same for `count` servers in memory, of which address, name
@@ -245,6 +252,22 @@ void ketama_find_many(ketama_continuum c, const ketama_key *keys, size_t count,
  * address counts as two servers. Allocates if count > 64. Errors: ENOMEM. */
 int ketama_successors(ketama_continuum c, const void *key, size_t len, uint32_t *servers,
                       uint32_t count);
+
+/* ketama_find_among, ketama_find_many_among, ketama_successors_among: the same without
+ * some of the servers, such as those that are down. excluded: a byte for each server of
+ * c; a server is skipped if its byte is not 0. A key of a skipped server belongs to the
+ * next one along the ring that is not, and returns when it is not skipped any more. If
+ * all servers with points are skipped: KETAMA_NO_SERVER, and 0 as the point; there are
+ * no successors. Errors: those of the functions above. */
+#define KETAMA_NO_SERVER 4294967295
+uint32_t ketama_find_among(ketama_continuum c, const void *key, size_t len,
+                           const unsigned char *excluded, uint32_t *point);
+void ketama_find_many_among(ketama_continuum c, const ketama_key *keys, size_t count,
+                            const unsigned char *excluded, uint32_t *servers,
+                            uint32_t *points);
+int ketama_successors_among(ketama_continuum c, const void *key, size_t len,
+                            const unsigned char *excluded, uint32_t *servers,
+                            uint32_t count);
 
 /* The number of servers, the number of points, and the version, counted from 1. Cannot
  * fail. */

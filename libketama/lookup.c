@@ -162,6 +162,66 @@ void ketama_find_many(ketama_continuum c, const ketama_key *keys, size_t count,
     }
 }
 
+/* ---- Without some of the servers */
+
+static inline uint32_t next_arc(const struct ketama_view *view, uint32_t at)
+{
+    return at + 1 < view->arc_count ? at + 1 : 0;
+}
+
+static uint32_t no_server(uint32_t *point)
+{
+    if (point != NULL)
+        *point = 0;
+    return KETAMA_NO_SERVER;
+}
+
+/* Walks on from an arc to the first one of a server that is not excluded. */
+static uint32_t find_among(ketama_continuum c, uint32_t at,
+                           const unsigned char *excluded, uint32_t *point)
+{
+    const struct ketama_view *view = &c->view;
+
+    for (uint32_t i = 0; i < view->arc_count; i++, at = next_arc(view, at)) {
+        uint32_t server = server_at(view, at);
+        if (excluded[server])
+            continue;
+        if (point != NULL)
+            *point = point_at(c->dialect.profile, view, at);
+        return server;
+    }
+    return no_server(point);
+}
+
+uint32_t ketama_find_among(ketama_continuum c, const void *key, size_t len,
+                           const unsigned char *excluded, uint32_t *point)
+{
+    return find_among(c, ketama_find_arc(c, key, len), excluded, point);
+}
+
+/* If none is left for one key, none is left for any. */
+void ketama_find_many_among(ketama_continuum c, const ketama_key *keys, size_t count,
+                            const unsigned char *excluded, uint32_t *servers,
+                            uint32_t *points)
+{
+    uint32_t hashes[KETAMA_BATCH];
+    bool is_any_left = true;
+
+    for (size_t done = 0, some; done < count; done += some) {
+        some = count - done < KETAMA_BATCH ? count - done : KETAMA_BATCH;
+        ketama_hash_keys(&c->dialect, keys + done, some, hashes);
+        for (size_t i = 0; i < some; i++)
+            (void)guess(&c->view, bucket_of(&c->view, hashes[i]), hashes[i]);
+        for (size_t i = 0; i < some; i++) {
+            uint32_t *point = points != NULL ? &points[done + i] : NULL;
+            uint32_t arc = find_arc(&c->view, hashes[i]);
+            servers[done + i] =
+                is_any_left ? find_among(c, arc, excluded, point) : no_server(point);
+            is_any_left = servers[done + i] != KETAMA_NO_SERVER;
+        }
+    }
+}
+
 /* Which servers were listed: the list itself while it is short, else a bit each. */
 struct seen {
     const uint32_t *list;
@@ -181,8 +241,9 @@ static bool is_new(const struct seen *seen, uint32_t server)
     return true;
 }
 
-int ketama_successors(ketama_continuum c, const void *key, size_t len, uint32_t *servers,
-                      uint32_t count)
+int ketama_successors_among(ketama_continuum c, const void *key, size_t len,
+                            const unsigned char *excluded, uint32_t *servers,
+                            uint32_t count)
 {
     const struct ketama_view *view = &c->view;
     struct seen seen = {servers, 0, NULL};
@@ -196,15 +257,21 @@ int ketama_successors(ketama_continuum c, const void *key, size_t len, uint32_t 
     }
     for (uint32_t i = 0; i < view->arc_count && seen.count < count; i++) {
         uint32_t server = server_at(view, at);
-        if (is_new(&seen, server)) {
+        if ((excluded == NULL || !excluded[server]) && is_new(&seen, server)) {
             servers[seen.count++] = server;
             if (seen.bits != NULL)
                 seen.bits[server / 8] |= (unsigned char)(1 << server % 8);
         }
-        at = at + 1 < view->arc_count ? at + 1 : 0;
+        at = next_arc(view, at);
     }
     free(seen.bits);
     return (int)seen.count;
+}
+
+int ketama_successors(ketama_continuum c, const void *key, size_t len, uint32_t *servers,
+                      uint32_t count)
+{
+    return ketama_successors_among(c, key, len, NULL, servers, count);
 }
 
 uint32_t ketama_count_servers(ketama_continuum c)

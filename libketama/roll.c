@@ -5,6 +5,12 @@
 
 #include <stdlib.h>
 
+/* Is it the file that failed, not the program? */
+static bool is_failure_of_file(int status)
+{
+    return status < 0 && status != KETAMA_ENOMEM && status != KETAMA_EOPTION;
+}
+
 int ketama_open(ketama_continuum *c, const char *path, const ketama_options *options)
 {
     char chosen[KETAMA_SETTINGS_MAX];
@@ -20,15 +26,21 @@ int ketama_open(ketama_continuum *c, const char *path, const ketama_options *opt
         *c = ketama_handle_new(absolute, chosen, options != NULL ? options->flags : 0);
         status = *c != NULL ? ketama_share(*c, &failure) : KETAMA_ENOMEM;
     }
+    int saved = errno;
+    bool fell_back = *c != NULL && ((*c)->flags & KETAMA_FALLBACK) != 0 &&
+                     is_failure_of_file(status) && ketama_share_last(*c);
+    errno = saved;
     if (status != KETAMA_OK) {
-        ketama_close(*c);
-        *c = NULL;
+        if (!fell_back) {
+            ketama_close(*c);
+            *c = NULL;
+        }
         ketama_store_failure(status, absolute != NULL ? absolute : path, &failure);
     }
-    int saved = errno;
+    saved = errno;
     free(absolute);
     errno = saved;
-    return status;
+    return fell_back ? KETAMA_FELL_BACK : status;
 }
 
 /* Builds a private continuum of a list. */

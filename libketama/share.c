@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "profile/profile.h"
+
 static const int64_t pause_min_ns = 100000, pause_max_ns = 64 * 1000000;
 /* How long to wait for a builder that makes no progress, and for any. */
 static const int64_t patience_ns = 700 * 1000000,
@@ -82,8 +84,27 @@ static bool is_current(const char *path, const struct ketama_source *source,
     return *reliable || ketama_is_same_text(path, source, reliable);
 }
 
-/* Attaches to the published image, if it was made from the file as it is now. An image
- * that the handle has built for itself is dropped then. */
+/* Uses a mapped image if it is sound and has the handle's choice. An image that the
+ * handle has built for itself is dropped then. */
+static bool use(ketama_continuum c, const struct ketama_segment *segment,
+                const struct ketama_image_info *info, bool reliable)
+{
+    struct ketama_dialect dialect;
+    ketama_failure failure;
+
+    if (!ketama_image_intact(&info->view) || atomic_load(info->view.superseded) != 0 ||
+        !is_choice(c, info->stated) ||
+        ketama_dialect_make(&dialect, c->chosen, info->stated, &failure) != KETAMA_OK)
+        return false;
+    c->dialect = dialect;
+    ketama_image_free(c->image);
+    c->image = NULL;
+    c->segment = *segment;
+    adopt(c, info, reliable);
+    return true;
+}
+
+/* Attaches to the published image, if it was made from the file as it is now. */
 static bool attach(ketama_continuum c, const struct ketama_slot *slot,
                    struct stale *stale)
 {
@@ -91,8 +112,6 @@ static bool attach(ketama_continuum c, const struct ketama_slot *slot,
     struct ketama_image_info info;
     struct ketama_segment segment;
     struct ketama_file file;
-    struct ketama_dialect dialect;
-    ketama_failure failure;
     bool reliable = false;
 
     if (ketama_segment_attach(slot, stale->segment.bytes != NULL ? &stale->file : NULL,
@@ -100,21 +119,34 @@ static bool attach(ketama_continuum c, const struct ketama_slot *slot,
         return false;
     if (ketama_image_read(segment.bytes, segment.size_bytes, &identity, &info)) {
         if (is_current(c->path, &info.source, &reliable) &&
-            ketama_image_intact(&info.view) && atomic_load(info.view.superseded) == 0 &&
-            is_choice(c, info.stated) &&
-            ketama_dialect_make(&dialect, c->chosen, info.stated, &failure) ==
-                KETAMA_OK) {
-            c->dialect = dialect;
-            ketama_image_free(c->image);
-            c->image = NULL;
-            c->segment = segment;
-            adopt(c, &info, reliable);
+            use(c, &segment, &info, reliable))
             return true;
-        }
         ketama_segment_detach(&stale->segment);
         *stale = (struct stale){file, segment, info.generation};
         return false;
     }
+    ketama_segment_detach(&segment);
+    return false;
+}
+
+/* Attaches to what was published last in the handle's slot, whatever the file is now. */
+static bool attach_last(ketama_continuum c)
+{
+    struct ketama_identity identity = ketama_handle_identity(c);
+    struct ketama_image_info info;
+    struct ketama_segment segment;
+    struct ketama_slot slot;
+    struct ketama_file file;
+
+    if (!ketama_slot_open(&slot, &identity))
+        return false;
+    enum ketama_found found = ketama_segment_attach(&slot, NULL, &segment, &file);
+    ketama_slot_close(&slot);
+    if (found != KETAMA_FOUND)
+        return false;
+    if (ketama_image_read(segment.bytes, segment.size_bytes, &identity, &info) &&
+        use(c, &segment, &info, false))
+        return true;
     ketama_segment_detach(&segment);
     return false;
 }
@@ -291,4 +323,22 @@ int ketama_share(ketama_continuum c, ketama_failure *failure)
     ketama_slot_close(&slot);
     /* It took descriptors that reading the file may have needed. */
     return status == KETAMA_ESYSTEM ? build_from_file(c, NULL, 1, failure) : status;
+}
+
+bool ketama_share_last(ketama_continuum c)
+{
+    char settings[KETAMA_SETTINGS_MAX];
+
+    if ((c->flags & KETAMA_PRIVATE) != 0)
+        return false;
+    /* What the file stated when it was valid is not known yet: nothing, or all that was
+     * chosen. */
+    c->ring_profile =
+        ketama_chosen_ring(c->chosen, (struct ketama_text){NULL, 0}, settings);
+    strcpy(c->ring_settings, settings);
+    if (attach_last(c))
+        return true;
+    c->ring_profile = ketama_profile_libketama.id;
+    c->ring_settings[0] = '\0';
+    return attach_last(c);
 }

@@ -20,6 +20,8 @@ const char *ketama_strerror(int status)
         return "success";
     case KETAMA_CHANGED:
         return "the continuum has changed";
+    case KETAMA_FELL_BACK:
+        return "the file failed; these are the servers published last";
     case KETAMA_ESYSTEM:
         return "a system call failed";
     case KETAMA_ENOMEM:

@@ -231,17 +231,20 @@ def test_the_public_names() -> None:
         if inspect.isfunction(member) and not name.startswith("_")
     }
     many = "keys: 'Iterable[Key] | Packed'"
+    exclude = "exclude: 'Container[str] | None' = None"
     assert methods == {
         "diff": "(self, other: 'Continuum') -> 'ketama.Diff'",
         "explain": "(self, key: 'Key') -> 'Explanation'",
         "get_points": "(self) -> 'list[tuple[int, str]]'",
         "get_server": "(self, key: 'Key') -> 'tuple[int, str]'",
-        "group_by_server": "(self, keys: 'Iterable[AnyKey]') -> 'dict[str, list[AnyKey]]'",
-        "indexes": f"(self, {many}, out: 'Buffer | None' = None) -> 'Buffer'",
-        "lookup": "(self, key: 'Key', exclude: 'Container[str] | None' = None) -> 'str | None'",
-        "lookup_many": f"(self, {many}) -> 'list[str]'",
+        "group_by_server": f"(self, keys: 'Iterable[AnyKey]', {exclude}) -> "
+        "'dict[str, list[AnyKey]] | dict[str | None, list[AnyKey]]'",
+        "indexes": f"(self, {many}, out: 'Buffer | None' = None, {exclude}) -> 'Buffer'",
+        "lookup": f"(self, key: 'Key', {exclude}) -> 'str | None'",
+        "lookup_many": f"(self, {many}, {exclude}) -> 'list[str] | list[str | None]'",
         "roll": "(self) -> 'bool'",
-        "successors": "(self, key: 'Key', count: 'int | None' = None) -> 'list[str]'",
+        "successors": f"(self, key: 'Key', count: 'int | None' = None, {exclude}) "
+        "-> 'list[str]'",
     }
     assert ketama.ServerDiff._fields == (
         "address_before", "address_after", "name", "weight_before", "weight_after",
@@ -252,10 +255,14 @@ def test_the_public_names() -> None:
         "_collateral_pairs",
     ]  # fmt: skip
     properties = {n for n, m in vars(ketama.Continuum).items() if isinstance(m, property)}
-    assert properties == {"filename", "generation", "last_error", "servers", "shared"}
+    assert properties == {
+        "addresses", "filename", "generation", "last_error", "servers", "shared",
+    }  # fmt: skip
     assert str(inspect.signature(ketama.Continuum)) == (
         "(source: 'Path | Servers', *, shared: 'bool' = True, "
-        "auto_roll: 'float | None' = None, profile: 'str | None' = None, "
+        "auto_roll: 'float | None' = None, fallback: 'bool' = False, "
+        "on_change: 'OnChange | None' = None, on_error: 'OnError | None' = None, "
+        "profile: 'str | None' = None, "
         "hash: 'str | None' = None, hash_tag: 'str | None' = None, "
         "points: 'int | None' = None, default_port: 'int | None' = None, "
         "format: 'str | None' = None, filter: 'str | None' = None, "
@@ -349,7 +356,7 @@ def test_what_an_import_costs() -> None:
     ).stdout.split()
     assert "ketama._ketama" in loaded
     assert {"_cffi_backend"} == {name for name in loaded if name.split(".")[0] != "ketama"}
-    lazy = ("ketama.admin", "ketama.clients", "ketama.fleet", "ketama.cli")
+    lazy = ("ketama.admin", "ketama.clients", "ketama.fleet", "ketama.cli", "ketama.events")
     assert not [name for name in loaded if name.startswith(lazy)]
 
 

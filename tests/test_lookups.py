@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 import subprocess
 import sys
@@ -291,7 +292,7 @@ def test_methods_do_not_call_overridden_ones(continuum: ketama.Continuum) -> Non
     """A subclass may implement lookup_many by group_by_server, and vice versa."""
 
     class Pool(ketama.Continuum):
-        def lookup_many(self, keys: Any) -> list[str]:
+        def lookup_many(self, keys: Any, exclude: Any = None) -> Any:
             return sorted(self.group_by_server(keys))
 
     pool = Pool(SERVERS)
@@ -386,6 +387,8 @@ FOLLOWING: dict[str, Many] = MANY | {
     "indexes, packed, into out": lambda c, keys: c.indexes(PACKED_KEY, array("I", [0])),
     "successors": lambda c, keys: c.successors(keys[0]),
     "lookup with exclude": lambda c, keys: c.lookup(keys[0], exclude={"x"}),
+    "lookup_many with exclude": lambda c, keys: c.lookup_many(keys, exclude=frozenset("x")),
+    "addresses": lambda c, keys: c.addresses,
     "lookup": lambda c, keys: c.lookup(keys[0]),
     "get_server": lambda c, keys: c.get_server(keys[0]),
     "lookup_many of bytearrays": lambda c, keys: c.lookup_many([bytearray(b"key")]),
@@ -700,11 +703,114 @@ def test_exclude(continuum: ketama.Continuum) -> None:
         assert continuum.lookup(key=key, exclude=None) == order[0]
 
 
+def test_exclude_in_every_lookup(continuum: ketama.Continuum) -> None:
+    """Batches, groups, indexes and successors exclude what a single lookup excludes."""
+    keys = [f"key {number}" for number in range(300)]
+    ends = [0, *itertools.accumulate(map(len, keys))]
+    packed = ketama.Packed("".join(keys).encode(), array("I", ends))
+    mixed: list[ketama.Key] = [bytearray(keys[0].encode()), *keys[1:]]
+    addresses = continuum.addresses
+    for count in range(len(addresses)):
+        away = frozenset(addresses[:count])
+        expected = [continuum.lookup(key, exclude=away) for key in keys]
+        assert away.isdisjoint(map(str, expected))
+        kinds: list[Any] = [keys, packed, mixed, iter(keys)]
+        for many in kinds:
+            assert continuum.lookup_many(many, exclude=away) == expected
+        assert continuum.lookup_many(keys, set(away)) == expected
+        groups = continuum.group_by_server(keys, exclude=away)
+        assert {key: server for server in groups for key in groups[server]} == dict(
+            zip(keys, expected, strict=True)
+        )
+        at = [addresses.index(address or "") for address in expected]
+        assert [*continuum.indexes(keys, exclude=away)] == at
+        for many in (keys, packed):
+            out = array("H", [0] * len(keys))
+            assert continuum.indexes(many, out, away) is out
+            assert [*out] == at
+        for key, address in zip(keys, expected, strict=True):
+            order = [a for a in continuum.successors(key) if a not in away]
+            assert order[0] == address
+            assert continuum.successors(key, exclude=away) == order
+            assert continuum.successors(key, 1, away) == [address]
+
+
+def test_all_servers_excluded(continuum: ketama.Continuum) -> None:
+    """No key has a server then; `indexes` has no index for that, and leaves `out` alone."""
+    away = frozenset(continuum.addresses)
+    packed = ketama.Packed(b"ab", array("I", [0, 1, 2]))
+    kinds: list[Any] = [["a", "b"], packed, ["a", bytearray(b"b")]]
+    for keys in kinds:
+        assert continuum.lookup_many(keys, exclude=away) == [None, None]
+        assert continuum.group_by_server(keys, exclude=away) == {None: [*keys]}
+        outs: list[Any] = [None, array("I", [7, 7])]
+        for out in outs:
+            with pytest.raises(ValueError, match="must leave a server that has points"):
+                continuum.indexes(keys, out, exclude=away)
+            assert out is None or [*out] == [7, 7]
+    assert continuum.lookup_many([], exclude=away) == []
+    assert continuum.successors("a", exclude=away) == []
+
+
+def test_exclude_of_the_version_that_answers(tmp_path: Path) -> None:
+    """What was made of a frozenset for one version does not serve another one."""
+    path = tmp_path / "ketama.servers"
+    path.write_text("a:1 1\nb:1 1\nc:1 1\n")
+    continuum = ketama.Continuum(path)
+    away = frozenset({"a:1", "b:1"})
+    assert continuum.lookup("key", away) == "c:1"
+    path.write_text("c:1 1\nb:1 1\na:1 1\nd:1 1\ne:1 1\n")
+    assert continuum.roll()
+    found = continuum.lookup_many([str(number) for number in range(200)], away)
+    assert {*found} == {"c:1", "d:1", "e:1"}
+    assert continuum.lookup("key", frozenset({"c:1", "d:1", "e:1"})) in away
+
+
+class RollsWhenAsked:
+    """A container that rolls the continuum when it is asked for the first address."""
+
+    def __init__(self, continuum: ketama.Continuum, path: Path) -> None:
+        self.continuum, self.path, self.asked = continuum, path, 0
+
+    def __contains__(self, address: object) -> bool:
+        self.asked += 1
+        if self.asked == 1:
+            self.path.write_text("z:1 1\n")
+            assert self.continuum.roll()
+        return address == "a:1"
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_container_that_rolls(tmp_path: Path, many: bool) -> None:
+    """The version that a lookup began with answers, whatever happens meanwhile."""
+    path = tmp_path / "ketama.servers"
+    path.write_text("a:1 1\nb:1 1\n")
+    continuum = ketama.Continuum(path)
+    container = RollsWhenAsked(continuum, path)
+    if many:
+        assert continuum.lookup_many(["k", "l"], container) == ["b:1", "b:1"]
+    else:
+        assert continuum.lookup("k", container) == "b:1"
+    assert continuum.addresses == ("z:1",)
+
+
+WRONG_EXCLUDES: dict[str, Callable[[ketama.Continuum, Any], object]] = {
+    "lookup": lambda c, exclude: c.lookup("key", exclude=exclude),
+    "lookup_many": lambda c, exclude: c.lookup_many(["key"], exclude=exclude),
+    "group_by_server": lambda c, exclude: c.group_by_server(["key"], exclude=exclude),
+    "indexes": lambda c, exclude: c.indexes(["key"], exclude=exclude),
+    "successors": lambda c, exclude: c.successors("key", exclude=exclude),
+}
+
+
+@pytest.mark.parametrize("call", WRONG_EXCLUDES.values(), ids=WRONG_EXCLUDES)
 @pytest.mark.parametrize("exclude", ["10.0.0.1:11211", b"x", 7, iter(["a"])])
-def test_an_exclude_that_is_not_a_set(continuum: ketama.Continuum, exclude: Any) -> None:
+def test_an_exclude_that_is_not_a_set(
+    continuum: ketama.Continuum, exclude: Any, call: Callable[[ketama.Continuum, Any], object]
+) -> None:
     """A single address or an iterator is rejected as `exclude`."""
     with pytest.raises(TypeError, match="exclude must be a set of addresses, not"):
-        continuum.lookup("key", exclude=exclude)
+        call(continuum, exclude)
 
 
 def test_wrong_arguments(continuum: ketama.Continuum) -> None:
@@ -714,8 +820,8 @@ def test_wrong_arguments(continuum: ketama.Continuum) -> None:
         lambda: continuum.lookup("a", None, None),  # type: ignore[call-overload]
         lambda: continuum.lookup("a", other=1),  # type: ignore[call-overload]
         lambda: continuum.get_server(),  # type: ignore[call-arg]
-        lambda: continuum.lookup_many(),  # type: ignore[call-arg]
-        lambda: continuum.lookup_many("a", "b"),  # type: ignore[call-arg]
+        lambda: continuum.lookup_many(),  # type: ignore[call-overload]
+        lambda: continuum.lookup_many("a", "b", "c"),  # type: ignore[call-overload]
     ):
         with pytest.raises(TypeError):
             wrong()

@@ -254,7 +254,7 @@ def test_options_are_pickled_and_copied(path: Path) -> None:
     path.write_text(A)
     for twin in (pickle.loads(pickle.dumps(original)), copy.copy(original)):
         assert not twin.shared
-        assert twin._options == (False, 0.01)
+        assert twin._options == (False, 0.01, False)
         path.write_text(B)
         wait_for(functools.partial(answers_from, twin, {"d:1", "e:1"}))
         path.write_text(A)

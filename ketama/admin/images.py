@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ketama._ketama import ffi, lib
-from ketama.continuum import absolute, continuum_of_file
+from ketama.continuum import absolute, continuum_with
 from ketama.errors import KetamaError, failure
 
 STATES = {
@@ -171,8 +171,8 @@ def publish(path: bytes, settings: bytes = b"") -> bool:
     """
     shared = False
     with suppress(KetamaError):
-        shared = continuum_of_file(path, settings, shared=True).shared
+        shared = continuum_with(path, settings, shared=True).shared
     for other, its_settings in _openings(path):
         with suppress(KetamaError):
-            continuum_of_file(other, its_settings, shared=True)
+            continuum_with(other, its_settings, shared=True)
     return shared

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ketama.addresses import find_address
 from ketama.admin.dialect import PROFILE, Dialect, common_share, label_of
 from ketama.admin.profiles import Profile, profiles
-from ketama.continuum import Continuum
+from ketama.continuum import Continuum, continuum_with
 from ketama.errors import ServersError
 from ketama.servers import Server
 from ketama.settings import settings_text
@@ -327,10 +327,8 @@ class _Rings:
     def _ring(self, variant: Variant) -> Continuum | None:
         name = variant.settings, variant.takes_names
         if name not in self.made:
-            continuum = Continuum.__new__(Continuum)
             try:
-                continuum._open(self._entries(variant), False, None, variant.settings)
-                self.made[name] = continuum
+                self.made[name] = continuum_with(self._entries(variant), variant.settings)
             except ServersError:
                 self.made[name] = None
         return self.made[name]

@@ -13,7 +13,7 @@ import click
 import ketama
 from ketama.cli.app import SUCCESS, report
 from ketama.cli.output import progress
-from ketama.continuum import continuum_of_file, continuum_of_text
+from ketama.continuum import continuum_of_text, continuum_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def open_continuum(file: str, dialect: bytes) -> ketama.Continuum:
     if is_stream(file):
         return continuum_of_text(read_text(file), label(file), dialect)
     # As bytes, because the remedy for a str that is an address is Python's.
-    return continuum_of_file(os.fsencode(file), dialect)
+    return continuum_with(os.fsencode(file), dialect)
 
 
 def only_one_stdin(*files: str | None) -> None:

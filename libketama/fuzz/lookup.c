@@ -83,6 +83,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     int found = ketama_successors(&c, "key", 3, servers, 8);
     must(found >= 0 && found <= 5);
+    const unsigned char excluded[] = {count & 1, count >> 1 & 1, count >> 2 & 1, 0, 1};
+    uint32_t left = ketama_find_among(&c, "key", 3, excluded, NULL);
+    must(left == KETAMA_NO_SERVER || (left < 5 && !excluded[left]));
     free(points);
     free(index);
     return 0;

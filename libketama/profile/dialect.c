@@ -356,11 +356,12 @@ static int check_options(const ketama_options *options, ketama_failure *failure)
         return ketama_set_failure(failure, KETAMA_EOPTION, 0,
                                   "unknown option: this is libketama %s",
                                   KETAMA_VERSION);
-    if ((options->flags & ~(unsigned)KETAMA_PRIVATE) != 0)
-        return ketama_set_failure(
-            failure, KETAMA_EOPTION, 0,
-            "unknown flags 0x%x: must be 0 or KETAMA_PRIVATE (0x%x)", options->flags,
-            (unsigned)KETAMA_PRIVATE);
+    if ((options->flags & ~(unsigned)(KETAMA_PRIVATE | KETAMA_FALLBACK)) != 0)
+        return ketama_set_failure(failure, KETAMA_EOPTION, 0,
+                                  "unknown flags 0x%x: must be 0, or KETAMA_PRIVATE "
+                                  "(0x%x) and KETAMA_FALLBACK (0x%x)",
+                                  options->flags, (unsigned)KETAMA_PRIVATE,
+                                  (unsigned)KETAMA_FALLBACK);
     return KETAMA_OK;
 }
 

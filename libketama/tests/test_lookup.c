@@ -351,6 +351,79 @@ static void a_server_without_points_is_no_successor(void)
     ketama_close(c);
 }
 
+/* Checks each key's answer, with some servers excluded, against its successors. */
+static void expect_among(ketama_continuum c, const ketama_key *keys, uint32_t count,
+                         const unsigned char *excluded)
+{
+    enum { MOST = 200 };
+    static uint32_t order[MOST], left[MOST], servers[MOST], points[MOST];
+    uint32_t all = ketama_count_servers(c), found, point;
+
+    ketama_find_many_among(c, keys, count, excluded, servers, points);
+    for (uint32_t i = 0; i < count; i++) {
+        found = (uint32_t)ketama_successors(c, keys[i].bytes, keys[i].len, order, all);
+        uint32_t expected = 0;
+        for (uint32_t n = 0; n < found; n++)
+            if (!excluded[order[n]])
+                order[expected++] = order[n];
+        CHECK_INT(expected, ketama_successors_among(c, keys[i].bytes, keys[i].len,
+                                                    excluded, left, all));
+        CHECK(memcmp(order, left, expected * sizeof *left) == 0);
+        CHECK_INT(expected > 0 ? order[0] : KETAMA_NO_SERVER,
+                  ketama_find_among(c, keys[i].bytes, keys[i].len, excluded, &point));
+        CHECK_INT(expected > 0 ? order[0] : KETAMA_NO_SERVER, servers[i]);
+        CHECK_INT(point, points[i]);
+        CHECK(expected > 0 || point == 0);
+    }
+}
+
+static void some_servers_are_excluded(void)
+{
+    enum { KEYS = 200, SERVERS = 150 };
+    static const uint32_t counts[] = {1, 2, 5, SERVERS};
+    static char text[KEYS][16];
+    static ketama_key keys[KEYS];
+    uint32_t random = 1;
+
+    for (uint32_t i = 0; i < KEYS; i++)
+        keys[i] = (ketama_key){text[i], (size_t)snprintf(text[i], sizeof text[i],
+                                                         "key%lu", (unsigned long)i)};
+    for (size_t n = 0; n < sizeof counts / sizeof *counts; n++) {
+        unsigned char excluded[SERVERS] = {0};
+        ketama_continuum c = many(counts[n], 3);
+        expect_among(c, keys, KEYS, excluded);
+        for (uint32_t i = 0; i < counts[n]; i++)
+            excluded[i] = (random = random * 1664525 + 1013904223) >> 30 != 0 ? 255 : 0;
+        expect_among(c, keys, KEYS, excluded);
+        memset(excluded, 1, sizeof excluded);
+        expect_among(c, keys, KEYS, excluded);
+        excluded[counts[n] - 1] = 0;
+        expect_among(c, keys, KEYS, excluded);
+        ketama_close(c);
+    }
+}
+
+/* The point that is reported is one of the server's that answers. */
+static void the_point_of_an_excluded_servers_key(void)
+{
+    static const unsigned char excluded[] = {0, 1};
+    static const ketama_server servers[] = {SERVER("a:1", 1), SERVER("b:1", 1)};
+    ketama_continuum c = opened(servers, 2);
+    uint32_t count = ketama_count_points(c), point;
+    ketama_point *points = calloc(count, sizeof *points);
+    ketama_points(c, 0, count, points);
+
+    for (char key[] = "a"; key[0] <= 'z'; key[0]++) {
+        CHECK_INT(0, ketama_find_among(c, key, 1, excluded, &point));
+        uint32_t at = first_at_or_after(points, count, ketama_hash(key, 1));
+        while (points[at].server != 0)
+            at = (at + 1) % count;
+        CHECK_INT(points[at].point, point);
+    }
+    free(points);
+    ketama_close(c);
+}
+
 static void successors_without_memory(void)
 {
     uint32_t found[100];
@@ -380,5 +453,7 @@ void run_lookup(void)
     RUN(many_keys_are_found_like_single_keys);
     RUN(successors_are_in_ring_order);
     RUN(a_server_without_points_is_no_successor);
+    RUN(some_servers_are_excluded);
+    RUN(the_point_of_an_excluded_servers_key);
     RUN(successors_without_memory);
 }

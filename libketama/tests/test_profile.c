@@ -177,7 +177,7 @@ static void unknown_options_are_rejected(void)
         ketama_options now;
         uint64_t later;
     } larger = {{.size = sizeof larger}, 1}, same = {{.size = sizeof same}, 0};
-    const ketama_options flags = {.size = sizeof flags, .flags = 6},
+    const ketama_options flags = {.size = sizeof flags, .flags = 12},
                          none = {.flags = KETAMA_PRIVATE},
                          profile = {.size = sizeof profile, .profile = "ketema"},
                          settings = {.size = sizeof settings,
@@ -190,7 +190,10 @@ static void unknown_options_are_rejected(void)
     const ketama_server server = SERVER("a", 1);
     ketama_continuum c;
 
-    CHECK_TEXT("unknown flags 0x6: must be 0 or KETAMA_PRIVATE (0x1)", refusal(&flags));
+    CHECK_TEXT(
+        "unknown flags 0xc: must be 0, or KETAMA_PRIVATE (0x1) and KETAMA_FALLBACK "
+        "(0x2)",
+        refusal(&flags));
     CHECK_TEXT("invalid options.size 0: set it to sizeof(ketama_options)",
                refusal(&none));
     CHECK(strncmp("invalid profile \"ketema\": must be one of libketama, libmemcached, ",

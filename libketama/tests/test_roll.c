@@ -271,6 +271,107 @@ static void memory_runs_out(void)
     ketama_close(NULL);
 }
 
+static const ketama_options fallback = {.size = sizeof fallback,
+                                        .flags = KETAMA_FALLBACK};
+
+/* Expects the servers that were published last, and the reason why. */
+static ketama_continuum fallen_back(const char *path, const ketama_options *options,
+                                    int status)
+{
+    ketama_continuum c = NULL;
+    CHECK_INT(KETAMA_FELL_BACK, ketama_open(&c, path, options));
+    CHECK_INT(status, ketama_last_failure()->status);
+    CHECK(strncmp(path, ketama_error(), strlen(path)) == 0);
+    CHECK(c != NULL && ketama_is_shared(c));
+    CHECK_TEXT("a:1", first_address(c));
+    return c;
+}
+
+static void a_start_with_an_invalid_file(void)
+{
+    const char *path = put("fallback", "a:1 1\n");
+    ketama_continuum c, newer;
+
+    CHECK_INT(KETAMA_OK, ketama_open(&c, path, &fallback));
+    ketama_close(c);
+    CHECK_INT(0, unlink(path));
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, path, NULL));
+    CHECK(c == NULL);
+    ketama_close(fallen_back(path, &fallback, KETAMA_ESYSTEM));
+    put("fallback", "a:1 many\n");
+    c = fallen_back(path, &fallback, KETAMA_EWEIGHT);
+
+    expect_failure(c, KETAMA_EWEIGHT, path,
+                   ":1: invalid weight \"many\": must be an integer from 1 to "
+                   "9223372036854775807");
+    put("fallback", "b:1 1\n");
+    expect_change(&c, "b:1");
+    expect_none(c);
+    ketama_close(c);
+
+    /* The one who asks for no fallback, or for no shared image, gets none. */
+    put("fallback", "");
+    CHECK_INT(KETAMA_ENOSERVERS, ketama_open(&c, path, NULL));
+    const ketama_options both = {.size = sizeof both,
+                                 .flags = KETAMA_FALLBACK | KETAMA_PRIVATE};
+    CHECK_INT(KETAMA_ENOSERVERS, ketama_open(&c, path, &both));
+    CHECK(c == NULL);
+    CHECK_INT(KETAMA_OK, ketama_open(&newer, put("fallback", "c:1 1\n"), &fallback));
+    ketama_close(newer);
+}
+
+static void nothing_to_fall_back_on(void)
+{
+    ketama_continuum c;
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, scratch_path("never"), &fallback));
+    CHECK_INT(ENOENT, errno);
+    CHECK(c == NULL);
+    CHECK_INT(KETAMA_EADDRESS, ketama_open(&c, put("never", "\xff 1\n"), &fallback));
+    CHECK(c == NULL);
+}
+
+/* A program's error is reported, whatever has been published. */
+static void a_choice_to_fall_back_on(void)
+{
+    const ketama_options twemproxy = {.size = sizeof twemproxy,
+                                      .profile = "twemproxy",
+                                      .flags = KETAMA_FALLBACK},
+                         dalli = {.size = sizeof dalli,
+                                  .profile = "dalli",
+                                  .flags = KETAMA_FALLBACK},
+                         wrong = {.size = sizeof wrong,
+                                  .profile = "none",
+                                  .flags = KETAMA_FALLBACK};
+    const char *path = put("chosen", "a:1 1\n");
+    ketama_continuum c, chosen;
+
+    /* The image of one dialect is no substitute for that of another. */
+    CHECK_INT(KETAMA_OK, ketama_open(&c, path, NULL));
+    ketama_close(c);
+    CHECK_INT(0, unlink(path));
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, path, &twemproxy));
+    put("chosen", "a:1 1\n");
+    CHECK_INT(KETAMA_OK, ketama_open(&chosen, path, &twemproxy));
+    CHECK_INT(0, unlink(path));
+    c = fallen_back(path, &twemproxy, KETAMA_ESYSTEM);
+    CHECK_INT(ketama_key_hash(chosen, "key", 3), ketama_key_hash(c, "key", 3));
+    CHECK_INT(ketama_find(chosen, "key", 3, NULL), ketama_find(c, "key", 3, NULL));
+    ketama_close(c);
+    ketama_close(chosen);
+
+    /* What the file stated when it was valid counts. */
+    put("chosen", "#ketama profile=twemproxy\na:1 1\n");
+    CHECK_INT(KETAMA_OK, ketama_open(&c, path, NULL));
+    ketama_close(c);
+    CHECK_INT(0, unlink(path));
+    c = fallen_back(path, &twemproxy, KETAMA_ESYSTEM);
+    ketama_close(c);
+    c = fallen_back(path, &fallback, KETAMA_ESYSTEM);
+    ketama_close(c);
+    CHECK_INT(KETAMA_ESYSTEM, ketama_open(&c, path, &dalli));
+    CHECK_INT(KETAMA_EOPTION, ketama_open(&c, path, &wrong));
+}
+
 static void a_touch_is_a_change(void)
 {
     const char *path = put("touched", "a:1 1\n");
@@ -336,6 +437,9 @@ void run_roll(void)
     RUN(a_text_is_a_server_file);
     RUN(a_handle_works_in_the_child);
     RUN(memory_runs_out);
+    RUN(a_start_with_an_invalid_file);
+    RUN(nothing_to_fall_back_on);
+    RUN(a_choice_to_fall_back_on);
     RUN(a_touch_is_a_change);
     RUN(a_file_with_an_extreme_time);
     RUN(a_stamp_becomes_reliable);
