@@ -15,20 +15,6 @@ from waiting import wait_for
 
 from peers.questions import Draw, some_port
 
-GUARD = 11210
-
-
-@contextlib.contextmanager
-def network() -> Iterator[int]:
-    """Hold the first of the networks 127.N.0.0/16 that no other test holds; yield N."""
-    with socket.socket() as guard:
-        for number in range(1, 250):
-            with contextlib.suppress(OSError):
-                guard.bind((f"127.{number}.0.1", GUARD))
-                yield number
-                return
-    raise AssertionError("every network is taken")
-
 
 def addresses_in(number: int, *, v6: str, sockets: str) -> list[Draw]:
     """Return functions that draw addresses of a network, and of Unix sockets.

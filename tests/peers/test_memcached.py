@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from needs import need, need_module
+from network import network
 
 import ketama
-from peers.loopback import addresses_in, connect, ended, network, saying_servers, values
+from peers.loopback import addresses_in, connect, ended, saying_servers, values
 from peers.questions import ASCII, Form, Listed, compare, host_and_port, some_keys, some_lists
 from peers.test_twemproxy import pool, twemproxy
 

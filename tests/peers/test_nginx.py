@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from needs import need
+from network import network
 
-from peers.loopback import addresses_in, connect, ended, network
+from peers.loopback import addresses_in, connect, ended
 from peers.questions import ASCII, Form, Listed, compare, some_keys, some_lists
 
 pytestmark = pytest.mark.xdist_group("peers network")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from needs import lacking, need
+from network import network
 
-from peers.loopback import addresses_in, network, saying_servers
+from peers.loopback import addresses_in, saying_servers
 from peers.programs import PROGRAMS, check
 from peers.questions import Form, some_lists
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from model.profiles import NUTCRACKER
 from needs import need
+from network import network
 
-from peers.loopback import addresses_in, ended, network, saying_servers, values
+from peers.loopback import addresses_in, ended, saying_servers, values
 from peers.questions import Form, Listed, compare, some_keys, some_lists
 
 pytestmark = pytest.mark.xdist_group("peers network")
