@@ -1,0 +1,1 @@
+"""Tests of ketama.clients, with real memcached servers."""
