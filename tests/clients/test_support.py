@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import socket
+import sys
+import termios
 import time
 from pathlib import Path
 
@@ -57,6 +61,7 @@ def test_hang_and_resume(fleet: Fleet) -> None:
     (server,) = fleet.start()
     server.set("k", b"v")
     server.hang()
+    assert "State:\tT" in Path(f"/proc/{server.pid}/status").read_text()
     with connect(server.address) as connection:
         connection.sendall(b"get k\r\n")
         connection.setblocking(False)
@@ -135,21 +140,45 @@ def test_a_listener(fleet: Fleet, host: str | None) -> None:
     server.start()
 
 
+def unread(connection: socket.socket) -> int:
+    """Return the number of bytes that have arrived and were not read."""
+    return int.from_bytes(fcntl.ioctl(connection, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def test_a_forwarder(fleet: Fleet) -> None:
-    """What is asked through it reaches the right server, in order, however much it is."""
+    """What is asked through it reaches the right server, in order."""
     servers = fleet.start(3)
-    forwarder = fleet.forward()
-    for number, server in enumerate(servers):
-        server.set("number", str(number).encode())
-    for number, address in enumerate(forwarder.addresses):
+    forwarder = fleet.forward(round_trip=0.01)
+    for number, (server, address) in enumerate(
+        zip(servers, forwarder.addresses, strict=True), 1
+    ):
+        for key in range(100):
+            server.set(f"k{key}", str(1000 * number + key).encode())
         with connect(address) as connection:
-            connection.sendall(b"get number\r\n")
-            assert connection.recv(100) == b"VALUE number 0 1\r\n%d\r\nEND\r\n" % number
-    # More than the buffers of sockets hold, which nobody reads for a while.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for key in range(100):
+                connection.sendall(b"get k%d\r\n" % key)
+            connection.sendall(b"quit\r\n")
+            with connection.makefile("rb") as answers:
+                values = answers.read().split(b"\r\n")[1::3]
+        assert [*map(int, values)] == [1000 * number + key for key in range(100)]
+
+
+@pytest.mark.parametrize("round_trip", [0, 0.2])
+def test_a_forwarder_of_much(fleet: Fleet, round_trip: float) -> None:
+    """More than the buffers of sockets hold, which nobody reads for a while, is not lost."""
+    (server,) = fleet.start()
+    (address,) = fleet.forward(round_trip).addresses
     value = os.urandom(500_000)
-    servers[0].set("big", value)
-    with connect(forwarder.addresses[0]) as connection:
+    server.set("big", value)
+    with connect(address) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         connection.sendall(b"get big\r\n" * 40 + b"quit\r\n")
+        seen = [-1]
+        while seen[-50:] != [seen[-1]] * 50 or not seen[-1]:
+            time.sleep(0.001)
+            seen.append(unread(connection))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         with connection.makefile("rb") as answers:
             for _ in range(40):
                 assert answers.readline() == b"VALUE big 0 500000\r\n"
