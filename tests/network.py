@@ -20,6 +20,7 @@ def network() -> Iterator[int]:
         for number in range(1, 250):
             with contextlib.suppress(OSError):
                 guard.bind((f"127.{number}.0.1", GUARD))
-                yield number
-                return
-    raise AssertionError("every network is taken")
+                break
+        else:
+            raise AssertionError("every network is taken")
+        yield number

@@ -25,7 +25,7 @@ test_version() {
     version=$1 python=$2
     "$python" -m venv "$folder/$version"
     install() { "$folder/$version/bin/pip" install --quiet --disable-pip-version-check "$@"; }
-    install "$wheel[test]" || install "$wheel[test]" # a download may break off
+    install "$wheel[test,clients]" || install "$wheel[test,clients]" # a download may break off
     # Not from the project's root, whose ketama/ is not the wheel's; README.md's file is there.
     mkdir "$folder/$version/here"
     ln -s "$root/examples" "$folder/$version/here/examples"

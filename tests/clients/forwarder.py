@@ -39,7 +39,6 @@ class Forwarder:
         # In order of time, as all are delayed by the same: when, to whom, what; b"" is the end.
         self.delayed: deque[tuple[float, socket.socket, bytes]] = deque()
         self.unsent: dict[int, bytes] = {}
-        self.ending: set[int] = set()
 
     def listen(self, address: str, server: str) -> None:
         """Listen at an address, for a server."""
@@ -89,9 +88,7 @@ class Forwarder:
         if descriptor < 0:
             return
         if descriptor in self.unsent:
-            self.unsent[descriptor] += data
-            if not data:
-                self.ending.add(descriptor)
+            self.unsent[descriptor] += data  # an end is seen again when its side is read again
         elif not data:
             self.close(descriptor)
         else:
@@ -109,18 +106,14 @@ class Forwarder:
     def send_rest(self, descriptor: int) -> None:
         """Go on with what a socket had no room for; then its peer is read again."""
         if rest := self.unsent.pop(descriptor, b""):
-            if descriptor not in self.ending:
-                self.reading.add(self.peers[descriptor])
+            self.reading.add(self.peers[descriptor])
             self.send(self.sockets[descriptor], rest)
-            if descriptor in self.ending and descriptor not in self.unsent:
-                self.close(descriptor)
 
     def close(self, descriptor: int) -> None:
         """Close a connection's two sides."""
         for one in (descriptor, self.peers[descriptor]):
             self.reading.discard(one)
             self.unsent.pop(one, None)
-            self.ending.discard(one)
             del self.peers[one]
             self.sockets.pop(one).close()
 

@@ -12,10 +12,19 @@ import time
 from pathlib import Path
 
 import pytest
+from network import network
 from waiting import wait_for
 
 import ketama
 from clients.memcached import Fleet, Listener, accepts, connect
+
+
+def test_networks() -> None:
+    """Each is held once, and what goes wrong while one is held is passed on."""
+    with network() as one, network() as other:
+        assert one != other
+    with pytest.raises(FileNotFoundError, match="gone"), network():
+        raise FileNotFoundError("gone")
 
 
 @pytest.mark.parametrize("host", [None, "[::1]", "localhost", "unix"])
