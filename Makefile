@@ -79,6 +79,7 @@ bench: $(VENV)/bench ## measure, side by side with others (a quarter of an hour)
 	$(BIN)/python benchmarks/profiles.py libketama/build/profiles libketama/build/libmemcached
 	$(BIN)/python benchmarks/import_time.py --quiet
 	$(BIN)/python benchmarks/command.py
+	$(BIN)/python benchmarks/clients.py
 	libketama/build/sharing
 
 clean: ## remove all that was built
@@ -100,9 +101,11 @@ $(VENV)/test: $(VENV)/run
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
-# What tests/peers asks. Where it cannot be installed, those tests are skipped; in CI they fail.
+# What tests/peers asks, and the clients that tests/clients uses. Where it cannot be installed,
+# those tests are skipped; in CI they fail.
 $(VENV)/asked: $(VENV)/test tests/programs/package.json
 	-$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[peers]'
+	-$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[clients]'
 	mkdir -p $(VENV)/npm
 	cp tests/programs/package.json $(VENV)/npm
 	-npm install --prefix $(VENV)/npm --silent --no-audit --no-fund --no-package-lock
