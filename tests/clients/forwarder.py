@@ -39,6 +39,7 @@ class Forwarder:
         # In order of time, as all are delayed by the same: when, to whom, what; b"" is the end.
         self.delayed: deque[tuple[float, socket.socket, bytes]] = deque()
         self.unsent: dict[int, bytes] = {}
+        self.ready = select.epoll()
 
     def listen(self, address: str, server: str) -> None:
         """Listen at an address, for a server."""
@@ -47,6 +48,7 @@ class Forwarder:
         made.bind(target)
         made.listen(512)
         self.listening[made.fileno()] = made, server
+        self.ready.register(made, select.EPOLLIN)
 
     def accept(self, descriptor: int) -> None:
         """Accept a connection, and connect to its server."""
@@ -66,11 +68,27 @@ class Forwarder:
             self.sockets[one.fileno()] = one
             self.peers[one.fileno()] = other.fileno()
             self.reading.add(one.fileno())
+            self.ready.register(one, select.EPOLLIN)
+
+    def read(self, descriptor: int, *, enabled: bool) -> None:
+        """Read a socket from now on, or no longer."""
+        if enabled:
+            self.reading.add(descriptor)
+        else:
+            self.reading.discard(descriptor)
+        self.watch(descriptor)
+
+    def watch(self, descriptor: int) -> None:
+        """Wait for data, for room, or for neither."""
+        events = select.EPOLLIN if descriptor in self.reading else 0
+        events |= select.EPOLLOUT if descriptor in self.unsent else 0
+        # A reset is always reported: with EPOLLET once, and not again and again.
+        self.ready.modify(descriptor, events or select.EPOLLET)
 
     def receive(self, descriptor: int) -> None:
         """Receive what there is, for the peer, later."""
-        if descriptor not in self.sockets:
-            return  # closed a moment ago
+        if descriptor not in self.reading:
+            return
         try:
             data = self.sockets[descriptor].recv(CHUNK)
         except BlockingIOError:
@@ -78,7 +96,7 @@ class Forwarder:
         except OSError:
             data = b""
         if not data:
-            self.reading.discard(descriptor)
+            self.read(descriptor, enabled=False)
         peer = self.sockets[self.peers[descriptor]]
         self.delayed.append((time.monotonic() + self.delay, peer, data))
 
@@ -101,37 +119,39 @@ class Forwarder:
                 return
             if sent < len(data):
                 self.unsent[descriptor] = data[sent:]
-                self.reading.discard(self.peers[descriptor])
+                self.watch(descriptor)
+                self.read(self.peers[descriptor], enabled=False)
 
     def send_rest(self, descriptor: int) -> None:
         """Go on with what a socket had no room for; then its peer is read again."""
         if rest := self.unsent.pop(descriptor, b""):
-            self.reading.add(self.peers[descriptor])
+            self.watch(descriptor)
+            self.read(self.peers[descriptor], enabled=True)
             self.send(self.sockets[descriptor], rest)
 
     def close(self, descriptor: int) -> None:
         """Close a connection's two sides."""
         for one in (descriptor, self.peers[descriptor]):
-            self.reading.discard(one)
+            self.read(one, enabled=False)
             self.unsent.pop(one, None)
             del self.peers[one]
             self.sockets.pop(one).close()
 
     def run(self) -> None:
         """Forward for ever."""
-        # Of all calls that wait, it is select() that Python lets wait for microseconds.
+        # Of all calls that wait, it is select() that Python lets wait for microseconds, and
+        # epoll that does not get slower with the number of connections.
         while True:
             wait = max(0.0, self.delayed[0][0] - time.monotonic()) if self.delayed else None
-            readable, writable, _ = select.select(
-                [*self.listening, *self.reading], [*self.unsent], [], wait
-            )
-            for descriptor in readable:
+            select.select([self.ready], [], [], wait)
+            for descriptor, events in self.ready.poll(0):
                 if descriptor in self.listening:
                     self.accept(descriptor)
-                else:
+                    continue
+                if events & select.EPOLLOUT:
+                    self.send_rest(descriptor)
+                if events & ~select.EPOLLOUT:
                     self.receive(descriptor)
-            for descriptor in writable:
-                self.send_rest(descriptor)
             while self.delayed and self.delayed[0][0] <= time.monotonic():
                 _, peer, data = self.delayed.popleft()
                 self.send(peer, data)
