@@ -69,7 +69,7 @@ docs: $(VENV)/test ## run what docs/cli.md shows, put what it prints into it; wr
 	$(BIN)/python docs/manual.py >docs/ketama.1
 	$(BIN)/python docs/profiles.py
 
-bench: $(VENV)/bench ## measure, side by side with others (a quarter of an hour)
+bench: $(VENV)/bench ## measure, side by side with others (20 minutes)
 	$(MAKE) -s -C libketama build/libketama.a
 	for program in lookups sharing profiles; do \
 	    $(CC) -O2 -D_GNU_SOURCE -Ilibketama -o libketama/build/$$program benchmarks/$$program.c \
