@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "_speedups.h"
+#include "health_table.h"
 #include "internal.h"
 
 #include "admin/admin.h"
@@ -30,6 +31,9 @@ int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count
 int open_text(ketama_continuum *c, const char *text, size_t size, const char *settings,
               ketama_failure *failure);
 int refresh(ketama_continuum c, ketama_continuum *newer, ketama_failure *failure);
+/* Where the table has its count of changes, until health is closed; after the file was
+ * replaced, it is elsewhere, and the old one is counted up once more. */
+const uint32_t *health_changes(const ketama_health *health);
 /* The options that c was opened with, and those that its text states. */
 const char *settings_of(ketama_continuum c);
 
@@ -155,6 +159,12 @@ int open_text(ketama_continuum *c, const char *text, size_t size, const char *se
 {
     const ketama_options options = {.size = sizeof options, .settings = settings};
     return copy_failure(ketama_open_text(c, text, size, &options), failure);
+}
+
+const uint32_t *health_changes(const ketama_health *health)
+{
+    _Static_assert(sizeof(_Atomic uint32_t) == sizeof(uint32_t), "Python reads it");
+    return (const uint32_t *)&atomic_load(&health->now)->table->changes;
 }
 
 const char *settings_of(ketama_continuum c)

@@ -427,6 +427,8 @@ enum ketama_found ketama_segment_attach(const struct ketama_slot *slot,
 bool ketama_segment_publish(const struct ketama_slot *slot, const void *bytes,
                             size_t size_bytes, struct ketama_segment *segment);
 void ketama_segment_detach(struct ketama_segment *segment);
+/* Writes all of it, at the start of a file, or returns false. */
+bool ketama_write_fully(int fd, const void *bytes, size_t size);
 
 /* Does the name stand for another file by now, or for none? */
 bool ketama_segment_is_replaced(const struct ketama_slot *slot, const char *name,

@@ -91,9 +91,10 @@ void ketama_segment_detach(struct ketama_segment *segment)
     segment->bytes = NULL;
 }
 
-/* All of it, or false. RLIMIT_FSIZE raises SIGXFSZ, so it is checked first. */
-static bool write_fully(int fd, const unsigned char *bytes, size_t size)
+/* RLIMIT_FSIZE raises SIGXFSZ, so it is checked first. */
+bool ketama_write_fully(int fd, const void *from, size_t size)
 {
+    const unsigned char *bytes = from;
     struct rlimit limit;
     if (getrlimit(RLIMIT_FSIZE, &limit) != 0 ||
         (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < size))
@@ -227,7 +228,7 @@ bool ketama_segment_publish(const struct ketama_slot *slot, const void *bytes,
     fd = create_new(slot, name);
     if (fd < 0)
         return false;
-    bool published = write_fully(fd, bytes, size_bytes) &&
+    bool published = ketama_write_fully(fd, bytes, size_bytes) &&
                      map(fd, size_bytes, segment) && replace(slot, name);
     if (!published) {
         ketama_segment_detach(segment);

@@ -17,7 +17,7 @@ exported=$(nm -D --defined-only "$shared" | awk 'NF == 3 && $2 != "A" {print $3}
 [ "$exported" = "$(sort tests/symbols.txt)" ] || fail "exported: $exported
 but tests/symbols.txt has others"
 
-declared=$(cat ketama.h ketama_compat.h ketama_admin.h | sed 's,/\*.*\*/,,' |
+declared=$(cat ketama.h ketama_compat.h ketama_admin.h ketama_health.h | sed 's,/\*.*\*/,,' |
     grep -E '^[a-z].*ketama_[a-z0-9_]+\(' | grep -oE 'ketama_[a-z0-9_]+\(' | tr -d "(" | sort -u)
 [ "$(echo "$exported" | sed 's/@.*//')" = "$declared" ] || fail "declared: $declared
 exported: $exported"
