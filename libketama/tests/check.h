@@ -119,5 +119,6 @@ void run_profile(void);
 void run_dialects(void);
 void run_published(void);
 void run_users(void);
+void run_health(void);
 
 #endif

@@ -222,6 +222,7 @@ int main(void)
     run_dialects();
     run_published();
     run_users();
+    run_health();
     RUN(no_file_is_left_open);
 
     snprintf(remove, sizeof remove, "rm -r '%s'", folder);

@@ -1,5 +1,6 @@
 /*
- * test_threads.c - eight threads look up and roll while one refreshes
+ * test_threads.c - eight threads look up and roll while one refreshes, and report
+ * servers that are down
  *
  * Runs under the thread sanitizer, and follows ketama.h: a lock guards the newest
  * handle, which is retained while in use. The test proves that lookups, concurrent
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../health_table.h"
 #include "../ketama_compat.h"
 
 enum { LOOKERS = 8, KEYS = 100, CHANGES = 200 };
@@ -102,6 +104,74 @@ static void *reader(void *unused)
     return unused;
 }
 
+/* ---- liveness: all threads report the same servers, and claim the same probes */
+
+enum { SERVERS = 500, ROUNDS = 4 };
+
+static ketama_health *health;
+static ketama_key servers[SERVERS];
+static char server_names[SERVERS][16];
+static _Atomic int64_t now = 1000000000;
+static atomic_ulong taken_down, claimed, brought_back;
+
+static int64_t clock_ns(void)
+{
+    return atomic_load(&now);
+}
+
+static void *report(void *unused)
+{
+    for (int i = 0; i < SERVERS; i++)
+        atomic_fetch_add(&taken_down, (unsigned)ketama_health_failed(
+                                          health, servers[i].bytes, servers[i].len, 1));
+    return unused;
+}
+
+static void *probe(void *unused)
+{
+    ketama_probe due;
+    while (ketama_health_claim(health, servers, SERVERS, &due)) {
+        atomic_fetch_add(&claimed, 1);
+        atomic_fetch_add(&brought_back, (unsigned)ketama_health_probed(health, &due, 1));
+    }
+    return unused;
+}
+
+static void in_all_threads(void *(*function)(void *))
+{
+    pthread_t threads[LOOKERS];
+    for (int i = 0; i < LOOKERS; i++)
+        if (pthread_create(&threads[i], NULL, function, NULL) != 0)
+            exit(1);
+    for (int i = 0; i < LOOKERS; i++)
+        if (pthread_join(threads[i], NULL) != 0)
+            exit(1);
+}
+
+/* Each server is taken down once, probed twice, and brought back once. */
+static bool liveness_is_right(void)
+{
+    const ketama_health_options alone = {.size = sizeof alone,
+                                         .flags = KETAMA_HEALTH_PRIVATE};
+    if (ketama_health_open(&health, &alone) != KETAMA_OK)
+        return false;
+    health->clock_ns = clock_ns;
+    for (int i = 0; i < SERVERS; i++) {
+        int len = snprintf(server_names[i], sizeof server_names[i], "server-%d", i);
+        servers[i] = (ketama_key){server_names[i], (size_t)len};
+    }
+    for (int i = 0; i < ROUNDS; i++) {
+        in_all_threads(report);
+        for (int probes = 0; probes < 2; probes++) {
+            atomic_fetch_add(&now, 60 * (int64_t)1000000000);
+            in_all_threads(probe);
+        }
+    }
+    ketama_health_close(health);
+    return taken_down == SERVERS * ROUNDS && claimed == 2 * SERVERS * ROUNDS &&
+           brought_back == SERVERS * ROUNDS;
+}
+
 int main(void)
 {
     pthread_t threads[LOOKERS];
@@ -156,10 +226,11 @@ int main(void)
         return 1;
 
     int good = memcmp(answers[0], answers[1], KEYS) != 0 && changes >= CHANGES &&
-               mixed == 0 && failed == 0 && owners == 1;
+               mixed == 0 && failed == 0 && owners == 1 && liveness_is_right();
     if (!good)
-        printf("changes %lu, mixed %lu, failed %lu, refused %lu\n", changes, mixed,
-               failed, refused);
+        printf("changes %lu, mixed %lu, failed %lu, refused %lu, down %lu, claimed %lu, "
+               "back %lu\n",
+               changes, mixed, failed, refused, taken_down, claimed, brought_back);
     printf("threads: %d passed, %d failed\n", good, !good);
     return !good;
 }
