@@ -7,12 +7,16 @@ make the probes that they are chosen for.
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterable
 from socket import gaierror, herror
 from time import CLOCK_MONOTONIC, clock_gettime
 from typing import Any, NamedTuple
 
 from ketama._ketama import ffi, lib
+
+# Made here: a process without descriptors, which has something to log, can import nothing.
+logger = logging.getLogger("ketama")
 
 COUNT_MAX = 63
 SECONDS_MAX = 86400
@@ -206,10 +210,8 @@ class Liveness:
         data = address.encode()
         if not lib.ketama_health_failed(self._health, data, len(data), hard):
             return False
-        import logging
-
         reason = str(error) or type(error).__name__
-        logging.getLogger("ketama").warning("server %s is down: %s", address, reason)
+        logger.warning("server %s is down: %s", address, reason)
         return True
 
     def probed(self, probe: Probe, error: BaseException | None) -> None:
@@ -222,11 +224,7 @@ class Liveness:
             return
         if not lib.ketama_health_probed(self._health, probe.claim, error is None):
             return
-        import logging
-
-        logging.getLogger("ketama").info(
-            "server %s is up again, after %.1f s", probe.address, probe.down_for
-        )
+        logger.info("server %s is up again, after %.1f s", probe.address, probe.down_for)
 
     def servers(self, addresses: Iterable[str] | None = None) -> list[ServerState]:
         """Return what is known of servers: of each address, or of all that the table has.

@@ -20,7 +20,7 @@ import ketama
 
 COMMANDS = [
     "where", "show", "check", "diff", "agree", "profiles", "import", "add", "remove", "weight",
-    "rename", "apply", "plot", "dump", "images", "watch", "completion",
+    "rename", "apply", "plot", "dump", "images", "live", "watch", "completion",
 ]  # fmt: skip
 
 

@@ -42,6 +42,7 @@ COMMANDS = {
     "plot": "plot",
     "dump": "dump",
     "images": "images",
+    "live": "live",
     "watch": "watch",
     "completion": "completion",
 }
