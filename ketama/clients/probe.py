@@ -1,0 +1,65 @@
+"""Ask one memcached server, over a connection of its own, whether it is back."""
+
+from __future__ import annotations
+
+import socket
+
+from ketama.addresses import Address, parse_address
+
+PORT = 11211
+
+
+def endpoint(address: str) -> tuple[str, int] | str:
+    """Return the host and the port of an address, or the path of its Unix socket.
+
+    The port is 11211 if the address has none. Raises ValueError for an invalid address.
+    """
+    parsed: Address = parse_address(address)
+    return parsed.path or (parsed.host, parsed.port or PORT)
+
+
+def connect(address: str, timeout: float | None) -> socket.socket:
+    """Return a connection to a server. Raises OSError if there is none within the timeout."""
+    where = endpoint(address)
+    if isinstance(where, tuple):
+        return socket.create_connection(where, timeout)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(where)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _ask(address: str, timeout: float, command: bytes, last: tuple[bytes, ...]) -> list[bytes]:
+    """Send a command, and return the lines of the answer, up to one of the last ones."""
+    lines: list[bytes] = []
+    with connect(address, timeout) as connection, connection.makefile("rb") as answer:
+        connection.sendall(command)
+        while not lines or not lines[-1].startswith(last):
+            line = answer.readline(1000)
+            if not line.endswith(b"\r\n"):
+                raise ConnectionAbortedError(f"{address} closed the connection")
+            lines.append(line[:-2])
+    return lines
+
+
+def uptime(address: str, timeout: float) -> float:
+    """Return for how many seconds a server has been up.
+
+    timeout: in seconds, for each step. Raises OSError if it does not answer as memcached.
+    """
+    for line in _ask(address, timeout, b"stats\r\n", (b"END", b"ERROR", b"SERVER_ERROR")):
+        name, _, value = line.removeprefix(b"STAT ").partition(b" ")
+        if name == b"uptime" and value.isdigit():
+            return float(value)
+    raise ConnectionAbortedError(f"{address} does not tell its uptime")
+
+
+def flush(address: str, timeout: float) -> None:
+    """Remove all items of a server. Raises OSError if it does not confirm that."""
+    [line] = _ask(address, timeout, b"flush_all\r\n", (b"",))
+    if line != b"OK":
+        raise ConnectionAbortedError(f"{address} refused flush_all: {line[:80].decode()!r}")

@@ -1,0 +1,654 @@
+"""A client of pymemcache for a fleet that changes, and a hasher for programs that have one."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from ssl import SSLContext
+from types import ModuleType
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from pymemcache import HashClient as PlainHashClient
+from pymemcache.client.base import KeepaliveOpts, check_key_helper
+from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError, MemcacheServerError
+from pymemcache.serde import LegacyWrappingSerde
+
+from ketama import Continuum, Path, Servers
+from ketama.clients.pools import Pools
+from ketama.clients.probe import endpoint
+from ketama.clients.pymemcache_connection import FAILURES, RESETS, Connection
+from ketama.clients.routing import (
+    REPEATABLE,
+    OnError,
+    OnRejoin,
+    Router,
+    capped_expiry,
+    continuum_of,
+    may_repeat,
+    one_of,
+)
+from ketama.health import Liveness
+
+# As pymemcache's master has it: the server of the first, and the key on that server.
+Key = str | bytes | tuple[str | bytes, str | bytes]
+AnyKey = TypeVar("AnyKey", bound=Key)
+Answer = TypeVar("Answer")
+HashedKey = Literal["as given", "as sent"]
+
+# The answers to so many fit into a receive buffer while we are still sending.
+KEYS_AT_ONCE = 1000
+KEY_MOST_BYTES = 250
+DELETED = (b"DELETED", b"NOT_FOUND")
+
+
+class Batch(NamedTuple):
+    """Several keys: as they were given, what of each is hashed, and what is sent."""
+
+    given: list[Any]
+    hashed: list[str | bytes]
+    sent: list[bytes]
+
+
+class HashClient(PlainHashClient):  # type: ignore[misc]
+    """pymemcache's HashClient on a continuum: it follows the server file while it is in use.
+
+    source: the path of a server file, or a Continuum, or servers as for Continuum.
+    failover, failover_ttl, on_rejoin, liveness: as for `ketama.clients.routing.Router`.
+    on_error: "raise", or "miss": what cannot be read is missing, and what cannot be written
+        returns False; set_many returns the keys that were not stored. Wrong keys and values
+        raise in any case.
+    hashed_key: "as given", as pymemcache does, or "as sent": with key_prefix.
+
+    The other options are pymemcache's, with these differences: timeouts have defaults;
+    default_noreply is False, because without a reply a failed write is not noticed;
+    connections are always pooled, at most max_pool_size idle ones for each server.
+    ignore_exc=True is on_error="miss". A key may be (key that is hashed, key).
+
+    Any number of threads may use one client, and so may forked children. A client has no
+    list of servers of its own: edit the server file instead of calling add_server.
+
+    Raises what Continuum and Liveness raise, and ValueError for an invalid option.
+    """
+
+    client_class = Connection
+
+    def __init__(
+        self,
+        source: Path | Servers | Continuum,
+        *,
+        failover: bool = True,
+        failover_ttl: int = 60,
+        on_rejoin: OnRejoin = "keep",
+        on_error: OnError = "raise",
+        liveness: Liveness | None = None,
+        hashed_key: HashedKey = "as given",
+        serde: Any = None,
+        serializer: Callable[..., Any] | None = None,
+        deserializer: Callable[..., Any] | None = None,
+        connect_timeout: float | None = 0.5,
+        timeout: float | None = 1.0,
+        no_delay: bool = True,
+        socket_module: ModuleType = socket,
+        socket_keepalive: KeepaliveOpts | None = None,
+        key_prefix: str | bytes = b"",
+        max_pool_size: int | None = None,
+        pool_idle_timeout: float = 0,
+        ignore_exc: bool = False,
+        allow_unicode_keys: bool = False,
+        default_noreply: bool = False,
+        encoding: str = "ascii",
+        tls_context: SSLContext | None = None,
+    ) -> None:
+        one_of("on_error", on_error, ("raise", "miss"))
+        one_of("hashed_key", hashed_key, ("as given", "as sent"))
+        self.key_prefix = key_prefix.encode() if isinstance(key_prefix, str) else key_prefix
+        self.allow_unicode_keys = allow_unicode_keys
+        self.default_noreply = default_noreply
+        self.encoding = encoding
+        self._serde = serde or LegacyWrappingSerde(serializer, deserializer)
+        self._raises = on_error == "raise" and not ignore_exc
+        self._hashes_prefix = hashed_key == "as sent" and self.key_prefix != b""
+        self._connection_options = {
+            "serde": self._serde,
+            "connect_timeout": connect_timeout,
+            "timeout": timeout,
+            "no_delay": no_delay,
+            "socket_module": socket_module,
+            "socket_keepalive": socket_keepalive,
+            "key_prefix": self.key_prefix,
+            "default_noreply": default_noreply,
+            "allow_unicode_keys": allow_unicode_keys,
+            "encoding": encoding,
+            "tls_context": tls_context,
+        }
+        limits = [limit for limit in (connect_timeout, timeout) if limit is not None]
+        self._router = Router(
+            source,
+            failover=failover,
+            failover_ttl=failover_ttl,
+            on_rejoin=on_rejoin,
+            liveness=liveness,
+            timeout=min(limits, default=1.0),
+            uptime=self._uptime,
+            flush=self._flush,
+        )
+        self._continuum = self._router.continuum
+        self._pools: Pools[Connection] = Pools(self._connect, max_pool_size, pool_idle_timeout)
+
+    @property
+    def continuum(self) -> Continuum:
+        """The continuum that says which server a key belongs to."""
+        return self._continuum
+
+    @property
+    def liveness(self) -> Liveness:
+        """What the processes of this user know about servers that are down."""
+        return self._router.liveness
+
+    # ---- Connections
+
+    def _connect(self, address: str) -> Connection:
+        return self.client_class(endpoint(address), **self._connection_options)
+
+    def _uptime(self, address: str, timeout: float) -> float:
+        connection = self._connect(address)
+        connection.connect_timeout = connection.timeout = timeout
+        try:
+            return float(connection.stats()[b"uptime"])
+        except (MemcacheError, KeyError) as error:
+            raise ConnectionAbortedError(f"{address} does not tell its uptime") from error
+        finally:
+            connection.close()
+
+    def _flush(self, address: str, timeout: float) -> None:
+        connection = self._connect(address)
+        connection.connect_timeout = connection.timeout = timeout
+        try:
+            connection.flush_all(noreply=False)
+        except MemcacheError as error:
+            raise ConnectionAbortedError(f"{address} refused flush_all") from error
+        finally:
+            connection.close()
+
+    def _take(self, address: str, command: str) -> tuple[Connection, bool]:
+        """Return a connection, and whether it may be one that the server has closed."""
+        connection, used = self._pools.take(address)
+        while used and command not in REPEATABLE and connection.is_reset():
+            connection.close()
+            connection, used = self._pools.take(address)
+        return connection, used
+
+    def _ask(
+        self, address: str, command: str, request: Callable[[Connection], Answer]
+    ) -> Answer:
+        """Return a server's answer; over another connection if an idle one was reset."""
+        connection, used = self._take(address, command)
+        while True:
+            try:
+                answer = request(connection)
+            except RESETS:
+                connection.close()
+                if not used or command not in REPEATABLE:
+                    raise
+            except BaseException:
+                connection.close()  # an answer may be on its way
+                raise
+            else:
+                self._pools.give(address, connection)
+                return answer
+            self._pools.drop(address)
+            connection, used = self._take(address, command)
+
+    def _ask_all(
+        self,
+        command: str,
+        groups: Mapping[str, list[int]],
+        request: Callable[[str, list[int]], bytes],
+        read: Callable[[Connection, list[int]], None],
+    ) -> dict[str, Exception]:
+        """Send each server the request for its keys, then read all answers.
+
+        Returns the errors of the servers that have not answered.
+        """
+        errors: dict[str, Exception] = {}
+        reset: dict[str, list[int]] = {}
+        sent: dict[str, tuple[Connection, bool]] = {}
+
+        def failed(address: str, error: Exception) -> None:
+            connection, used = sent.pop(address)
+            connection.close()
+            if used and isinstance(error, RESETS):  # that says nothing of the server
+                self._pools.drop(address)
+                reset[address] = groups[address]
+            else:
+                errors[address] = error
+
+        try:
+            for address, members in groups.items():
+                sent[address] = self._take(address, command)
+                try:
+                    sent[address][0].send(request(address, members))
+                except FAILURES as error:
+                    failed(address, error)
+            for address in [*sent]:
+                try:
+                    read(sent[address][0], groups[address])
+                except (*FAILURES, MemcacheError) as error:
+                    failed(address, error)
+                else:
+                    self._pools.give(address, sent.pop(address)[0])
+        finally:
+            for connection, _ in sent.values():  # their answers are on their way
+                connection.close()
+        return errors | self._ask_all(command, reset, request, read) if reset else errors
+
+    # ---- Which server
+
+    def _check(self, key: Key) -> tuple[str | bytes, bytes]:
+        """Return what of a key is hashed, and what is sent. Raises for an invalid key."""
+        hashed, plain = key if isinstance(key, tuple) else (key, key)
+        sent: bytes = check_key_helper(plain, self.allow_unicode_keys, self.key_prefix)
+        if self._hashes_prefix and not isinstance(key, tuple):
+            return sent, sent
+        return hashed, sent
+
+    def _down(self) -> frozenset[str]:
+        self._pools.keep(self._continuum.addresses)
+        return self._router.down()
+
+    def _group(
+        self, batch: Batch, members: Iterable[int], down: frozenset[str]
+    ) -> dict[str | None, list[int]]:
+        """Return the members of each server; those of None cannot be sent to any."""
+        members = [*members]
+        hashed = [batch.hashed[member] for member in members]
+        found: Sequence[str | None] = (
+            self._continuum.lookup_many(hashed, exclude=down)
+            if down and self._router.failover
+            else self._continuum.lookup_many(hashed)
+        )
+        groups: dict[str | None, list[int]] = {}
+        for member, address in zip(members, found, strict=True):
+            groups.setdefault(None if address in down else address, []).append(member)
+        return groups
+
+    def _server(self, hashed: str | bytes, down: frozenset[str]) -> str | None:
+        """Return the server of a key, or None if it cannot be sent to any."""
+        if not down:
+            return self._continuum.lookup(hashed)
+        address = self._continuum.lookup(hashed, exclude=down if self._router.failover else None)
+        return None if address in down else address
+
+    # ---- One key
+
+    def _run(
+        self,
+        command: str,
+        key: Key,
+        missing: Any,
+        request: Callable[[Connection, str | bytes, int], Any],
+        expire: int = 0,
+    ) -> Any:
+        """Return the answer to a command for one key, from the first server that answers.
+
+        missing: what to return if none does, unless that is an error.
+        request: called with a connection, the key and its time to live.
+        """
+        hashed, _ = self._check(key)
+        plain = key[1] if isinstance(key, tuple) else key
+        down = self._down()
+        last: Exception | None = None
+        while (address := self._server(hashed, down)) is not None:
+            seconds = self._router.expiry(hashed, address, expire) if down else expire
+            try:
+                return self._ask(
+                    address,
+                    command,
+                    lambda connection, seconds=seconds: request(connection, plain, seconds),
+                )
+            except FAILURES as error:
+                self._router.failed(address, error, wrote=not command.startswith("get"))
+                last = error
+                if not self._router.failover or not may_repeat(command, error):
+                    break
+                down |= {address}
+            except MemcacheIllegalInputError:
+                raise
+            except MemcacheServerError:
+                if self._raises:
+                    raise
+                return missing
+        return self._give_up(missing, last)
+
+    def _give_up(self, missing: Any, error: Exception | None) -> Any:
+        if not self._raises:
+            return missing
+        if error is not None:
+            raise error
+        raise MemcacheError(self._all_down())
+
+    def _all_down(self) -> str:
+        return "no server can be asked: all that this key could go to are down"
+
+    def get(self, key: Key, default: Any = None) -> Any:
+        """Return a key's value, or the default."""
+        return self._run("get", key, default, lambda c, k, _: c.get(k, default))
+
+    def gets(
+        self, key: Key, default: Any = None, cas_default: Any = None
+    ) -> tuple[Any, bytes | None]:
+        """Return a key's value and its unique number, for `cas`."""
+        missing = default, cas_default
+        return self._run("gets", key, missing, lambda c, k, _: c.gets(k, *missing))  # type: ignore[no-any-return]
+
+    def set(
+        self,
+        key: Key,
+        value: Any,
+        expire: int = 0,
+        noreply: bool | None = None,
+        flags: int | None = None,
+    ) -> bool:
+        """Store a value for `expire` seconds, 0: for ever. Return whether it was stored."""
+        return self._run(  # type: ignore[no-any-return]
+            "set", key, False, lambda c, k, s: c.set(k, value, s, noreply, flags), expire
+        )
+
+    def add(
+        self,
+        key: Key,
+        value: Any,
+        expire: int = 0,
+        noreply: bool | None = None,
+        flags: int | None = None,
+    ) -> bool:
+        """Store a value if the key has none. Return whether it was stored."""
+        return self._run(  # type: ignore[no-any-return]
+            "add", key, False, lambda c, k, s: c.add(k, value, s, noreply, flags), expire
+        )
+
+    def replace(
+        self,
+        key: Key,
+        value: Any,
+        expire: int = 0,
+        noreply: bool | None = None,
+        flags: int | None = None,
+    ) -> bool:
+        """Store a value if the key has one. Return whether it was stored."""
+        return self._run(  # type: ignore[no-any-return]
+            "replace", key, False, lambda c, k, s: c.replace(k, value, s, noreply, flags), expire
+        )
+
+    def append(
+        self,
+        key: Key,
+        value: Any,
+        expire: int = 0,
+        noreply: bool | None = None,
+        flags: int | None = None,
+    ) -> bool:
+        """Append to the value of a key, if it has one. Return whether it has."""
+        return self._run(  # type: ignore[no-any-return]
+            "append", key, False, lambda c, k, s: c.append(k, value, s, noreply, flags), expire
+        )
+
+    def prepend(
+        self,
+        key: Key,
+        value: Any,
+        expire: int = 0,
+        noreply: bool | None = None,
+        flags: int | None = None,
+    ) -> bool:
+        """Prepend to the value of a key, if it has one. Return whether it has."""
+        return self._run(  # type: ignore[no-any-return]
+            "prepend", key, False, lambda c, k, s: c.prepend(k, value, s, noreply, flags), expire
+        )
+
+    def cas(
+        self,
+        key: Key,
+        value: Any,
+        cas: int | str | bytes,
+        expire: int = 0,
+        noreply: bool = False,
+        flags: int | None = None,
+    ) -> bool | None:
+        """Store a value unless it has changed since `gets`: True, False; None: no such key."""
+        return self._run(  # type: ignore[no-any-return]
+            "cas", key, False, lambda c, k, s: c.cas(k, value, cas, s, noreply, flags), expire
+        )
+
+    def incr(self, key: Key, value: int, noreply: bool | None = False) -> int | None:
+        """Add to a number, and return it; None if the key has no value."""
+        return self._run("incr", key, None, lambda c, k, _: c.incr(k, value, noreply))  # type: ignore[no-any-return]
+
+    def decr(self, key: Key, value: int, noreply: bool | None = False) -> int | None:
+        """Subtract from a number, not below 0, and return it; None if the key has no value."""
+        return self._run("decr", key, None, lambda c, k, _: c.decr(k, value, noreply))  # type: ignore[no-any-return]
+
+    def touch(self, key: Key, expire: int = 0, noreply: bool | None = None) -> bool:
+        """Set a key's time to live. Return whether it has a value."""
+        return self._run("touch", key, False, lambda c, k, s: c.touch(k, s, noreply), expire)  # type: ignore[no-any-return]
+
+    def delete(self, key: Key, noreply: bool | None = None) -> bool:
+        """Delete a key's value. Return whether it had one."""
+        return self._run("delete", key, False, lambda c, k, _: c.delete(k, noreply))  # type: ignore[no-any-return]
+
+    # ---- Many keys
+
+    def _prepare(self, keys: Iterable[Key]) -> Batch:
+        """Return keys as they are given, hashed and sent. Raises for an invalid one."""
+        given = [*keys]
+        hashed: list[str | bytes]
+        plain: list[str | bytes]
+        if any(type(key) is tuple for key in given):
+            hashed = [key[0] if isinstance(key, tuple) else key for key in given]
+            plain = [key[1] if isinstance(key, tuple) else key for key in given]
+        else:
+            hashed = plain = given  # type: ignore[assignment]
+        prefix = self.key_prefix
+        try:
+            sent = [prefix + (key.encode() if type(key) is str else key) for key in plain]  # type: ignore[operator]
+            joined = b" ".join(sent)
+            valid = (
+                joined.split() == sent
+                and b"\0" not in joined
+                and max(map(len, sent), default=0) <= KEY_MOST_BYTES
+                and (self.allow_unicode_keys or joined.isascii())
+            )
+        except (TypeError, UnicodeEncodeError):
+            valid = False
+        if not valid:  # let pymemcache say which one, and why
+            sent = [check_key_helper(k, self.allow_unicode_keys, prefix) for k in plain]
+        if self._hashes_prefix:
+            hashed = [
+                key if isinstance(whole, tuple) else as_sent
+                for whole, key, as_sent in zip(given, hashed, sent, strict=True)
+            ]
+        return Batch(given, hashed, sent)
+
+    def _run_many(
+        self,
+        command: str,
+        batch: Batch,
+        request: Callable[[str, list[int]], bytes],
+        read: Callable[[Connection, list[int]], None],
+    ) -> list[int]:
+        """Ask all servers at once; go on with the next ones for what is left.
+
+        request: returns the request to a server for some members of the batch.
+        read: reads the answer to it.
+        Returns the members that no server has answered.
+        """
+        down = self._down()
+        lost: list[int] = []
+        left: list[int] = [*range(len(batch.given))]
+        last: Exception | None = None
+        while left:
+            groups = self._group(batch, left, down)
+            lost += groups.pop(None, [])
+            left = []
+            for start in range(0, max(map(len, groups.values()), default=0), KEYS_AT_ONCE):
+                some = {
+                    address: members[start : start + KEYS_AT_ONCE]
+                    for address, members in groups.items()
+                    if address is not None and address not in down and len(members) > start
+                }
+                for address, error in self._ask_all(command, some, request, read).items():
+                    last = error
+                    down |= {address}
+                    if self._goes_on(command, address, error):
+                        left += groups[address][start:]
+                    else:
+                        lost += groups[address][start:]
+        if lost and self._raises:
+            self._give_up(None, last)
+        return lost
+
+    def _goes_on(self, command: str, address: str, error: Exception) -> bool:
+        """Report an error of a server; return whether to ask the next one."""
+        if not isinstance(error, FAILURES):
+            return False
+        self._router.failed(address, error, wrote=not command.startswith("get"))
+        return self._router.failover and may_repeat(command, error)
+
+    def get_many(
+        self, keys: Iterable[AnyKey], gets: bool = False
+    ) -> dict[AnyKey, Any]:
+        """Return the values of those keys that have one.
+
+        gets: return each value as (value, its unique number for `cas`).
+        """
+        batch = self._prepare(keys)
+        values: dict[Any, Any] = {}
+        command = b"gets " if gets else b"get "
+
+        def request(_: str, members: list[int]) -> bytes:
+            return command + b" ".join([batch.sent[member] for member in members]) + b"\r\n"
+
+        def read(connection: Connection, members: list[int]) -> None:
+            asked = {batch.sent[member]: batch.given[member] for member in members}
+            values.update(connection.read_values(asked, gets))
+
+        self._run_many("get", batch, request, read)
+        return values
+
+    get_multi = get_many
+
+    def gets_many(self, keys: Iterable[AnyKey]) -> dict[AnyKey, tuple[Any, bytes]]:
+        """Return the values of those keys that have one, with their unique numbers."""
+        return self.get_many(keys, gets=True)
+
+    gets_multi = gets_many
+
+    def set_many(
+        self,
+        values: Mapping[AnyKey, Any],
+        expire: int = 0,
+        noreply: bool | None = None,
+        flags: int | None = None,
+    ) -> list[AnyKey]:
+        """Store values for `expire` seconds, 0: for ever. Return the keys not stored.
+
+        With noreply, keys that a server refuses are not noticed.
+        """
+        batch = self._prepare(values)
+        noreply = self.default_noreply if noreply is None else noreply
+        data = [
+            self._serialize(key, value, flags)
+            for key, value in zip(batch.sent, values.values(), strict=True)
+        ]
+        refused: list[int] = []
+        end = b" noreply\r\n" if noreply else b"\r\n"
+        most = capped_expiry(expire, self._router.failover_ttl)
+
+        def request(address: str, members: list[int]) -> bytes:
+            away = self._away(batch, address, members)
+            parts = []
+            for member in members:
+                seconds = most if member in away else expire
+                value, flag = data[member]
+                head = b"set %b %d %d %d" % (batch.sent[member], flag, seconds, len(value))
+                parts += (head, end, value, b"\r\n")
+            return b"".join(parts)
+
+        def read(connection: Connection, members: list[int]) -> None:
+            lines = [b"STORED"] * len(members) if noreply else connection.read_lines(len(members))
+            refused.extend(m for m, line in zip(members, lines, strict=True) if line != b"STORED")
+
+        lost = self._run_many("set", batch, request, read)
+        return [batch.given[member] for member in sorted((*lost, *refused))]
+
+    set_multi = set_many
+
+    def delete_many(self, keys: Iterable[Key], noreply: bool | None = None) -> bool:
+        """Delete the values of keys. Return False if some could not be, else True."""
+        batch = self._prepare(keys)
+        noreply = self.default_noreply if noreply is None else noreply
+        end = b" noreply\r\n" if noreply else b"\r\n"
+        refused: list[bytes] = []
+
+        def request(_: str, members: list[int]) -> bytes:
+            return b"".join([b"delete " + batch.sent[member] + end for member in members])
+
+        def read(connection: Connection, members: list[int]) -> None:
+            if not noreply:
+                lines = connection.read_lines(len(members))
+                refused.extend(line for line in lines if line not in DELETED)
+
+        return not self._run_many("delete", batch, request, read) and not refused
+
+    delete_multi = delete_many
+
+    def _serialize(self, key: bytes, value: Any, flags: int | None) -> tuple[bytes, int]:
+        data, flag = self._serde.serialize(key, value)
+        if not isinstance(data, bytes):
+            try:
+                data = str(data).encode(self.encoding)
+            except UnicodeEncodeError as error:
+                raise MemcacheIllegalInputError(
+                    f"Data values must be binary-safe: {error}"
+                ) from error
+        return data, flag if flags is None else flags
+
+    def _away(self, batch: Batch, address: str, members: list[int]) -> Collection[int]:
+        """Return the members whose own server is another one than this."""
+        own = self._continuum.lookup_many([batch.hashed[member] for member in members])
+        return {m for m, home in zip(members, own, strict=True) if home != address}
+
+    # ---- All servers
+
+    def flush_all(self, delay: int = 0, noreply: bool | None = None) -> bool:
+        """Remove the values of all servers. Return whether all have confirmed it."""
+        return self._each(lambda connection: connection.flush_all(delay, noreply))
+
+    def quit(self) -> None:
+        """Close all connections that are idle."""
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections that are idle; the client can be used on."""
+        self._pools.close()
+
+    disconnect_all = close
+
+    def _each(self, request: Callable[[Connection], Any]) -> bool:
+        """Send each server a request. Return whether all have answered it."""
+        good = True
+        for address in dict.fromkeys(self._continuum.addresses):
+            try:
+                good = bool(self._ask(address, "flush_all", request)) and good
+            except FAILURES as error:
+                self._router.failed(address, error, wrote=True)
+                if self._raises:
+                    raise
+                good = False
+        return good
+
+    def add_server(self, *_: object) -> None:
+        """Raise TypeError: the servers are those of the server file."""
+        raise TypeError("this client follows its server file: edit that (`ketama add`)")
+
+    remove_server = add_server

@@ -1,0 +1,130 @@
+"""A connection of pymemcache's whose answer may be read after requests to other servers."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from pymemcache.client.base import Client
+from pymemcache.exceptions import MemcacheUnexpectedCloseError, MemcacheUnknownError
+
+RECEIVE_BYTES = 2**16
+# What says that a server cannot be reached, or does not answer.
+FAILURES = (OSError, MemcacheUnexpectedCloseError)
+# Of these, what an idle connection says after its server was restarted.
+RESETS = (ConnectionError, MemcacheUnexpectedCloseError)
+
+
+class Connection(Client):  # type: ignore[misc]
+    """A connection to one server, with pymemcache's commands for single keys."""
+
+    sock: socket.socket | None
+
+    def _connect(self) -> None:
+        """Connect to the first of the host's addresses that accepts: localhost has two."""
+        self.close()
+        if isinstance(self.server, tuple):
+            sock = self.socket_module.create_connection(self.server, self.connect_timeout)
+        else:
+            sock = self.socket_module.socket(self.socket_module.AF_UNIX)
+        try:
+            if isinstance(self.server, tuple):
+                if self.no_delay:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self.socket_keepalive is not None:
+                    self._keep_alive(sock)
+                if self.tls_context is not None:
+                    sock = self.tls_context.wrap_socket(sock, server_hostname=self.server[0])
+            else:
+                sock.settimeout(self.connect_timeout)
+                sock.connect(self.server)
+            sock.settimeout(self.timeout)
+        except BaseException:
+            sock.close()
+            raise
+        self.sock = sock
+
+    def _keep_alive(self, sock: socket.socket) -> None:
+        options = self.socket_keepalive
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, options.idle)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, options.intvl)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, options.cnt)
+
+    def abandon(self) -> None:
+        """Close the descriptor, and send nothing: the parent process uses the connection."""
+        if self.sock is not None:
+            os.close(self.sock.detach())
+            self.sock = None
+
+    def is_reset(self) -> bool:
+        """Return whether the server has closed the connection, or said what nobody asked."""
+        if self.sock is None:
+            return False
+        ready = select.poll()
+        ready.register(self.sock, select.POLLIN)
+        return bool(ready.poll(0))
+
+    def send(self, request: bytes) -> None:
+        """Send a request, over a new connection if there is none."""
+        if self.sock is None:
+            self._connect()
+        assert self.sock is not None  # noqa: S101
+        self.sock.sendall(request)
+
+    def _receive(self, rest: bytes, missing: int) -> bytes:
+        """Return what is left of the answer, and at least so many bytes more."""
+        assert self.sock is not None  # noqa: S101
+        chunks = [rest]
+        while missing > 0:
+            chunk = self.sock.recv(max(RECEIVE_BYTES, missing))
+            if not chunk:
+                raise MemcacheUnexpectedCloseError
+            chunks.append(chunk)
+            missing -= len(chunk)
+        return b"".join(chunks)
+
+    def read_values(self, asked: Mapping[bytes, Any], cas: bool) -> dict[Any, Any]:
+        """Return the values of an answer to get or gets, by the keys as they were given.
+
+        asked: those keys, by the keys as they were sent.
+        """
+        values: dict[Any, Any] = {}
+        deserialize = self.serde.deserialize
+        data, at = self._receive(b"", 1), 0
+        while True:
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                data, at = self._receive(data[at:], 1), 0
+                continue
+            words = data[at:end].split(b" ")
+            if words[0] != b"VALUE":
+                break
+            begin = end + 2
+            stop = begin + int(words[3])
+            if stop + 2 > len(data):
+                data = self._receive(data[begin:], stop + 2 - len(data))
+                begin, stop = 0, stop - begin
+            key = asked.get(words[1])
+            if key is None:
+                raise MemcacheUnknownError(f"{words[1]!r} was not asked for")
+            value = deserialize(key, data[begin:stop], int(words[2]))
+            values[key] = (value, words[4]) if cas else value
+            at = stop + 2
+        if words != [b"END"] or end + 2 != len(data):
+            self._raise_errors(data[at:end], b"get")
+            raise MemcacheUnknownError(data[at : at + 32])
+        return values
+
+    def read_lines(self, count: int) -> list[bytes]:
+        """Return the lines of an answer that has so many, without their ends."""
+        data = self._receive(b"", 1)
+        while (missing := count - data.count(b"\r\n")) > 0:
+            data = self._receive(data, missing)
+        lines = data.split(b"\r\n")
+        if len(lines) != count + 1 or lines.pop():
+            raise MemcacheUnknownError(data[-32:])
+        return lines

@@ -1,0 +1,148 @@
+"""Where a client sends a key: to its server, or past those that are down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, TypeVar
+
+from ketama import Continuum, Key, Path, Servers
+from ketama.clients import probe
+from ketama.health import Liveness, Probe
+
+OnError = Literal["raise", "miss"]
+OnRejoin = Literal["keep", "flush"]
+AnyKey = TypeVar("AnyKey", bound=Key)
+
+# Memcached takes a larger time to live for a point in time, in seconds since 1970.
+MONTH = 30 * 24 * 60 * 60
+FOLLOW_S = 1.0
+# A command that has the same effect if it is carried out twice.
+REPEATABLE = frozenset({"get", "gets", "gat", "gats", "set", "delete", "touch", "set_many"})
+
+
+def continuum_of(source: Path | Servers | Continuum, *, auto_roll: float | None) -> Continuum:
+    """Return the continuum that a client was given, or that of its server file.
+
+    A file is followed, and a client that starts while it is invalid uses the last version.
+    """
+    if isinstance(source, Continuum):
+        return source
+    if isinstance(source, (str, bytes)) or hasattr(source, "__fspath__"):
+        return Continuum(source, auto_roll=auto_roll, fallback=True)
+    return Continuum(source)
+
+
+def one_of(name: str, value: str, allowed: Sequence[str]) -> str:
+    """Return an option's value; raise ValueError if it is not one of those allowed."""
+    if value not in allowed:
+        raise ValueError(f"invalid {name} {value!r}: must be one of {', '.join(allowed)}")
+    return value
+
+
+def capped_expiry(seconds: int, most: int) -> int:
+    """Return the time to live of a value that is stored on another server than its own.
+
+    seconds: as memcached reads it: 0 is for ever, more than 30 days a point in time.
+    most: at most this many seconds, 1 to 30 days.
+    """
+    if seconds > MONTH:
+        return min(seconds, int(time.time()) + most)
+    return most if seconds == 0 else min(seconds, most)
+
+
+class Router:
+    """Sends each key to its server, or to the next one that is not down.
+
+    source: the path of a server file, which is followed, or a Continuum, or servers.
+    failover: send the keys of a server that is down to the next distinct servers. False:
+        its keys are errors, or misses.
+    failover_ttl: the longest time to live of a value on such another server, in seconds, 1
+        to 30 days: when its own server is back, the value is out of date.
+    on_rejoin: "keep" what a server has when it is back, or "flush" it unless the server was
+        restarted: it missed what was written meanwhile.
+    liveness: a `Liveness`; None: the one of this user's processes, with its defaults.
+    timeout: of a probe, in seconds.
+    uptime, flush: how to ask a server how many seconds it has been up, and to flush it;
+        called with its address and the timeout.
+    """
+
+    def __init__(
+        self,
+        source: Path | Servers | Continuum,
+        *,
+        auto_roll: float | None = FOLLOW_S,
+        failover: bool = True,
+        failover_ttl: int = 60,
+        on_rejoin: OnRejoin = "keep",
+        liveness: Liveness | None = None,
+        timeout: float = 1.0,
+        uptime: Callable[[str, float], float] = probe.uptime,
+        flush: Callable[[str, float], None] = probe.flush,
+    ) -> None:
+        one_of("on_rejoin", on_rejoin, ("keep", "flush"))
+        if not 1 <= failover_ttl <= MONTH:
+            raise ValueError(
+                f"invalid failover_ttl {failover_ttl!r}: must be 1 to {MONTH} seconds"
+            )
+        self.continuum = continuum_of(source, auto_roll=auto_roll)
+        self.failover = failover
+        self.failover_ttl = failover_ttl
+        self.on_rejoin = on_rejoin
+        self.liveness = Liveness() if liveness is None else liveness
+        self.timeout = timeout
+        self._uptime = uptime
+        self._flush = flush
+
+    def down(self) -> frozenset[str]:
+        """Return the servers that must not be asked now; probe one of them if that is due.
+
+        The probe is this caller's only if no other process of the user has taken it.
+        """
+        addresses = self.continuum.addresses
+        due = self.liveness.claim(addresses)
+        if due is not None:
+            self.probe(due)
+        return self.liveness.down(addresses)
+
+    def probe(self, due: Probe) -> None:
+        """Ask a server that is down whether it is back, and let it rejoin."""
+        try:
+            up_for = self._uptime(due.address, self.timeout)
+            if due.last and self.on_rejoin == "flush" and up_for >= due.down_for:
+                self._flush(due.address, self.timeout)
+        except OSError as error:
+            self.liveness.probed(due, error)
+        else:
+            self.liveness.probed(due, None)
+
+    def failed(self, address: str, error: BaseException, *, wrote: bool = False) -> bool:
+        """Report that a server did not answer; return whether it is down because of that.
+
+        wrote: the request was to change something. What another server is told from now on,
+        this one misses: if it is to be flushed for that, it must count as down at once.
+        """
+        return self.liveness.failed(address, error, hard=wrote and self.on_rejoin == "flush")
+
+    def expiry(self, key: Key, address: str, seconds: int) -> int:
+        """Return the time to live of a key's value on the server that it is sent to."""
+        if self.continuum.lookup(key) == address:
+            return seconds
+        return capped_expiry(seconds, self.failover_ttl)
+
+    def away(self, keys: Iterable[AnyKey], down: frozenset[str]) -> set[AnyKey]:
+        """Return those of the keys whose own server is down, or was left out."""
+        if not down:
+            return set()
+        items = tuple(keys)
+        own = self.continuum.lookup_many(items)
+        return {key for key, address in zip(items, own, strict=True) if address in down}
+
+
+def may_repeat(command: str, error: BaseException) -> bool:
+    """Return whether a command that failed may be sent to another server.
+
+    A refused connection carries out nothing. After any other error, the server may have
+    carried out the command, or may still do so.
+    """
+    return command in REPEATABLE or isinstance(error, (ConnectionRefusedError, FileNotFoundError))
