@@ -109,4 +109,3 @@ def _close_all(idle: deque[tuple[C, float]], most: int | None = None) -> None:
         except IndexError:  # another thread was faster
             return
         connection.close()
-

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from ssl import SSLContext
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from pymemcache import HashClient as PlainHashClient
-from pymemcache.client.base import KeepaliveOpts, check_key_helper
+from pymemcache.client.base import KeepaliveOpts
 from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError, MemcacheServerError
 from pymemcache.serde import LegacyWrappingSerde
 
 from ketama import Continuum, Path, Servers
+from ketama.clients.hasher import Hasher
 from ketama.clients.pools import Pools
-from ketama.clients.probe import endpoint
-from ketama.clients.pymemcache_connection import FAILURES, RESETS, Connection
+from ketama.clients.pymemcache_connection import FAILURES, Connection, Connector, checked_key
+from ketama.clients.pymemcache_exchange import Exchange
 from ketama.clients.routing import (
-    REPEATABLE,
     OnError,
     OnRejoin,
     Router,
     capped_expiry,
-    continuum_of,
     may_repeat,
     one_of,
 )
 from ketama.health import Liveness
 
+__all__ = ["HashClient", "Hasher", "Key"]
+
 # As pymemcache's master has it: the server of the first, and the key on that server.
 Key = str | bytes | tuple[str | bytes, str | bytes]
 AnyKey = TypeVar("AnyKey", bound=Key)
 Answer = TypeVar("Answer")
+Self = TypeVar("Self", bound="HashClient")
 HashedKey = Literal["as given", "as sent"]
 
 # The answers to so many fit into a receive buffer while we are still sending.
@@ -49,7 +52,7 @@ class Batch(NamedTuple):
     sent: list[bytes]
 
 
-class HashClient(PlainHashClient):  # type: ignore[misc]
+class HashClient(PlainHashClient):
     """pymemcache's HashClient on a continuum: it follows the server file while it is in use.
 
     source: the path of a server file, or a Continuum, or servers as for Continuum.
@@ -108,19 +111,22 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
         self._serde = serde or LegacyWrappingSerde(serializer, deserializer)
         self._raises = on_error == "raise" and not ignore_exc
         self._hashes_prefix = hashed_key == "as sent" and self.key_prefix != b""
-        self._connection_options = {
-            "serde": self._serde,
-            "connect_timeout": connect_timeout,
-            "timeout": timeout,
-            "no_delay": no_delay,
-            "socket_module": socket_module,
-            "socket_keepalive": socket_keepalive,
-            "key_prefix": self.key_prefix,
-            "default_noreply": default_noreply,
-            "allow_unicode_keys": allow_unicode_keys,
-            "encoding": encoding,
-            "tls_context": tls_context,
-        }
+        connector = Connector(
+            self.client_class,
+            {
+                "serde": self._serde,
+                "connect_timeout": connect_timeout,
+                "timeout": timeout,
+                "no_delay": no_delay,
+                "socket_module": socket_module,
+                "socket_keepalive": socket_keepalive,
+                "key_prefix": self.key_prefix,
+                "default_noreply": default_noreply,
+                "allow_unicode_keys": allow_unicode_keys,
+                "encoding": encoding,
+                "tls_context": tls_context,
+            },
+        )
         limits = [limit for limit in (connect_timeout, timeout) if limit is not None]
         self._router = Router(
             source,
@@ -129,11 +135,12 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
             on_rejoin=on_rejoin,
             liveness=liveness,
             timeout=min(limits, default=1.0),
-            uptime=self._uptime,
-            flush=self._flush,
+            uptime=connector.uptime,
+            flush=connector.flush,
         )
         self._continuum = self._router.continuum
-        self._pools: Pools[Connection] = Pools(self._connect, max_pool_size, pool_idle_timeout)
+        self._pools = Pools(connector.connect, max_pool_size, pool_idle_timeout)
+        self._exchange = Exchange(self._pools)
 
     @property
     def continuum(self) -> Continuum:
@@ -145,109 +152,12 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
         """What the processes of this user know about servers that are down."""
         return self._router.liveness
 
-    # ---- Connections
-
-    def _connect(self, address: str) -> Connection:
-        return self.client_class(endpoint(address), **self._connection_options)
-
-    def _uptime(self, address: str, timeout: float) -> float:
-        connection = self._connect(address)
-        connection.connect_timeout = connection.timeout = timeout
-        try:
-            return float(connection.stats()[b"uptime"])
-        except (MemcacheError, KeyError) as error:
-            raise ConnectionAbortedError(f"{address} does not tell its uptime") from error
-        finally:
-            connection.close()
-
-    def _flush(self, address: str, timeout: float) -> None:
-        connection = self._connect(address)
-        connection.connect_timeout = connection.timeout = timeout
-        try:
-            connection.flush_all(noreply=False)
-        except MemcacheError as error:
-            raise ConnectionAbortedError(f"{address} refused flush_all") from error
-        finally:
-            connection.close()
-
-    def _take(self, address: str, command: str) -> tuple[Connection, bool]:
-        """Return a connection, and whether it may be one that the server has closed."""
-        connection, used = self._pools.take(address)
-        while used and command not in REPEATABLE and connection.is_reset():
-            connection.close()
-            connection, used = self._pools.take(address)
-        return connection, used
-
-    def _ask(
-        self, address: str, command: str, request: Callable[[Connection], Answer]
-    ) -> Answer:
-        """Return a server's answer; over another connection if an idle one was reset."""
-        connection, used = self._take(address, command)
-        while True:
-            try:
-                answer = request(connection)
-            except RESETS:
-                connection.close()
-                if not used or command not in REPEATABLE:
-                    raise
-            except BaseException:
-                connection.close()  # an answer may be on its way
-                raise
-            else:
-                self._pools.give(address, connection)
-                return answer
-            self._pools.drop(address)
-            connection, used = self._take(address, command)
-
-    def _ask_all(
-        self,
-        command: str,
-        groups: Mapping[str, list[int]],
-        request: Callable[[str, list[int]], bytes],
-        read: Callable[[Connection, list[int]], None],
-    ) -> dict[str, Exception]:
-        """Send each server the request for its keys, then read all answers.
-
-        Returns the errors of the servers that have not answered.
-        """
-        errors: dict[str, Exception] = {}
-        reset: dict[str, list[int]] = {}
-        sent: dict[str, tuple[Connection, bool]] = {}
-
-        def failed(address: str, error: Exception) -> None:
-            connection, used = sent.pop(address)
-            connection.close()
-            if used and isinstance(error, RESETS):  # that says nothing of the server
-                self._pools.drop(address)
-                reset[address] = groups[address]
-            else:
-                errors[address] = error
-
-        try:
-            for address, members in groups.items():
-                sent[address] = self._take(address, command)
-                try:
-                    sent[address][0].send(request(address, members))
-                except FAILURES as error:
-                    failed(address, error)
-            for address in [*sent]:
-                try:
-                    read(sent[address][0], groups[address])
-                except (*FAILURES, MemcacheError) as error:
-                    failed(address, error)
-                else:
-                    self._pools.give(address, sent.pop(address)[0])
-        finally:
-            for connection, _ in sent.values():  # their answers are on their way
-                connection.close()
-        return errors | self._ask_all(command, reset, request, read) if reset else errors
-
     # ---- Which server
 
     def _check(self, key: Key) -> tuple[str | bytes, bytes]:
         """Return what of a key is hashed, and what is sent. Raises for an invalid key."""
         hashed, plain = key if isinstance(key, tuple) else (key, key)
-        sent: bytes = check_key_helper(plain, self.allow_unicode_keys, self.key_prefix)
+        sent: bytes = checked_key(plain, self.allow_unicode_keys, self.key_prefix)
         if self._hashes_prefix and not isinstance(key, tuple):
             return sent, sent
         return hashed, sent
@@ -276,7 +186,9 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
         """Return the server of a key, or None if it cannot be sent to any."""
         if not down:
             return self._continuum.lookup(hashed)
-        address = self._continuum.lookup(hashed, exclude=down if self._router.failover else None)
+        address = self._continuum.lookup(
+            hashed, exclude=down if self._router.failover else None
+        )
         return None if address in down else address
 
     # ---- One key
@@ -285,14 +197,14 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
         self,
         command: str,
         key: Key,
-        missing: Any,
-        request: Callable[[Connection, str | bytes, int], Any],
+        missing: Answer,
+        request: Callable[..., Any],
         expire: int = 0,
-    ) -> Any:
+    ) -> Answer:
         """Return the answer to a command for one key, from the first server that answers.
 
         missing: what to return if none does, unless that is an error.
-        request: called with a connection, the key and its time to live.
+        request: called with a connection, `key` and its time to live, `expire`.
         """
         hashed, _ = self._check(key)
         plain = key[1] if isinstance(key, tuple) else key
@@ -301,10 +213,8 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
         while (address := self._server(hashed, down)) is not None:
             seconds = self._router.expiry(hashed, address, expire) if down else expire
             try:
-                return self._ask(
-                    address,
-                    command,
-                    lambda connection, seconds=seconds: request(connection, plain, seconds),
+                answer: Answer = self._exchange.ask(
+                    address, command, partial(request, key=plain, expire=seconds)
                 )
             except FAILURES as error:
                 self._router.failed(address, error, wrote=not command.startswith("get"))
@@ -318,9 +228,11 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
                 if self._raises:
                     raise
                 return missing
+            else:
+                return answer
         return self._give_up(missing, last)
 
-    def _give_up(self, missing: Any, error: Exception | None) -> Any:
+    def _give_up(self, missing: Answer, error: Exception | None) -> Answer:
         if not self._raises:
             return missing
         if error is not None:
@@ -332,14 +244,14 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
 
     def get(self, key: Key, default: Any = None) -> Any:
         """Return a key's value, or the default."""
-        return self._run("get", key, default, lambda c, k, _: c.get(k, default))
+        return self._run("get", key, default, lambda c, key, expire: c.get(key, default))
 
     def gets(
         self, key: Key, default: Any = None, cas_default: Any = None
     ) -> tuple[Any, bytes | None]:
         """Return a key's value and its unique number, for `cas`."""
         missing = default, cas_default
-        return self._run("gets", key, missing, lambda c, k, _: c.gets(k, *missing))  # type: ignore[no-any-return]
+        return self._run("gets", key, missing, lambda c, key, expire: c.gets(key, *missing))
 
     def set(
         self,
@@ -350,8 +262,12 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
         flags: int | None = None,
     ) -> bool:
         """Store a value for `expire` seconds, 0: for ever. Return whether it was stored."""
-        return self._run(  # type: ignore[no-any-return]
-            "set", key, False, lambda c, k, s: c.set(k, value, s, noreply, flags), expire
+        return self._run(
+            "set",
+            key,
+            False,
+            lambda c, key, expire: c.set(key, value, expire, noreply, flags),
+            expire,
         )
 
     def add(
@@ -363,8 +279,12 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
         flags: int | None = None,
     ) -> bool:
         """Store a value if the key has none. Return whether it was stored."""
-        return self._run(  # type: ignore[no-any-return]
-            "add", key, False, lambda c, k, s: c.add(k, value, s, noreply, flags), expire
+        return self._run(
+            "add",
+            key,
+            False,
+            lambda c, key, expire: c.add(key, value, expire, noreply, flags),
+            expire,
         )
 
     def replace(
@@ -376,8 +296,12 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
         flags: int | None = None,
     ) -> bool:
         """Store a value if the key has one. Return whether it was stored."""
-        return self._run(  # type: ignore[no-any-return]
-            "replace", key, False, lambda c, k, s: c.replace(k, value, s, noreply, flags), expire
+        return self._run(
+            "replace",
+            key,
+            False,
+            lambda c, key, expire: c.replace(key, value, expire, noreply, flags),
+            expire,
         )
 
     def append(
@@ -389,8 +313,12 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
         flags: int | None = None,
     ) -> bool:
         """Append to the value of a key, if it has one. Return whether it has."""
-        return self._run(  # type: ignore[no-any-return]
-            "append", key, False, lambda c, k, s: c.append(k, value, s, noreply, flags), expire
+        return self._run(
+            "append",
+            key,
+            False,
+            lambda c, key, expire: c.append(key, value, expire, noreply, flags),
+            expire,
         )
 
     def prepend(
@@ -402,8 +330,12 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
         flags: int | None = None,
     ) -> bool:
         """Prepend to the value of a key, if it has one. Return whether it has."""
-        return self._run(  # type: ignore[no-any-return]
-            "prepend", key, False, lambda c, k, s: c.prepend(k, value, s, noreply, flags), expire
+        return self._run(
+            "prepend",
+            key,
+            False,
+            lambda c, key, expire: c.prepend(key, value, expire, noreply, flags),
+            expire,
         )
 
     def cas(
@@ -416,25 +348,31 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
         flags: int | None = None,
     ) -> bool | None:
         """Store a value unless it has changed since `gets`: True, False; None: no such key."""
-        return self._run(  # type: ignore[no-any-return]
-            "cas", key, False, lambda c, k, s: c.cas(k, value, cas, s, noreply, flags), expire
+        return self._run(
+            "cas",
+            key,
+            False,
+            lambda c, key, expire: c.cas(key, value, cas, expire, noreply, flags),
+            expire,
         )
 
     def incr(self, key: Key, value: int, noreply: bool | None = False) -> int | None:
         """Add to a number, and return it; None if the key has no value."""
-        return self._run("incr", key, None, lambda c, k, _: c.incr(k, value, noreply))  # type: ignore[no-any-return]
+        return self._run("incr", key, None, lambda c, key, expire: c.incr(key, value, noreply))
 
     def decr(self, key: Key, value: int, noreply: bool | None = False) -> int | None:
         """Subtract from a number, not below 0, and return it; None if the key has no value."""
-        return self._run("decr", key, None, lambda c, k, _: c.decr(k, value, noreply))  # type: ignore[no-any-return]
+        return self._run("decr", key, None, lambda c, key, expire: c.decr(key, value, noreply))
 
     def touch(self, key: Key, expire: int = 0, noreply: bool | None = None) -> bool:
         """Set a key's time to live. Return whether it has a value."""
-        return self._run("touch", key, False, lambda c, k, s: c.touch(k, s, noreply), expire)  # type: ignore[no-any-return]
+        return self._run(
+            "touch", key, False, lambda c, key, expire: c.touch(key, expire, noreply), expire
+        )
 
     def delete(self, key: Key, noreply: bool | None = None) -> bool:
         """Delete a key's value. Return whether it had one."""
-        return self._run("delete", key, False, lambda c, k, _: c.delete(k, noreply))  # type: ignore[no-any-return]
+        return self._run("delete", key, False, lambda c, key, expire: c.delete(key, noreply))
 
     # ---- Many keys
 
@@ -461,7 +399,7 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
         except (TypeError, UnicodeEncodeError):
             valid = False
         if not valid:  # let pymemcache say which one, and why
-            sent = [check_key_helper(k, self.allow_unicode_keys, prefix) for k in plain]
+            sent = [checked_key(k, self.allow_unicode_keys, prefix) for k in plain]
         if self._hashes_prefix:
             hashed = [
                 key if isinstance(whole, tuple) else as_sent
@@ -496,7 +434,9 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
                     for address, members in groups.items()
                     if address is not None and address not in down and len(members) > start
                 }
-                for address, error in self._ask_all(command, some, request, read).items():
+                for address, error in self._exchange.ask_all(
+                    command, some, request, read
+                ).items():
                     last = error
                     down |= {address}
                     if self._goes_on(command, address, error):
@@ -514,9 +454,7 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
         self._router.failed(address, error, wrote=not command.startswith("get"))
         return self._router.failover and may_repeat(command, error)
 
-    def get_many(
-        self, keys: Iterable[AnyKey], gets: bool = False
-    ) -> dict[AnyKey, Any]:
+    def get_many(self, keys: Iterable[AnyKey], gets: bool = False) -> dict[AnyKey, Any]:
         """Return the values of those keys that have one.
 
         gets: return each value as (value, its unique number for `cas`).
@@ -566,7 +504,7 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
 
         def request(address: str, members: list[int]) -> bytes:
             away = self._away(batch, address, members)
-            parts = []
+            parts: list[bytes] = []
             for member in members:
                 seconds = most if member in away else expire
                 value, flag = data[member]
@@ -575,8 +513,12 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
             return b"".join(parts)
 
         def read(connection: Connection, members: list[int]) -> None:
-            lines = [b"STORED"] * len(members) if noreply else connection.read_lines(len(members))
-            refused.extend(m for m, line in zip(members, lines, strict=True) if line != b"STORED")
+            lines = (
+                [b"STORED"] * len(members) if noreply else connection.read_lines(len(members))
+            )
+            refused.extend(
+                m for m, line in zip(members, lines, strict=True) if line != b"STORED"
+            )
 
         lost = self._run_many("set", batch, request, read)
         return [batch.given[member] for member in sorted((*lost, *refused))]
@@ -634,18 +576,23 @@ class HashClient(PlainHashClient):  # type: ignore[misc]
 
     disconnect_all = close
 
+    def __enter__(self: Self) -> Self:
+        """Return the client; leaving the block closes its connections."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _each(self, request: Callable[[Connection], Any]) -> bool:
-        """Send each server a request. Return whether all have answered it."""
-        good = True
+        """Send each server a request, whatever the others answer. Return whether all did."""
+        last: Exception | None = None
         for address in dict.fromkeys(self._continuum.addresses):
             try:
-                good = bool(self._ask(address, "flush_all", request)) and good
+                self._exchange.ask(address, "flush_all", request)
             except FAILURES as error:
                 self._router.failed(address, error, wrote=True)
-                if self._raises:
-                    raise
-                good = False
-        return good
+                last = error
+        return self._give_up(False, last) if last is not None else True
 
     def add_server(self, *_: object) -> None:
         """Raise TypeError: the servers are those of the server file."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
 from collections.abc import Mapping
 from typing import Any
 
-from pymemcache.client.base import Client
-from pymemcache.exceptions import MemcacheUnexpectedCloseError, MemcacheUnknownError
+from pymemcache.client.base import Client, check_key_helper
+from pymemcache.exceptions import (
+    MemcacheError,
+    MemcacheIllegalInputError,
+    MemcacheUnexpectedCloseError,
+    MemcacheUnknownError,
+)
+
+from ketama.clients.probe import endpoint
 
 RECEIVE_BYTES = 2**16
 # What says that a server cannot be reached, or does not answer.
@@ -18,7 +26,7 @@ FAILURES = (OSError, MemcacheUnexpectedCloseError)
 RESETS = (ConnectionError, MemcacheUnexpectedCloseError)
 
 
-class Connection(Client):  # type: ignore[misc]
+class Connection(Client):
     """A connection to one server, with pymemcache's commands for single keys."""
 
     sock: socket.socket | None
@@ -128,3 +136,49 @@ class Connection(Client):  # type: ignore[misc]
         if len(lines) != count + 1 or lines.pop():
             raise MemcacheUnknownError(data[-32:])
         return lines
+
+
+def checked_key(key: Any, allow_unicode: bool, prefix: bytes) -> bytes:
+    """Return a key as it is sent. Raises MemcacheIllegalInputError if it is invalid."""
+    sent: bytes = check_key_helper(key, allow_unicode, prefix)
+    if not sent.strip():
+        raise MemcacheIllegalInputError(f"Key is empty: {key!r}")
+    return sent
+
+
+class Connector:
+    """Makes connections to servers, each with the same options.
+
+    Not a part of the client, which refers to it: a client that is dropped closes its
+    connections at once, without the cyclic garbage collector.
+    """
+
+    def __init__(self, kind: type[Connection], options: Mapping[str, Any]) -> None:
+        self._kind = kind
+        self._options = options
+
+    def connect(self, address: str) -> Connection:
+        """Return a connection, which connects when it is used."""
+        return self._kind(endpoint(address), **self._options)
+
+    def uptime(self, address: str, timeout: float) -> float:
+        """Return for how many seconds a server has been up. Raises OSError."""
+        with contextlib.closing(self._impatient(address, timeout)) as connection:
+            try:
+                return float(connection.stats()[b"uptime"])
+            except (MemcacheError, KeyError) as error:
+                reason = f"{address} does not tell its uptime"
+                raise ConnectionAbortedError(reason) from error
+
+    def flush(self, address: str, timeout: float) -> None:
+        """Remove all items of a server. Raises OSError."""
+        with contextlib.closing(self._impatient(address, timeout)) as connection:
+            try:
+                connection.flush_all(noreply=False)
+            except MemcacheError as error:
+                raise ConnectionAbortedError(f"{address} refused flush_all") from error
+
+    def _impatient(self, address: str, timeout: float) -> Connection:
+        connection = self.connect(address)
+        connection.connect_timeout = connection.timeout = timeout
+        return connection

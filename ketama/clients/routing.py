@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from ketama import Continuum, Key, Path, Servers
 from ketama.clients import probe
@@ -12,7 +13,6 @@ from ketama.health import Liveness, Probe
 
 OnError = Literal["raise", "miss"]
 OnRejoin = Literal["keep", "flush"]
-AnyKey = TypeVar("AnyKey", bound=Key)
 
 # Memcached takes a larger time to live for a point in time, in seconds since 1970.
 MONTH = 30 * 24 * 60 * 60
@@ -21,16 +21,17 @@ FOLLOW_S = 1.0
 REPEATABLE = frozenset({"get", "gets", "gat", "gats", "set", "delete", "touch", "set_many"})
 
 
-def continuum_of(source: Path | Servers | Continuum, *, auto_roll: float | None) -> Continuum:
+def continuum_of(source: Path | Servers | Continuum, **options: Any) -> Continuum:
     """Return the continuum that a client was given, or that of its server file.
 
-    A file is followed, and a client that starts while it is invalid uses the last version.
+    A file is followed, and a client that starts while it is invalid uses the last valid
+    version. options: others of Continuum.
     """
     if isinstance(source, Continuum):
         return source
-    if isinstance(source, (str, bytes)) or hasattr(source, "__fspath__"):
-        return Continuum(source, auto_roll=auto_roll, fallback=True)
-    return Continuum(source)
+    if isinstance(source, (str, bytes, os.PathLike)):
+        options = {"auto_roll": FOLLOW_S, "fallback": True, **options}
+    return Continuum(source, **options)
 
 
 def one_of(name: str, value: str, allowed: Sequence[str]) -> str:
@@ -130,14 +131,6 @@ class Router:
             return seconds
         return capped_expiry(seconds, self.failover_ttl)
 
-    def away(self, keys: Iterable[AnyKey], down: frozenset[str]) -> set[AnyKey]:
-        """Return those of the keys whose own server is down, or was left out."""
-        if not down:
-            return set()
-        items = tuple(keys)
-        own = self.continuum.lookup_many(items)
-        return {key for key, address in zip(items, own, strict=True) if address in down}
-
 
 def may_repeat(command: str, error: BaseException) -> bool:
     """Return whether a command that failed may be sent to another server.
@@ -145,4 +138,6 @@ def may_repeat(command: str, error: BaseException) -> bool:
     A refused connection carries out nothing. After any other error, the server may have
     carried out the command, or may still do so.
     """
-    return command in REPEATABLE or isinstance(error, (ConnectionRefusedError, FileNotFoundError))
+    return command in REPEATABLE or isinstance(
+        error, (ConnectionRefusedError, FileNotFoundError)
+    )

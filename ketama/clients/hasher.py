@@ -1,0 +1,73 @@
+"""A hasher for pymemcache's own HashClient, and for programs that only take a hasher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ketama import Continuum, Path, Servers
+from ketama.clients.probe import endpoint
+from ketama.clients.routing import continuum_of
+
+
+class Hasher:
+    """The hasher of a continuum, as pymemcache calls it.
+
+    source: as for HashClient. Pass the hasher where a class is expected: each call of it
+        returns a hasher with no nodes, on the same continuum.
+
+    A key goes to the first of its successors that is among the nodes. The program's list of
+    servers must be that of the server file: an address that the program does not have gets
+    no keys, and neither does one that is not in the file.
+
+    >>> from pymemcache import HashClient
+    >>> servers = ["10.0.1.1:11211", "10.0.1.2:11211"]
+    >>> client = HashClient(servers, hasher=Hasher(servers))
+    >>> client.hasher.get_node("user:42")
+    '10.0.1.1:11211'
+    """
+
+    def __init__(self, source: Path | Servers | Continuum) -> None:
+        self._continuum = continuum_of(source)
+        self._nodes: dict[str | tuple[str, int], str] = {}
+        # The addresses and the nodes that the mask was made from, the mask, and the nodes.
+        self._masked: tuple[object, object, frozenset[str], dict[str, str]] = (
+            None, None, frozenset(), {}
+        )  # fmt: skip
+
+    def __call__(self) -> Hasher:
+        """Return a hasher without nodes, on the same continuum."""
+        return Hasher(self._continuum)
+
+    def add_node(self, node: str) -> None:
+        """Let keys go to a node: "host:port", an IPv6 address without brackets, or a path."""
+        self._nodes = {**self._nodes, _endpoint_of_node(node): node}
+
+    def remove_node(self, node: str) -> None:
+        """Let no keys go to a node. Raises ValueError if it is not one."""
+        where = _endpoint_of_node(node)
+        if where not in self._nodes:
+            raise ValueError(f"no such node: {node!r}")
+        self._nodes = {at: name for at, name in self._nodes.items() if at != where}
+
+    def get_node(self, key: str | bytes) -> str | None:
+        """Return the node of a key; None if there is none."""
+        addresses, nodes = self._continuum.addresses, self._nodes
+        known = self._masked
+        if known[0] is not addresses or known[1] is not nodes:
+            known = self._masked = (addresses, nodes, *_mask(addresses, nodes))
+        address = self._continuum.lookup(key, exclude=known[2])
+        return None if address is None else known[3][address]
+
+
+def _endpoint_of_node(node: str) -> str | tuple[str, int]:
+    """Return the path of a node, or its host and port, which are joined without brackets."""
+    host, colon, port = node.rpartition(":")
+    return (host, int(port)) if colon and port.isdigit() and "/" not in node else endpoint(node)
+
+
+def _mask(
+    addresses: Iterable[str], nodes: Mapping[str | tuple[str, int], str]
+) -> tuple[frozenset[str], dict[str, str]]:
+    """Return the addresses that are no nodes, and the nodes of the others."""
+    node_of = {a: nodes[at] for a in addresses if (at := endpoint(a)) in nodes}
+    return frozenset(a for a in addresses if a not in node_of), node_of

@@ -1,0 +1,555 @@
+"""The client of pymemcache, on real servers."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import itertools
+import os
+import random
+import resource
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from needs import need_module
+from waiting import wait_for
+
+import ketama
+
+need_module("pymemcache")
+
+from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError, MemcacheServerError
+
+from clients.checks import (
+    BYTES,
+    KEYS,
+    UNICODE,
+    VICTIM,
+    Load,
+    Reports,
+    expect_placed,
+    in_children,
+)  # fmt: skip
+from clients.memcached import Fleet, Listener
+from ketama.clients.pymemcache import HashClient, Hasher
+from ketama.health import Liveness
+
+HOUR = 3600.0
+SLOW = 60.0  # seconds that no server takes
+
+
+@pytest.fixture
+def client(four: Fleet) -> Iterator[HashClient]:
+    made = HashClient(four.path, timeout=SLOW, connect_timeout=SLOW, allow_unicode_keys=True)
+    yield made
+    made.close()
+
+
+def following(fleet: Fleet, **options: Any) -> HashClient:
+    """A client that takes up a change of the file at once."""
+    ring = ketama.Continuum(fleet.path, auto_roll=1e-9, fallback=True)
+    return HashClient(ring, **{"timeout": SLOW, "connect_timeout": SLOW, **options})
+
+
+# ---- Placement
+
+
+def test_each_key_is_on_its_server(fleet: Fleet) -> None:
+    """Whatever the key's type, the command, and the kind of the server's address."""
+    fleet.start(2)
+    fleet.start(1, "unix")
+    fleet.start(1, "[::1]")
+    fleet.write({server.address: 100 * n for n, server in enumerate(fleet.servers, 1)})
+    client = HashClient(fleet.path, allow_unicode_keys=True, timeout=SLOW)
+    for key in KEYS[:75] + UNICODE[:75]:
+        assert client.set(key, "v")
+    for key in BYTES[:75]:
+        assert client.add(key, b"v")
+    rest = KEYS[75:] + UNICODE[75:] + BYTES[75:]
+    assert client.set_many(dict.fromkeys(rest, "v"), expire=HOUR_S) == []
+    everything = KEYS + UNICODE + BYTES
+    expect_placed(fleet, client.continuum, everything)
+    assert client.get_many(everything) == dict.fromkeys(everything, b"v")
+    assert all(client.get(key) == b"v" for key in everything)
+    assert client.delete_many(everything[:200])
+    assert client.get_many(everything) == dict.fromkeys(everything[200:], b"v")
+    client.close()
+
+
+HOUR_S = 3600
+
+
+def test_a_key_that_another_one_places(client: HashClient, four: Fleet) -> None:
+    """As pymemcache's master has it: (what is hashed, key)."""
+    pairs = [("basket:7", key) for key in KEYS]
+    assert client.set_many(dict.fromkeys(pairs, "v")) == []
+    home = client.continuum["basket:7"]
+    assert all([s.address for s in four.holders(key)] == [home] for key in KEYS)
+    assert client.get(pairs[0]) == b"v"
+    assert client.get_many([*pairs, "none"]) == dict.fromkeys(pairs, b"v")
+
+
+@pytest.mark.parametrize("hashed_key", ["as given", "as sent"])
+def test_which_bytes_are_hashed(four: Fleet, hashed_key: Any) -> None:
+    """With a prefix, they may be those that pymemcache hashes, or those that are sent."""
+    client = HashClient(four.path, key_prefix="shop:", hashed_key=hashed_key, timeout=SLOW)
+    ring = client.continuum
+    for number, key in enumerate(KEYS):
+        if number % 2:
+            client.set(key, "v")
+        else:
+            client.set_many({key: "v"})
+        home = ring[key if hashed_key == "as given" else f"shop:{key}"]
+        assert [server.address for server in four.holders(f"shop:{key}")] == [home]
+    assert client.get_many(KEYS) == dict.fromkeys(KEYS, b"v")
+    client.close()
+
+
+def test_the_commands(client: HashClient) -> None:
+    """They return what pymemcache returns."""
+    assert client.get("key") is None
+    assert client.get("key", "default") == "default"
+    assert client.gets("key") == (None, None)
+    assert client.add("key", 1)
+    assert not client.add("key", 2)
+    assert client.incr("key", 5) == 6
+    assert client.decr("key", 2) == 4
+    assert client.incr("other", 1) is None
+    assert client.append("key", "0")
+    assert client.prepend("key", "1")
+    value, unique = client.gets("key")
+    assert value == b"140"
+    assert unique is not None
+    assert client.cas("key", "new", unique)
+    assert client.cas("key", "newer", unique) is False
+    assert client.cas("other", "new", unique) is None
+    assert client.replace("key", "v", noreply=False)
+    assert client.touch("key", HOUR_S)
+    assert client.gets_many(["key"])["key"][0] == b"v"
+    assert client.delete("key")
+    assert not client.delete("key")
+    assert client.set("key", "v")
+    assert client.flush_all()
+    assert client.get("key") is None
+
+
+@pytest.mark.parametrize("key", ["a b", "a\0", "x" * 251, "\n", "ключ"])
+def test_an_invalid_key(four: Fleet, key: str) -> None:
+    """It raises what pymemcache raises, also beside valid ones, and with on_error="miss"."""
+    client = HashClient(four.path, on_error="miss")
+    calls: list[Callable[[], object]] = [
+        lambda: client.get(key),
+        lambda: client.set(key, "v"),
+        lambda: client.get_many(["valid", key]),
+        lambda: client.set_many({"valid": "v", key: "v"}),
+        lambda: client.delete_many(["valid", key]),
+    ]
+    for call in calls:
+        with pytest.raises(MemcacheIllegalInputError):
+            call()
+    assert not four.holders("valid")
+
+
+def test_a_value_that_is_too_large(client: HashClient, four: Fleet) -> None:
+    """It fails alone, not the others that are sent to the same server."""
+    values = dict.fromkeys(KEYS, "v")
+    values["user:1"] = "x" * 2_000_000
+    assert client.set_many(values) == ["user:1"]
+    assert [*client.get_many(KEYS)] != []
+    assert len(client.get_many(KEYS)) == len(KEYS) - 1
+    with pytest.raises(MemcacheServerError):
+        client.set("user:1", "x" * 2_000_000)
+    assert client.get("user:2") == b"v"
+
+
+def test_more_keys_than_are_sent_at_once(client: HashClient) -> None:
+    """Thousands, with values that fill the buffers of sockets."""
+    values = {f"key:{number}": f"{number:02000}" for number in range(5000)}
+    assert client.set_many(values) == []
+    expected = {key: value.encode() for key, value in values.items()}
+    assert client.get_many(values) == expected
+    assert client.delete_many(values)
+    assert client.get_many(values) == {}
+
+
+def test_wrong_options(four: Fleet) -> None:
+    """The message names those that are allowed."""
+    with pytest.raises(
+        ValueError, match="invalid on_error 'ignore': must be one of raise, miss"
+    ):
+        HashClient(four.path, on_error="ignore")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="invalid on_rejoin"):
+        HashClient(four.path, on_rejoin="drop")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="invalid hashed_key"):
+        HashClient(four.path, hashed_key="prefix")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="invalid failover_ttl 0"):
+        HashClient(four.path, failover_ttl=0)
+    with pytest.raises(TypeError, match="edit that"):
+        HashClient(four.path).add_server("10.0.0.1", 11211)
+
+
+# ---- All at once
+
+
+@pytest.mark.parametrize("many", ["get_many", "set_many", "delete_many"])
+def test_all_servers_are_asked_at_once(client: HashClient, four: Fleet, many: str) -> None:
+    """While one hangs, the others have been asked; the answer is whole in the end."""
+    values = {key: key for key in KEYS}
+    assert client.set_many(values) == []
+    hung, *others = four.servers
+    name = {"get_many": "cmd_get", "set_many": "cmd_set", "delete_many": "delete_hits"}[many]
+    before = {server: server.stat(name) for server in others}
+    hung.hang()
+    results: list[Any] = []
+    argument = values if many == "set_many" else KEYS
+    thread = threading.Thread(target=lambda: results.append(getattr(client, many)(argument)))
+    thread.start()
+    for server in others:
+        wait_for(lambda server=server: server.stat(name) > before[server])  # type: ignore[misc]
+    assert results == []
+    hung.resume()
+    thread.join()
+    whole = {key: key.encode() for key in KEYS}
+    assert results == [{"get_many": whole, "set_many": [], "delete_many": True}[many]]
+
+
+# ---- Reload
+
+
+def test_changes_of_the_file_under_load(fleet: Fleet) -> None:
+    """Six threads, 24 changes: nothing raises, no value is wrong, and no connection is left."""
+    fleet.start(6)
+    fleet.write()
+    client = following(fleet)
+    addresses = [server.address for server in fleet.servers]
+
+    def work(chance: random.Random) -> None:
+        keys = [f"key:{chance.randrange(2000)}" for _ in range(30)]
+        assert client.set(keys[0], keys[0])
+        assert client.set_many({key: key for key in keys[:10]}) == []
+        assert all(value == key.encode() for key, value in client.get_many(keys).items())
+        assert client.get(keys[1]) in (None, keys[1].encode())
+
+    gc.disable()
+    try:
+        with Load(work) as load:
+            for change in range(24):
+                listed = random.Random(change).sample(addresses, 2 + change % 5)
+                fleet.write(dict.fromkeys([*listed, addresses[0]], 100))
+                wait_for(load.has_gone_on(3))
+            fleet.write({addresses[0]: 100})
+            wait_for(load.has_gone_on())
+        assert client.continuum.addresses == (addresses[0],)
+        for server in fleet.servers[1:]:
+            wait_for(lambda server=server: server.connections() == 0)  # type: ignore[misc]
+    finally:
+        gc.enable()
+    client.close()
+    wait_for(lambda: fleet.servers[0].connections() == 0)
+
+
+def test_an_invalid_file_changes_nothing(four: Fleet) -> None:
+    """Neither for a client in use, nor for one that starts."""
+    client = following(four)
+    assert client.set_many(dict.fromkeys(KEYS, "v")) == []
+    four.path.write_text("127.0.0.1:11211 many\n")
+    started = following(four)
+    for one in (client, started):
+        assert len(one.get_many(KEYS)) == len(KEYS)
+        assert isinstance(one.continuum.last_error, ketama.ServersError)
+        one.close()
+
+
+# ---- A server that is down
+
+
+def fails_over(four: Fleet, client: HashClient) -> None:
+    """Expect exactly the victim's keys at the next distinct server, the others at their own."""
+    victim = four.servers[VICTIM].address
+    for key in KEYS:
+        first, second = client.continuum.successors(key, 2)
+        home = second if first == victim else first
+        assert [server.address for server in four.holders(key)] == [home], key
+
+
+def test_a_server_is_killed_under_load(four: Fleet) -> None:
+    """Nothing raises; its keys go to the next server, and return when it is back."""
+    client = following(four, liveness=Liveness(interval=0.01, interval_max=0.01))
+    victim = four.servers[VICTIM]
+
+    def work(chance: random.Random) -> None:
+        keys = [f"key:{chance.randrange(2000)}" for _ in range(30)]
+        assert client.set(keys[0], keys[0])
+        assert client.set_many({key: key for key in keys[:10]}) == []
+        assert client.delete_many(keys[20:])
+        assert all(value == key.encode() for key, value in client.get_many(keys).items())
+        client.incr("number", 1)
+
+    with Load(work) as load:
+        wait_for(load.has_gone_on())
+        victim.kill()
+        wait_for(load.has_gone_on())
+        assert client.liveness.down(client.continuum.addresses) == {victim.address}
+    assert client.set_many(dict.fromkeys(KEYS, "v")) == []
+    fails_over(four, client)
+    assert client.get_many(KEYS) == dict.fromkeys(KEYS, b"v")
+    victim.restart()
+    wait_for(lambda: client.get("any") or not client.liveness.down(client.continuum.addresses))
+    client.flush_all()
+    for key in KEYS:
+        assert client.set(key, "v")
+    expect_placed(four, client.continuum, KEYS)
+    client.close()
+
+
+@pytest.mark.parametrize("failover", [True, False])
+def test_all_servers_are_down(four: Fleet, failover: bool) -> None:
+    """Every key is named, and nothing is silently lost."""
+    for server in four.servers:
+        server.kill()
+    misses = HashClient(four.path, on_error="miss", failover=failover)
+    assert misses.set_many(dict.fromkeys(KEYS, "v")) == KEYS
+    assert misses.get_many(KEYS) == {}
+    assert misses.get("key", "default") == "default"
+    assert misses.set("key", "v") is False
+    assert misses.delete_many(KEYS) is False
+    assert misses.incr("key", 1) is None
+    raises = HashClient(four.path, failover=failover)
+    calls: list[Callable[[], object]] = [
+        lambda: raises.set_many(dict.fromkeys(KEYS, "v")),
+        lambda: raises.get_many(KEYS),
+        lambda: raises.get("key"),
+        lambda: raises.flush_all(),
+    ]
+    for call in calls:
+        with pytest.raises((ConnectionRefusedError, MemcacheError)):
+            call()
+
+
+def test_without_failover(four: Fleet) -> None:
+    """A key of a server that is down goes nowhere else; the others' are served."""
+    victim = four.servers[VICTIM]
+    victim.kill()
+    client = HashClient(four.path, on_error="miss", failover=False, timeout=SLOW)
+    lost = [key for key in KEYS if client.continuum[key] == victim.address]
+    for _ in range(2):  # the second time, it is known to be down
+        assert client.set_many(dict.fromkeys(KEYS, "v")) == lost
+        assert not client.set(lost[0], "v")
+    assert client.get_many(KEYS).keys() == set(KEYS) - {*lost}
+    assert not any(four.holders(key) for key in lost)
+
+
+def test_a_server_hangs(four: Fleet) -> None:
+    """A process waits for it at most `failures` times; then its keys go on."""
+    liveness = Reports(failures=3, window=HOUR, interval=HOUR, interval_max=HOUR)
+    client = HashClient(four.path, liveness=liveness, timeout=0.05, connect_timeout=SLOW)
+    client.get_many(KEYS)
+    four.servers[VICTIM].hang()
+    for key in KEYS:
+        client.get(key)
+        client.set_many({key: "v"})
+    client.get_many(KEYS)
+    assert [type(error) for error in liveness.reports] == [TimeoutError] * 3
+    four.servers[VICTIM].resume()
+    client.close()
+
+
+def test_a_restart_between_requests(four: Fleet) -> None:
+    """Idle connections that were reset are no failure, whatever the command."""
+    liveness = Reports()
+    client = HashClient(four.path, liveness=liveness, timeout=SLOW)
+    for call in (
+        lambda: client.get(KEYS[0]),
+        lambda: client.get_many(KEYS),
+        lambda: client.set_many(dict.fromkeys(KEYS, "v")) == [],
+        lambda: client.add("number", 1),
+        lambda: client.incr("number", 1) is None,
+        lambda: client.delete_many(KEYS),
+    ):
+        client.set_many(dict.fromkeys([*KEYS, "number"], 1))
+        for server in four.servers:
+            server.restart()
+        call()
+    assert liveness.reports == []
+    client.close()
+
+
+def test_what_is_not_repeated(four: Fleet) -> None:
+    """A number that may have been added to is not added to on another server."""
+    client = HashClient(four.path, timeout=0.05, on_error="raise")
+    client.set_many(dict.fromkeys(KEYS, 1))
+    victim = four.servers[VICTIM]
+    key = next(key for key in KEYS if client.continuum[key] == victim.address)
+    victim.hang()
+    with pytest.raises(TimeoutError):
+        client.incr(key, 1)
+    assert not any(s.get(key) for s in four.servers if s is not victim)
+    victim.resume()
+    client.close()
+
+
+def test_values_on_a_substitute_expire(four: Fleet) -> None:
+    """The capped time to live is that of the victim's keys alone."""
+    four.servers[VICTIM].kill()
+    client = HashClient(four.path, failover_ttl=50, timeout=SLOW)
+    victim = four.servers[VICTIM].address
+    for expire, capped in ((0, 50), (20, 20), (HOUR_S, 50), (-1, None)):
+        client.set_many(dict.fromkeys(KEYS[:75], "v"), expire)
+        for key in KEYS[75:]:
+            client.set(key, "v", expire)
+        for key in KEYS:
+            [*ttls] = [s.ttl(key) for s in four.servers if s.running and s.get(key)]
+            if expire < 0:
+                assert ttls == []
+            elif client.continuum[key] == victim:
+                assert capped is not None
+                assert 0 < ttls[0] <= capped  # type: ignore[operator]
+            else:
+                assert ttls[0] == -1 if expire == 0 else ttls[0] > expire - 20  # type: ignore[operator]
+    client.close()
+
+
+# ---- Processes
+
+
+def test_children_that_are_forked(client: HashClient) -> None:
+    """Parent and three children use it: of 1,600 gets, none is wrong, none is None."""
+    values = {key: key.encode() for key in KEYS}
+    assert client.set_many(values) == []
+
+    def work(number: int) -> None:
+        chance = random.Random(number)
+        for _ in range(100):
+            keys = chance.sample(KEYS, 3)
+            assert client.get_many(keys) == {key: values[key] for key in keys}
+            assert client.get(keys[0]) == values[keys[0]]
+
+    parent = threading.Thread(target=work, args=[-1])
+    parent.start()
+    in_children(3, work)
+    parent.join()
+    work(-2)
+
+
+def test_what_one_process_learns_all_know(four: Fleet) -> None:
+    """After one report, no other process connects to the dead server."""
+    options: Any = {"interval": HOUR, "interval_max": HOUR}
+    client = HashClient(four.path, liveness=Liveness(**options), timeout=SLOW)
+    victim = four.servers[VICTIM]
+    client.set_many(dict.fromkeys(KEYS, "v"))
+    victim.kill()
+    client.get_many(KEYS)
+
+    def work(_: int) -> None:
+        own = HashClient(four.path, liveness=Liveness(**options), timeout=SLOW)
+        for _ in range(3):
+            own.get_many(KEYS)
+            assert own.set_many(dict.fromkeys(KEYS, "w")) == []
+
+    with Listener(victim.address) as listener:
+        in_children(16, work)
+        client.get_many(KEYS)
+        assert listener.connections == 0
+    client.close()
+
+
+def test_a_process_without_descriptors(four: Fleet) -> None:
+    """It takes no server down: the error is its own."""
+
+    def work(_: int) -> None:
+        client = HashClient(four.path)
+        assert client.continuum.addresses
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        taken = []
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        for key in KEYS:
+            with pytest.raises(OSError, match="Too many open files") as caught:
+                client.set(key, "v")
+            assert caught.value.errno == errno.EMFILE
+        assert not client.liveness.down(client.continuum.addresses)
+
+    in_children(1, work)
+    known = HashClient(four.path, timeout=SLOW)
+    assert not known.liveness.down(known.continuum.addresses)
+
+
+class Interrupt(BaseException):
+    """What a signal's handler raises in the middle of a request."""
+
+
+# A connection that is broken off before it was noted is closed as an object, with a warning.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_request_that_is_broken_off(client: HashClient) -> None:
+    """The next ones on the same key get no answer that was meant for it, 199 times."""
+
+    def interrupt(*_: object) -> None:
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    broken_off = 0
+    try:
+        for number in range(199):
+            keys = itertools.cycle(KEYS)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 + number % 7 * 0.0003)
+                while True:
+                    client.get_many(KEYS)
+                    client.get(next(keys))
+                    client.set(next(keys), "old")
+            except Interrupt:
+                broken_off += 1
+            assert client.set("user:1", str(number))
+            assert client.get("user:1") == str(number).encode()
+            assert client.get_many(["user:1", "user:2"])["user:1"] == str(number).encode()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert broken_off == 199
+
+
+# ---- Hasher
+
+
+def test_a_hasher(four: Fleet) -> None:
+    """The client of pymemcache itself places keys as ours does, and so without a node."""
+    from pymemcache import HashClient as Plain
+
+    hasher = Hasher(four.path)
+    addresses = [server.address for server in four.servers]
+    plain = Plain(addresses, hasher=hasher, timeout=SLOW, default_noreply=False)
+    for key in KEYS:
+        plain.set(key, "v")
+    expect_placed(four, ketama.Continuum(four.path), KEYS)
+    plain.hasher.remove_node(addresses[VICTIM])
+    for key in KEYS:
+        order = ketama.Continuum(four.path).successors(key)
+        order.remove(addresses[VICTIM])
+        assert plain.hasher.get_node(key) == order[0]
+    with pytest.raises(ValueError, match="no such node"):
+        plain.hasher.remove_node(addresses[VICTIM])
+    plain.hasher.add_node(addresses[VICTIM])
+    assert plain.hasher.get_node(KEYS[0]) == ketama.Continuum(four.path)[KEYS[0]]
+    assert hasher.get_node("key") is None  # has no nodes of its own
+    plain.close()
+
+
+def test_nodes_as_pymemcache_writes_them(fleet: Fleet) -> None:
+    """IPv6 has no brackets there; a file that changes leaves no node that is unknown."""
+    fleet.start(1)
+    fleet.start(1, "[::1]")
+    fleet.start(1, "unix")
+    fleet.write()
+    ring = ketama.Continuum(fleet.path, auto_roll=1e-9)
+    hasher = Hasher(ring)()
+    nodes = [server.address.replace("[::1]", "::1") for server in fleet.servers]
+    for node in nodes:
+        hasher.add_node(node)
+    assert {hasher.get_node(key) for key in KEYS} == {*nodes}
+    fleet.write({fleet.servers[1].address: 100, "10.9.9.9:11211": 100})
+    wait_for(lambda: {hasher.get_node(key) for key in KEYS} == {nodes[1]})
