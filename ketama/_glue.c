@@ -134,7 +134,7 @@ uintptr_t speedups_functions(void);
 
 static int copy_failure(int status, ketama_failure *failure)
 {
-    if (status < 0)
+    if (status < 0 || status == KETAMA_FELL_BACK)
         *failure = *ketama_last_failure();
     return status;
 }

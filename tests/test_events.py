@@ -91,9 +91,12 @@ def test_a_file_that_comes_back_unchanged(path: Path, log: pytest.LogCaptureFixt
     assert continuum.last_error is None
 
 
-@pytest.mark.parametrize("text", [None, INVALID, ""])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [(None, "No such file"), (INVALID, 'invalid weight "many"'), ("", "no servers")],
+)
 def test_a_start_without_a_valid_file(
-    path: Path, log: pytest.LogCaptureFixture, text: str | None
+    path: Path, log: pytest.LogCaptureFixture, text: str | None, reason: str
 ) -> None:
     """A worker that starts then uses what the others have: the last valid version."""
     running = ketama.Continuum(path)
@@ -108,6 +111,7 @@ def test_a_start_without_a_valid_file(
     assert started.shared
     assert errors == [started.last_error]
     [(level, message)] = lines(log)
+    assert reason in message
     assert (level, message.partition(";")[0]) == ("WARNING", str(started.last_error))
     with pytest.raises(ketama.KetamaError):
         ketama.Continuum(path)

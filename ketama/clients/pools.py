@@ -93,6 +93,13 @@ class Pools(Generic[C]):
         for idle in old.values():
             _close_all(idle)
 
+    def __del__(self) -> None:
+        """Close the connections of a client that is dropped."""
+        if self._pid == os.getpid():
+            self.close()
+        else:
+            self._abandon()
+
     def _abandon(self) -> None:
         """Forget the connections of the process that this one was forked from."""
         old, self._idle, self._pid = self._idle, {}, os.getpid()

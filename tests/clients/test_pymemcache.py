@@ -65,13 +65,13 @@ def test_each_key_is_on_its_server(fleet: Fleet) -> None:
     fleet.start(1, "[::1]")
     fleet.write({server.address: 100 * n for n, server in enumerate(fleet.servers, 1)})
     client = HashClient(fleet.path, allow_unicode_keys=True, timeout=SLOW)
-    for key in KEYS[:75] + UNICODE[:75]:
-        assert client.set(key, "v")
-    for key in BYTES[:75]:
-        assert client.add(key, b"v")
-    rest = KEYS[75:] + UNICODE[75:] + BYTES[75:]
+    for text in KEYS[:75] + UNICODE[:75]:
+        assert client.set(text, "v")
+    for item in BYTES[:75]:
+        assert client.add(item, b"v")
+    rest = [*KEYS[75:], *UNICODE[75:], *BYTES[75:]]
     assert client.set_many(dict.fromkeys(rest, "v"), expire=HOUR_S) == []
-    everything = KEYS + UNICODE + BYTES
+    everything = [*KEYS, *UNICODE, *BYTES]
     expect_placed(fleet, client.continuum, everything)
     assert client.get_many(everything) == dict.fromkeys(everything, b"v")
     assert all(client.get(key) == b"v" for key in everything)
@@ -90,7 +90,8 @@ def test_a_key_that_another_one_places(client: HashClient, four: Fleet) -> None:
     home = client.continuum["basket:7"]
     assert all([s.address for s in four.holders(key)] == [home] for key in KEYS)
     assert client.get(pairs[0]) == b"v"
-    assert client.get_many([*pairs, "none"]) == dict.fromkeys(pairs, b"v")
+    mixed: list[Any] = [*pairs, "none"]
+    assert client.get_many(mixed) == dict.fromkeys(pairs, b"v")
 
 
 @pytest.mark.parametrize("hashed_key", ["as given", "as sent"])
