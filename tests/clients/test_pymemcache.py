@@ -71,7 +71,7 @@ def test_each_key_is_on_its_server(fleet: Fleet) -> None:
         assert client.add(item, b"v")
     rest = [*KEYS[75:], *UNICODE[75:], *BYTES[75:]]
     assert client.set_many(dict.fromkeys(rest, "v"), expire=HOUR_S) == []
-    everything = [*KEYS, *UNICODE, *BYTES]
+    everything: list[Any] = [*KEYS, *UNICODE, *BYTES]
     expect_placed(fleet, client.continuum, everything)
     assert client.get_many(everything) == dict.fromkeys(everything, b"v")
     assert all(client.get(key) == b"v" for key in everything)
