@@ -69,7 +69,7 @@ def test_each_key_is_on_its_server(fleet: Fleet) -> None:
         assert client.set(text, "v")
     for item in BYTES[:75]:
         assert client.add(item, b"v")
-    rest = [*KEYS[75:], *UNICODE[75:], *BYTES[75:]]
+    rest: list[Any] = [*KEYS[75:], *UNICODE[75:], *BYTES[75:]]
     assert client.set_many(dict.fromkeys(rest, "v"), expire=HOUR_S) == []
     everything: list[Any] = [*KEYS, *UNICODE, *BYTES]
     expect_placed(fleet, client.continuum, everything)
