@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
 from ssl import SSLContext
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pymemcache import HashClient as PlainHashClient
 from pymemcache.client.base import KeepaliveOpts
@@ -17,6 +16,8 @@ from pymemcache.serde import LegacyWrappingSerde
 from ketama import Continuum, Path, Servers
 from ketama.clients.hasher import Hasher
 from ketama.clients.pools import Pools
+from ketama.clients.pymemcache_batch import Batch, Key, prepare
+from ketama.clients.pymemcache_commands import Commands
 from ketama.clients.pymemcache_connection import FAILURES, Connection, Connector, checked_key
 from ketama.clients.pymemcache_exchange import Exchange
 from ketama.clients.routing import (
@@ -31,8 +32,6 @@ from ketama.health import Liveness
 
 __all__ = ["HashClient", "Hasher", "Key"]
 
-# As pymemcache's master has it: the server of the first, and the key on that server.
-Key = str | bytes | tuple[str | bytes, str | bytes]
 AnyKey = TypeVar("AnyKey", bound=Key)
 Answer = TypeVar("Answer")
 Self = TypeVar("Self", bound="HashClient")
@@ -40,19 +39,10 @@ HashedKey = Literal["as given", "as sent"]
 
 # The answers to so many fit into a receive buffer while we are still sending.
 KEYS_AT_ONCE = 1000
-KEY_MOST_BYTES = 250
 DELETED = (b"DELETED", b"NOT_FOUND")
 
 
-class Batch(NamedTuple):
-    """Several keys: as they were given, what of each is hashed, and what is sent."""
-
-    given: list[Any]
-    hashed: list[str | bytes]
-    sent: list[bytes]
-
-
-class HashClient(PlainHashClient):
+class HashClient(Commands, PlainHashClient):
     """pymemcache's HashClient on a continuum: it follows the server file while it is in use.
 
     source: the path of a server file, or a Continuum, or servers as for Continuum.
@@ -154,17 +144,11 @@ class HashClient(PlainHashClient):
 
     # ---- Which server
 
-    def _check(self, key: Key) -> tuple[str | bytes, bytes]:
-        """Return what of a key is hashed, and what is sent. Raises for an invalid key."""
-        hashed, plain = key if isinstance(key, tuple) else (key, key)
-        sent: bytes = checked_key(plain, self.allow_unicode_keys, self.key_prefix)
-        if self._hashes_prefix and not isinstance(key, tuple):
-            return sent, sent
-        return hashed, sent
-
     def _down(self) -> frozenset[str]:
-        self._pools.keep(self._continuum.addresses)
-        return self._router.down()
+        """Return the servers that are down. Close the connections of those that are gone."""
+        addresses = self._continuum.addresses
+        self._pools.keep(addresses)
+        return self._router.down(addresses)
 
     def _group(
         self, batch: Batch, members: Iterable[int], down: frozenset[str]
@@ -201,29 +185,23 @@ class HashClient(PlainHashClient):
         request: Callable[..., Any],
         expire: int = 0,
     ) -> Answer:
-        """Return the answer to a command for one key, from the first server that answers.
-
-        missing: what to return if none does, unless that is an error.
-        request: called with a connection, `key` and its time to live, `expire`.
-        """
-        hashed, _ = self._check(key)
-        plain = key[1] if isinstance(key, tuple) else key
+        hashed, plain = key if isinstance(key, tuple) else (key, key)
+        sent = checked_key(plain, self.allow_unicode_keys, self.key_prefix)
+        if self._hashes_prefix and hashed is key:
+            hashed = sent
         down = self._down()
         last: Exception | None = None
         while (address := self._server(hashed, down)) is not None:
             seconds = self._router.expiry(hashed, address, expire) if down else expire
             try:
                 answer: Answer = self._exchange.ask(
-                    address, command, partial(request, key=plain, expire=seconds)
+                    address, command, request, plain, sent, seconds
                 )
             except FAILURES as error:
-                self._router.failed(address, error, wrote=not command.startswith("get"))
                 last = error
-                if not self._router.failover or not may_repeat(command, error):
-                    break
                 down |= {address}
-            except MemcacheIllegalInputError:
-                raise
+                if not self._goes_on(command, address, error):
+                    break
             except MemcacheServerError:
                 if self._raises:
                     raise
@@ -237,175 +215,12 @@ class HashClient(PlainHashClient):
             return missing
         if error is not None:
             raise error
-        raise MemcacheError(self._all_down())
-
-    def _all_down(self) -> str:
-        return "no server can be asked: all that this key could go to are down"
-
-    def get(self, key: Key, default: Any = None) -> Any:
-        """Return a key's value, or the default."""
-        return self._run("get", key, default, lambda c, key, expire: c.get(key, default))
-
-    def gets(
-        self, key: Key, default: Any = None, cas_default: Any = None
-    ) -> tuple[Any, bytes | None]:
-        """Return a key's value and its unique number, for `cas`."""
-        missing = default, cas_default
-        return self._run("gets", key, missing, lambda c, key, expire: c.gets(key, *missing))
-
-    def set(
-        self,
-        key: Key,
-        value: Any,
-        expire: int = 0,
-        noreply: bool | None = None,
-        flags: int | None = None,
-    ) -> bool:
-        """Store a value for `expire` seconds, 0: for ever. Return whether it was stored."""
-        return self._run(
-            "set",
-            key,
-            False,
-            lambda c, key, expire: c.set(key, value, expire, noreply, flags),
-            expire,
-        )
-
-    def add(
-        self,
-        key: Key,
-        value: Any,
-        expire: int = 0,
-        noreply: bool | None = None,
-        flags: int | None = None,
-    ) -> bool:
-        """Store a value if the key has none. Return whether it was stored."""
-        return self._run(
-            "add",
-            key,
-            False,
-            lambda c, key, expire: c.add(key, value, expire, noreply, flags),
-            expire,
-        )
-
-    def replace(
-        self,
-        key: Key,
-        value: Any,
-        expire: int = 0,
-        noreply: bool | None = None,
-        flags: int | None = None,
-    ) -> bool:
-        """Store a value if the key has one. Return whether it was stored."""
-        return self._run(
-            "replace",
-            key,
-            False,
-            lambda c, key, expire: c.replace(key, value, expire, noreply, flags),
-            expire,
-        )
-
-    def append(
-        self,
-        key: Key,
-        value: Any,
-        expire: int = 0,
-        noreply: bool | None = None,
-        flags: int | None = None,
-    ) -> bool:
-        """Append to the value of a key, if it has one. Return whether it has."""
-        return self._run(
-            "append",
-            key,
-            False,
-            lambda c, key, expire: c.append(key, value, expire, noreply, flags),
-            expire,
-        )
-
-    def prepend(
-        self,
-        key: Key,
-        value: Any,
-        expire: int = 0,
-        noreply: bool | None = None,
-        flags: int | None = None,
-    ) -> bool:
-        """Prepend to the value of a key, if it has one. Return whether it has."""
-        return self._run(
-            "prepend",
-            key,
-            False,
-            lambda c, key, expire: c.prepend(key, value, expire, noreply, flags),
-            expire,
-        )
-
-    def cas(
-        self,
-        key: Key,
-        value: Any,
-        cas: int | str | bytes,
-        expire: int = 0,
-        noreply: bool = False,
-        flags: int | None = None,
-    ) -> bool | None:
-        """Store a value unless it has changed since `gets`: True, False; None: no such key."""
-        return self._run(
-            "cas",
-            key,
-            False,
-            lambda c, key, expire: c.cas(key, value, cas, expire, noreply, flags),
-            expire,
-        )
-
-    def incr(self, key: Key, value: int, noreply: bool | None = False) -> int | None:
-        """Add to a number, and return it; None if the key has no value."""
-        return self._run("incr", key, None, lambda c, key, expire: c.incr(key, value, noreply))
-
-    def decr(self, key: Key, value: int, noreply: bool | None = False) -> int | None:
-        """Subtract from a number, not below 0, and return it; None if the key has no value."""
-        return self._run("decr", key, None, lambda c, key, expire: c.decr(key, value, noreply))
-
-    def touch(self, key: Key, expire: int = 0, noreply: bool | None = None) -> bool:
-        """Set a key's time to live. Return whether it has a value."""
-        return self._run(
-            "touch", key, False, lambda c, key, expire: c.touch(key, expire, noreply), expire
-        )
-
-    def delete(self, key: Key, noreply: bool | None = None) -> bool:
-        """Delete a key's value. Return whether it had one."""
-        return self._run("delete", key, False, lambda c, key, expire: c.delete(key, noreply))
+        raise MemcacheError("all servers that the key could go to are down")
 
     # ---- Many keys
 
     def _prepare(self, keys: Iterable[Key]) -> Batch:
-        """Return keys as they are given, hashed and sent. Raises for an invalid one."""
-        given = [*keys]
-        hashed: list[str | bytes]
-        plain: list[str | bytes]
-        if any(type(key) is tuple for key in given):
-            hashed = [key[0] if isinstance(key, tuple) else key for key in given]
-            plain = [key[1] if isinstance(key, tuple) else key for key in given]
-        else:
-            hashed = plain = given  # type: ignore[assignment]
-        prefix = self.key_prefix
-        try:
-            sent = [prefix + (key.encode() if type(key) is str else key) for key in plain]  # type: ignore[operator]
-            joined = b" ".join(sent)
-            valid = (
-                joined.split() == sent
-                and b"\0" not in joined
-                and max(map(len, sent), default=0) <= KEY_MOST_BYTES
-                and (self.allow_unicode_keys or joined.isascii())
-            )
-        except (TypeError, UnicodeEncodeError):
-            valid = False
-        if not valid:  # let pymemcache say which one, and why
-            sent = [checked_key(k, self.allow_unicode_keys, prefix) for k in plain]
-        if self._hashes_prefix:
-            hashed = [
-                key if isinstance(whole, tuple) else as_sent
-                for whole, key, as_sent in zip(given, hashed, sent, strict=True)
-            ]
-        return Batch(given, hashed, sent)
+        return prepare(keys, self.key_prefix, self.allow_unicode_keys, self._hashes_prefix)
 
     def _run_many(
         self,

@@ -127,6 +127,11 @@ class Connection(Client):
             raise MemcacheUnknownError(data[at : at + 32])
         return values
 
+    def get_one(self, command: bytes, sent: bytes, key: Any, missing: Any) -> Any:
+        """Return a key's value; with the command b"gets ", and its unique number."""
+        self.send(command + sent + b"\r\n")
+        return self.read_values({sent: key}, command == b"gets ").get(key, missing)
+
     def read_lines(self, count: int) -> list[bytes]:
         """Return the lines of an answer that has so many, without their ends."""
         data = self._receive(b"", 1)

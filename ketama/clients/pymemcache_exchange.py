@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pymemcache.exceptions import MemcacheError
 
@@ -34,13 +34,16 @@ class Exchange:
         return connection, used
 
     def ask(
-        self, address: str, command: str, request: Callable[[Connection], Answer]
+        self, address: str, command: str, request: Callable[..., Answer], *arguments: Any
     ) -> Answer:
-        """Return a server's answer; over another connection if an idle one was reset."""
+        """Return a server's answer; over another connection if an idle one was reset.
+
+        request: called with the connection and the arguments.
+        """
         connection, used = self._take(address, command)
         while True:
             try:
-                answer = request(connection)
+                answer = request(connection, *arguments)
             except RESETS:
                 connection.close()
                 if not used or command not in REPEATABLE:

@@ -95,12 +95,14 @@ class Router:
         self._uptime = uptime
         self._flush = flush
 
-    def down(self) -> frozenset[str]:
+    def down(self, addresses: tuple[str, ...] | None = None) -> frozenset[str]:
         """Return the servers that must not be asked now; probe one of them if that is due.
 
         The probe is this caller's only if no other process of the user has taken it.
+        addresses: those of the continuum, if the caller has them.
         """
-        addresses = self.continuum.addresses
+        if addresses is None:
+            addresses = self.continuum.addresses
         due = self.liveness.claim(addresses)
         if due is not None:
             self.probe(due)
