@@ -80,20 +80,31 @@ static bool same_ring_by_description(ketama_continuum a, ketama_continuum b)
            strcmp(of_a.order, of_b.order) == 0 && strcmp(of_a.search, of_b.search) == 0;
 }
 
+static void open_profiles(const ketama_server *servers, ketama_continuum all[PROFILES])
+{
+    for (size_t i = 0; i < PROFILES; i++)
+        all[i] = opened_profile(servers, i);
+}
+
+static void close_all(ketama_continuum *all, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        ketama_close(all[i]);
+}
+
 /* Every two profiles: what is described alike is alike. */
 static void descriptions_are_complete(void)
 {
+    ketama_continuum all[PROFILES];
     int alike = 0;
+    open_profiles(ones, all);
     for (size_t i = 0; i < PROFILES; i++)
-        for (size_t j = 0; j < PROFILES; j++) {
-            ketama_continuum a = opened_profile(ones, i), b = opened_profile(ones, j);
-            if (same_ring_by_description(a, b)) {
-                CHECK_INT(0, moved(a, b));
+        for (size_t j = 0; j < PROFILES; j++)
+            if (same_ring_by_description(all[i], all[j])) {
+                CHECK_INT(0, moved(all[i], all[j]));
                 alike += i != j;
             }
-            ketama_close(a);
-            ketama_close(b);
-        }
+    close_all(all, PROFILES);
     CHECK(alike > 0);
     CHECK(ketama_profile_number(PROFILES) == NULL);
 }
@@ -134,28 +145,34 @@ static const char *const key_hashes[] = {
 };
 enum { KEY_HASHES = sizeof key_hashes / sizeof *key_hashes };
 
+static void open_key_hashes(ketama_continuum all[KEY_HASHES])
+{
+    for (size_t i = 0; i < KEY_HASHES; i++)
+        all[i] = opened(ones, key_hashes[i]);
+}
+
 /* Key hashes are the same if and only if no key tells them apart. */
 static void key_hashes_are_compared(void)
 {
     static const char empty_tag[] = "a{}b", begins[] = ":b";
+    ketama_continuum all[KEY_HASHES];
     int alike = 0;
+    open_key_hashes(all);
     for (size_t i = 0; i < KEY_HASHES; i++)
         for (size_t j = 0; j < KEY_HASHES; j++) {
-            ketama_continuum a = opened(ones, key_hashes[i]);
-            ketama_continuum b = opened(ones, key_hashes[j]);
+            ketama_continuum a = all[i], b = all[j];
             bool same =
                 same_answers(a, b) &&
                 ketama_key_hash(a, empty_tag, 4) == ketama_key_hash(b, empty_tag, 4) &&
                 ketama_key_hash(a, begins, 2) == ketama_key_hash(b, begins, 2);
             CHECK_INT(same, ketama_same_key_hash(a, b));
             alike += same && i != j;
-            ketama_close(a);
-            ketama_close(b);
         }
+    close_all(all, KEY_HASHES);
     CHECK_INT(2 * (10 + 1 + 1 + 1), alike);
 }
 
-/* With all aspects of a, b is a; with none of them it stays what it is. Closes both. */
+/* With all aspects of a, b is a; with none of them it stays what it is. */
 static void mixed_as(ketama_continuum a, ketama_continuum b)
 {
     ketama_continuum all, none;
@@ -168,20 +185,27 @@ static void mixed_as(ketama_continuum a, ketama_continuum b)
     CHECK(same_answers(b, none));
     ketama_close(all);
     ketama_close(none);
-    ketama_close(a);
-    ketama_close(b);
+}
+
+static void mix_every_two(const ketama_continuum *all, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < count; j++)
+            mixed_as(all[i], all[j]);
 }
 
 static void everything_mixed_is_the_other(void)
 {
-    for (size_t i = 0; i < PROFILES; i++)
-        for (size_t j = 0; j < PROFILES; j++) {
-            mixed_as(opened_profile(unequal, i), opened_profile(unequal, j));
-            mixed_as(opened_profile(ones, i), opened_profile(ones, j));
-        }
-    for (size_t i = 0; i < KEY_HASHES; i++)
-        for (size_t j = 0; j < KEY_HASHES; j++)
-            mixed_as(opened(ones, key_hashes[i]), opened(ones, key_hashes[j]));
+    ketama_continuum profiles[PROFILES], hashes[KEY_HASHES];
+    open_profiles(unequal, profiles);
+    mix_every_two(profiles, PROFILES);
+    close_all(profiles, PROFILES);
+    open_profiles(ones, profiles);
+    mix_every_two(profiles, PROFILES);
+    close_all(profiles, PROFILES);
+    open_key_hashes(hashes);
+    mix_every_two(hashes, KEY_HASHES);
+    close_all(hashes, KEY_HASHES);
 }
 
 /* One aspect at a time: each name, count, digest and search is that of its program. */
