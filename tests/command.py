@@ -8,8 +8,11 @@ import pty
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import forks
 
 COMMAND = [sys.executable, "-m", "ketama"]
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,7 +42,10 @@ def run(
     *arguments: str | bytes | Path, stdin: bytes = b"", **options: Any
 ) -> subprocess.CompletedProcess[bytes]:
     """Run it to its end."""
-    options = {"env": measured(), "capture_output": True, **options}
+    environment = options.pop("env", None) or measured()
+    if not options and forks.ready(environment):
+        return forks.run(arguments, stdin, environment)
+    options = {"env": environment, "capture_output": True, **options}
     return subprocess.run([*COMMAND, *arguments], input=stdin, **options)
 
 
@@ -92,14 +98,18 @@ def on_a_terminal(*arguments: str | Path, env: dict[str, str] | None = None) -> 
     return written.decode()
 
 
-def fits_schema(kind: str, value: Any) -> Any:
-    """Check a document against docs/cli.schema.json, and give it back."""
+@cache
+def _validator(kind: str) -> Any:
+    """Return what checks one kind of document: slow to make, and fast to use."""
     from needs import need_module
 
     schema = json.loads((ROOT / "docs" / "cli.schema.json").read_text())
-    jsonschema = need_module("jsonschema")
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(
-        value, {**schema, "$ref": f"#/$defs/{kind}"}, cls=jsonschema.Draft202012Validator
-    )
+    validator = need_module("jsonschema").Draft202012Validator
+    validator.check_schema(schema)
+    return validator({**schema, "$ref": f"#/$defs/{kind}"})
+
+
+def fits_schema(kind: str, value: Any) -> Any:
+    """Check a document against docs/cli.schema.json, and give it back."""
+    _validator(kind).validate(value)
     return value

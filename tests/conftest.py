@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import forks
 import leftovers
 import pytest
 from hypothesis import HealthCheck, settings
@@ -48,6 +49,16 @@ shm_dir = pytest.fixture(images_folder, autouse=True)
 @pytest.fixture(scope="session", autouse=True)
 def _adopt_orphans() -> None:
     leftovers.adopt_orphans()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forks_the_command() -> Iterator[None]:
+    """Start what command.run has its processes from."""
+    from command import measured
+
+    process = forks.start(measured())
+    yield
+    forks.stop(process)
 
 
 @pytest.fixture(autouse=True)
