@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from library import sources
+from library import archive
 from needs import need
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,8 +38,7 @@ def test_example_for_c(example: object, tmp_path: Path) -> None:
         f"int main(void)\n{{\n{body}\nreturn 0;\n}}\n"
     )
     command = [need("cc"), "-std=c11", "-Wall", "-Werror", f"-I{HEADER.parent}"]
-    command += map(str, sources())
-    subprocess.run([*command, "-o", tmp_path / "example", program], check=True)
+    subprocess.run([*command, "-o", tmp_path / "example", program, archive()], check=True)
 
     servers.write_text("10.0.0.1:11211 1\n")
     good = subprocess.run([tmp_path / "example"], capture_output=True, text=True, check=True)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import images
 import pytest
-from library import LIBRARY, compile_program, sources
+from library import LIBRARY, archive, compile_program
 from needs import need, need_root, need_strace
 from others import open_to_all
 from waiting import PATIENCE, wait_for
@@ -688,7 +688,7 @@ def test_a_set_id_program_does_not_share(open_base: Path) -> None:
         folder.chmod(0o755)
         (folder / "main.c").write_text(SET_ID)
         command = [need("cc"), "-std=c11", f"-I{LIBRARY}", f"-o{folder}/asks"]
-        subprocess.run([*command, folder / "main.c", *sources()], check=True)
+        subprocess.run([*command, folder / "main.c", archive()], check=True)
 
         def answer() -> str:
             command = [folder / "asks", open_base / "ketama.servers"]

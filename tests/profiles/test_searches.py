@@ -7,11 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from library import LIBRARY, sources
+from library import LIBRARY, compile_program
 from model import SEARCHES
-from needs import need
 
-PROGRAM = Path(__file__).parents[1] / "programs" / "searches.c"
 HIGHEST = 2**32 - 1
 RINGS = 2000
 
@@ -20,17 +18,7 @@ RINGS = 2000
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compile the program that gives each search a profile of its own."""
     path = tmp_path_factory.mktemp("searches") / "searches"
-    command = [
-        need("cc"),
-        "-std=c11",
-        "-O1",
-        "-Wall",
-        "-Werror",
-        f"-I{LIBRARY}",
-        "-o",
-        str(path),
-    ]
-    subprocess.run([*command, str(PROGRAM), *map(str, sources())], check=True)
+    compile_program("searches.c", path, "-Wall", "-Werror", f"-I{LIBRARY}")
     return path
 
 
