@@ -13,6 +13,8 @@ LIBKETAMA = $(MAKE) -C libketama WERROR=-Werror
 PYTEST    = $(BIN)/pytest --numprocesses=$(JOBS) --dist=loadgroup
 # The tests in which it matters whether lookups are the accelerator's.
 LOOKUPS  := lookups golden differential
+# The slow model and other programs, of which coverage is not measured.
+UNMEASURED := tests/profiles tests/peers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -20,10 +22,10 @@ help: ## list the targets
 run: $(VENV)/run ## build in a private environment, and show what it does with a sample file
 	$(BIN)/python examples/tour.py examples/ketama.servers
 
-# COVERAGE=--cov measures it, in twice the time, and fails if it is low. Not of the slow model.
+# COVERAGE=--cov measures it, in twice the time, and fails if it is low.
 test: test-c $(VENV)/asked ## all tests: C under sanitizers, Python with and without the accelerator
-	$(PYTEST) $(COVERAGE) --ignore=tests/profiles --ignore=tests/peers
-	$(PYTEST) tests/profiles tests/peers
+	$(if $(COVERAGE),$(PYTEST) $(COVERAGE) $(UNMEASURED:%=--ignore=%))
+	$(PYTEST) $(if $(COVERAGE),$(UNMEASURED))
 	KETAMA_SPEEDUPS=0 $(PYTEST) $(LOOKUPS:%=tests/test_%.py)
 
 test-c: ## the C library's tests, under sanitizers
