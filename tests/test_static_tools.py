@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,17 @@ import ketama
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# One process of the tests parses the package and typeshed, and keeps them in its cache.
+pytestmark = pytest.mark.xdist_group("jedi")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep jedi away from a cache that another process is writing."""
-    monkeypatch.setattr(need_module("jedi").settings, "cache_directory", tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        cache = tmp_path_factory.mktemp("jedi")
+        patch.setattr(need_module("jedi").settings, "cache_directory", cache)
+        yield
 
 
 def completed(program: str) -> set[str]:
