@@ -38,7 +38,8 @@ test_version() {
     # this is, and some what the commands of test_command.py go on to do.
     ignored=
     for name in test_compat.py test_port.py test_languages.py test_old_programs.py \
-        test_docs.py test_plot.py test_command_asks.py imports/test_programs.py peers \
+        test_docs.py test_examples.py test_plot.py test_command_asks.py \
+        imports/test_programs.py peers \
         profiles/test_model.py profiles/test_differential.py profiles/test_searches.py; do
         ignored="$ignored --ignore=$root/tests/$name"
     done
