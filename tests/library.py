@@ -1,4 +1,4 @@
-"""The C library: its sources, for tests that compile them, and its build."""
+"""The C library, built in its folder, and programs that are linked with it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,6 @@ LIBRARY = Path(__file__).resolve().parents[1] / "libketama"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
 
 
-def sources() -> list[Path]:
-    """Give every C file of the library: the stages, and the folders that serve them."""
-    folders = ("", "hash", "profile", "admin")
-    return sorted(path for folder in folders for path in (LIBRARY / folder).glob("*.c"))
-
-
 def make(folder: Path, *arguments: str) -> None:
     """Run make, which has to succeed."""
     ran = subprocess.run(
@@ -31,17 +25,23 @@ def make(folder: Path, *arguments: str) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def build_in_place() -> Path:
+def build_in_place(*targets: str) -> Path:
     """Build the library as a user does, one process at a time; return the folder."""
     with (LIBRARY / "Makefile").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        make(LIBRARY)
+        make(LIBRARY, *targets)
     return LIBRARY / "build"
 
 
 def archive() -> Path:
     """Build libketama.a, which has every symbol that the sources have; return it."""
     return build_in_place() / "libketama.a"
+
+
+def sanitized_archive() -> Path:
+    """Build libketama.a under AddressSanitizer and UBSan; return it."""
+    target = "memory/libketama.a"
+    return build_in_place(f"build/{target}") / target
 
 
 def compile_program(name: str, program: Path, *options: str) -> None:

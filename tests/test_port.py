@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from library import LIBRARY, sources
+from library import LIBRARY, sanitized_archive
 from needs import need, need_strace
 from test_golden import rows
 from waiting import PATIENCE, wait_until_reliable
@@ -34,8 +34,8 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("driver") / "ketama_port"
     command = [need("cc"), "-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-O1"]
     command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{LIBRARY}"]
-    command += map(str, [*sources(), LIBRARY / "erlang" / "ketama_port.c"])
-    subprocess.run([*command, "-o", program], check=True)
+    source = LIBRARY / "erlang" / "ketama_port.c"
+    subprocess.run([*command, "-o", program, source, sanitized_archive()], check=True)
     return program
 
 
