@@ -256,12 +256,12 @@ def lookups() -> list[str]:
     """Return lines of Markdown: lookups with none and with one of 20 servers excluded."""
     listed = [f"10.0.0.{number}:11211" for number in range(20)]
     continuum = ketama.Continuum(listed)
-    none, one = frozenset[str](), frozenset(listed[:1])
-    calls: dict[str, Callable[[frozenset[str]], object]] = {
+    none, one = None, frozenset(listed[:1])
+    calls: dict[str, Callable[[frozenset[str] | None], object]] = {
         "lookup": lambda down: [continuum.lookup(key, exclude=down) for key in KEYS],
         "group_by_server": lambda down: continuum.group_by_server(KEYS, exclude=down),
     }
-    best: dict[tuple[str, frozenset[str]], float] = {}
+    best: dict[tuple[str, frozenset[str] | None], float] = {}
     for _ in range(200):
         for (name, call), down in itertools.product(calls.items(), (none, one)):
             begin = time.perf_counter()
@@ -279,6 +279,25 @@ def lookups() -> list[str]:
         ratio = excluded / without
         lines.append(f"| `{name}` | {without:.0f} | {excluded:.0f} | {ratio:.2f} |")
     return lines
+
+
+def overhead(path: Path) -> str:
+    """Return a line: a get by pymemcache's client of one server, and by ours of that server."""
+    key = KEYS[0]
+    host, port = parse(ketama.Continuum(path)[key])
+    single = importlib.import_module("pymemcache").Client((host, int(port)), no_delay=True)
+    fleet = importlib.import_module("ketama.clients.pymemcache").HashClient(path)
+    fleet.set(key, VALUE)
+    clients = {"one": single.get, "ours": fleet.get}
+    best = dict.fromkeys(clients, float("inf"))
+    for name in [*clients] * 4 * ROUNDS:
+        took = median(clients[name], lambda: key, CALLS["get"])
+        best[name] = min(best[name], took)
+    single.close()
+    return (
+        f"`get` of one key on loopback: pymemcache's client of one server {best['one']:.1f} "
+        f"microseconds, `ketama.clients.pymemcache` {best['ours']:.1f}."
+    )
 
 
 def label(servers: int, round_trip: float) -> str:
@@ -346,12 +365,14 @@ def main(mode: str = "") -> None:
             try:
                 fleet.start(servers)
                 fleet.write()
+                if not figures:
+                    single = overhead(fleet.path)
                 if round_trip:
                     fleet.write(dict.fromkeys(fleet.forward(round_trip).addresses, 100))
                 measure(figures, servers, round_trip, fleet.path)
             finally:
                 fleet.close()
-    text = "\n".join([*table(figures), "", *excluding, ""])
+    text = "\n".join([*table(figures), "", single, "", *excluding, ""])
     (HERE / "results" / "clients.md").write_text(text)
     plot(figures, HERE / "results" / "clients.png")
     print(text)

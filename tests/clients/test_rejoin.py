@@ -7,6 +7,7 @@ import os
 import random
 import struct
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from needs import need_module
@@ -22,7 +23,7 @@ from ketama.health import Liveness
 
 WORKERS = 16
 KEYS = [f"user:{number}" for number in range(40)]
-FAST = {"interval": 0.05, "interval_max": 0.05}
+FAST: dict[str, Any] = {"interval": 0.05, "interval_max": 0.05}
 
 
 class Shared:
