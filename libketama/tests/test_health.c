@@ -358,6 +358,41 @@ static void a_damaged_file_is_repaired(void)
     }
 }
 
+static void a_file_that_was_cut_short_is_repaired(void)
+{
+    start_anew();
+    ketama_health *health = open_shared();
+    fail(health, "a:1", 1);
+    CHECK(truncate(path, 128) == 0); /* the header is right */
+    ketama_health *other = open_shared();
+    CHECK(ketama_health_is_shared(other));
+    CHECK_INT(sizeof(struct ketama_health_table), size_of_file());
+    CHECK_INT(1, fail(other, "b:1", 1));
+    CHECK_TEXT("1", down(health)); /* it has the same file mapped */
+    ketama_health_close(health);
+    ketama_health_close(other);
+}
+
+/* The process that gave the slot away was killed in the middle of it. */
+static void a_slot_that_is_being_given_away_is_nobodys(void)
+{
+    start_anew();
+    ketama_health *health = open_shared();
+    struct ketama_health_table *table = atomic_load(&health->now)->table;
+    fail(health, "a:1", 1);
+    for (int i = 0; i < KETAMA_HEALTH_SLOTS; i++)
+        if (atomic_load(&table->at[i].server) != 0)
+            atomic_fetch_or(&table->at[i].word, 3);
+    CHECK_TEXT("", down(health));
+    CHECK_INT(1, fail(health, "a:1", 1));
+    CHECK_TEXT("0", down(health));
+    int taken = 0;
+    for (int i = 0; i < KETAMA_HEALTH_SLOTS; i++)
+        taken += (atomic_load(&table->at[i].word) & 3) == 3;
+    CHECK_INT(1, taken); /* it was left as it was */
+    ketama_health_close(health);
+}
+
 /* The header is right, and the rest anything. */
 static void garbage_in_slots_is_harmless(void)
 {
@@ -580,6 +615,8 @@ void run_health(void)
     RUN(a_full_table_uses_what_is_quiet);
     RUN(the_table_lists_addresses);
     RUN(a_damaged_file_is_repaired);
+    RUN(a_file_that_was_cut_short_is_repaired);
+    RUN(a_slot_that_is_being_given_away_is_nobodys);
     RUN(garbage_in_slots_is_harmless);
     RUN(what_cannot_be_trusted_is_left_alone);
     RUN(without_room_it_is_private);

@@ -119,8 +119,19 @@ static int64_t clock_ns(void)
     return atomic_load(&now);
 }
 
+static atomic_uint waiting;
+
+/* Returns in all threads at the same moment, or nearly so. */
+static void start_together(void)
+{
+    atomic_fetch_sub(&waiting, 1);
+    while (atomic_load(&waiting) > 0)
+        ;
+}
+
 static void *report(void *unused)
 {
+    start_together();
     for (int i = 0; i < SERVERS; i++)
         atomic_fetch_add(&taken_down, (unsigned)ketama_health_failed(
                                           health, servers[i].bytes, servers[i].len, 1));
@@ -130,6 +141,7 @@ static void *report(void *unused)
 static void *probe(void *unused)
 {
     ketama_probe due;
+    start_together();
     while (ketama_health_claim(health, servers, SERVERS, &due)) {
         atomic_fetch_add(&claimed, 1);
         atomic_fetch_add(&brought_back, (unsigned)ketama_health_probed(health, &due, 1));
@@ -140,6 +152,7 @@ static void *probe(void *unused)
 static void in_all_threads(void *(*function)(void *))
 {
     pthread_t threads[LOOKERS];
+    atomic_store(&waiting, LOOKERS);
     for (int i = 0; i < LOOKERS; i++)
         if (pthread_create(&threads[i], NULL, function, NULL) != 0)
             exit(1);
