@@ -22,6 +22,7 @@ import pytest
         (["frobnicate"], b"", 2),
         (["show", b"\xff"], b"", 3),
     ],
+    ids=["show", "much read", "much unread", "errors", "usage", "missing"],
 )
 def test_as_started(
     arguments: list[str | bytes],
