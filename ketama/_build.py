@@ -18,7 +18,7 @@ def files(suffix: str) -> list[str]:
     """Return the library's files with a suffix, relative to the project's root."""
     return sorted(
         str(path.relative_to(ROOT))
-        for folder in ("", "hash", "profile", "admin")
+        for folder in ("", "hash", "profile", "health", "admin")
         for path in (ROOT / "libketama" / folder).glob(f"*.{suffix}")
     )
 

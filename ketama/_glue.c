@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "_speedups.h"
-#include "health_table.h"
+#include "health/health.h"
 #include "internal.h"
 
 #include "admin/admin.h"

@@ -9,7 +9,7 @@ trap 'rm -rf "$folder"' EXIT
 options="-std=c11 -O2 -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wvla -Wpedantic -Werror
     -fvisibility=hidden -I$root/libketama"
 sources=$(find "$root/libketama" -maxdepth 1 -name "*.c")
-for part in hash profile admin; do sources="$sources $(find "$root/libketama/$part" -name "*.c")"; done
+for part in hash profile health admin; do sources="$sources $(find "$root/libketama/$part" -name "*.c")"; done
 expected=5672b131391f5aa2b280936aec1eea74
 
 # The million keys of tests/vectors/README.md. Usage: check NAME COMMAND ...

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../health_table.h"
+#include "../health/health.h"
 
 static const int64_t second = 1000000000;
 static int64_t now;

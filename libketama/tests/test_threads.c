@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../health_table.h"
+#include "../health/health.h"
 #include "../ketama_compat.h"
 
 enum { LOOKERS = 8, KEYS = 100, CHANGES = 200 };

@@ -1,210 +1,16 @@
 /*
- * health.c - which servers are down: the states of the table, and who may change them
+ * health.c - which servers are down: reports, questions and probes
  *
  * All that decisions depend on is in one word per server, which changes by
  * compare-and-swap: a process that is killed between any two instructions leaves a state
  * that is valid, and of several that see the same only one changes it.
  */
-#include "health_table.h"
+#include "state.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* TAKEN: the slot is being given to another server. */
-enum phase { UP, SUSPECT, DOWN, TAKEN };
-
-/* A word. count: of failures in the window, or of good probes. level: 0 if the server
- * has never been down, else 1 more than how often the interval has doubled; kept while
- * it is up. time_ms: when the window began, or when the next probe is due. */
-struct state {
-    enum phase phase;    /* 2 bits */
-    unsigned count;      /* 6 bits */
-    unsigned level;      /* 6 bits */
-    uint64_t time_ms;    /* 36 bits: two years, of which one is ahead */
-    unsigned generation; /* 14 bits: so that no two words of a slot are equal */
-};
-
-enum { COUNT_MAX = 63, TIME_BITS = 36, GENERATION_BITS = 14 };
-static const int64_t ms = 1000000, second = 1000000000;
-
-static struct state unpack(uint64_t word)
-{
-    return (struct state){
-        .phase = (enum phase)(word & 3),
-        .count = (unsigned)(word >> 2) & COUNT_MAX,
-        .level = (unsigned)(word >> 8) & COUNT_MAX,
-        .time_ms = word >> 14 & (((uint64_t)1 << TIME_BITS) - 1),
-        .generation = (unsigned)(word >> (14 + TIME_BITS)),
-    };
-}
-
-static uint64_t pack(struct state state)
-{
-    return (uint64_t)state.phase | (uint64_t)state.count << 2 |
-           (uint64_t)state.level << 8 |
-           (state.time_ms & (((uint64_t)1 << TIME_BITS) - 1)) << 14 |
-           (uint64_t)state.generation << (14 + TIME_BITS);
-}
-
-/* Changes a slot from a word that was read, unless another process was faster. */
-static bool change(struct ketama_health_slot *slot, uint64_t from, struct state to)
-{
-    to.generation = (unpack(from).generation + 1) & ((1 << GENERATION_BITS) - 1);
-    return atomic_compare_exchange_strong(&slot->word, &from, pack(to));
-}
-
-/* ---- times */
-
-static uint64_t now_ms(const ketama_health *health)
-{
-    return (uint64_t)(health->clock_ns() / ms);
-}
-
-/* How far a time in a word is ahead of now, in ms; negative: behind. */
-static int64_t ahead(uint64_t time_ms, uint64_t now)
-{
-    const uint64_t sign = (uint64_t)1 << (TIME_BITS - 1);
-    uint64_t difference = (time_ms - now) & (2 * sign - 1);
-    return (int64_t)(difference ^ sign) - (int64_t)sign;
-}
-
-static int64_t interval_ms(const ketama_health_options *options, unsigned level)
-{
-    int64_t interval = options->interval_ns, longest = options->interval_max_ns;
-    while (level-- > 1 && interval < longest)
-        interval *= 2; /* a day at most, and so no overflow */
-    return (interval < longest ? interval : longest) / ms;
-}
-
-/* Doubles the interval, unless it is the longest. */
-static unsigned raise_level(const ketama_health_options *options, unsigned level)
-{
-    return level == 0 || (level < COUNT_MAX &&
-                          interval_ms(options, level) < options->interval_max_ns / ms)
-               ? level + 1
-               : level;
-}
-
-/* In how many ms a probe is due. A time that is too far ahead is from before a reboot.
- */
-static int64_t due_in(const ketama_health_options *options, struct state state,
-                      uint64_t now)
-{
-    int64_t left = ahead(state.time_ms, now);
-    return left > options->interval_max_ns / ms || left < 0 ? 0 : left;
-}
-
-static bool is_within(uint64_t since, uint64_t now, int64_t span_ns)
-{
-    return since != 0 && since <= now && now - since <= (uint64_t)(span_ns / ms);
-}
-
-/* ---- slots */
-
-/* FNV-1a, and a last step that spreads it; never 0. */
-static uint64_t hash_of(const char *address, size_t len)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ (unsigned char)address[i]) * 0x100000001b3u;
-    h ^= h >> 29;
-    return h != 0 ? h : 1;
-}
-
-static struct ketama_health_slot *probe_slot(struct ketama_health_table *table,
-                                             uint64_t server, size_t step)
-{
-    return &table->at[(server + step) % KETAMA_HEALTH_SLOTS];
-}
-
-/* A server's slot and its word, which is that server's; NULL: it has none. The word is
- * read first: a slot is marked as taken before it gets another server. */
-static struct ketama_health_slot *find(struct ketama_health_table *table,
-                                       uint64_t server, uint64_t *word)
-{
-    for (size_t step = 0; step < KETAMA_HEALTH_SLOTS; step++) {
-        struct ketama_health_slot *slot = probe_slot(table, server, step);
-        *word = atomic_load(&slot->word);
-        uint64_t there = atomic_load(&slot->server);
-        if (there == 0)
-            return NULL;
-        if (there == server && unpack(*word).phase != TAKEN)
-            return slot;
-    }
-    return NULL;
-}
-
-static void write_text(struct ketama_health_slot *slot, const char *address, size_t len)
-{
-    char text[KETAMA_HEALTH_TEXT] = {0};
-    memcpy(text, address, len < sizeof text ? len : sizeof text - 1);
-    for (size_t i = 0; i < sizeof text / 8; i++) {
-        uint64_t part;
-        memcpy(&part, text + 8 * i, sizeof part);
-        atomic_store_explicit(&slot->text[i], part, memory_order_relaxed);
-    }
-}
-
-static void read_text(struct ketama_health_slot *slot, char text[KETAMA_HEALTH_TEXT])
-{
-    for (size_t i = 0; i < KETAMA_HEALTH_TEXT / 8; i++) {
-        uint64_t part = atomic_load_explicit(&slot->text[i], memory_order_relaxed);
-        memcpy(text + 8 * i, &part, sizeof part);
-    }
-    text[KETAMA_HEALTH_TEXT - 1] = '\0';
-}
-
-/* Is nothing that is worth knowing in it any more? */
-static bool is_quiet(const ketama_health *health, struct ketama_health_slot *slot,
-                     struct state state, uint64_t now)
-{
-    const ketama_health_options *options = &health->options;
-    int64_t age = -ahead(state.time_ms, now);
-    bool calm = !is_within(atomic_load(&slot->since), now, options->calm_ns);
-    return calm && (state.phase == UP || (state.phase == SUSPECT &&
-                                          (age < 0 || age > options->window_ns / ms)));
-}
-
-/* Gives a quiet slot to another server. A process that is killed meanwhile leaves a slot
- * that is never used again. */
-static bool take(const ketama_health *health, struct ketama_health_slot *slot,
-                 uint64_t server, uint64_t now)
-{
-    uint64_t word = atomic_load(&slot->word);
-    struct state state = unpack(word);
-    if (!is_quiet(health, slot, state, now) ||
-        !change(slot, word, (struct state){.phase = TAKEN}))
-        return false;
-    atomic_store(&slot->server, server);
-    atomic_store(&slot->since, 0);
-    word = atomic_load(&slot->word);
-    return change(slot, word, (struct state){.phase = UP});
-}
-
-/* Gives the server a slot. False: the table is full of servers that matter. */
-static bool add(const ketama_health *health, struct ketama_health_table *table,
-                const char *address, size_t len, uint64_t server)
-{
-    uint64_t now = now_ms(health);
-    for (size_t step = 0; step < KETAMA_HEALTH_SLOTS; step++) {
-        struct ketama_health_slot *slot = probe_slot(table, server, step);
-        uint64_t there = 0;
-        if (atomic_compare_exchange_strong(&slot->server, &there, server)) {
-            write_text(slot, address, len);
-            return true;
-        }
-        if (there == server && unpack(atomic_load(&slot->word)).phase != TAKEN)
-            return true; /* another process added it */
-    }
-    for (size_t step = 0; step < KETAMA_HEALTH_SLOTS; step++) {
-        struct ketama_health_slot *slot = probe_slot(table, server, step);
-        if (take(health, slot, server, now)) {
-            write_text(slot, address, len);
-            return true;
-        }
-    }
-    return false;
-}
+static const int64_t second = 1000000000;
 
 /* ---- which table */
 
@@ -357,13 +163,13 @@ int ketama_health_failed(ketama_health *health, const char *address, size_t len,
     int kept = errno;
     check_file(health);
     struct ketama_health_table *table = table_of(health);
-    uint64_t server = hash_of(address, len), now = now_ms(health), word;
+    uint64_t server = ketama_health_hash(address, len), now = now_ms(health), word;
     struct ketama_health_slot *slot;
 
     errno = kept;
     for (;;) {
-        while ((slot = find(table, server, &word)) == NULL)
-            if (!add(health, table, address, len, server))
+        while ((slot = ketama_health_find(table, server, &word)) == NULL)
+            if (!ketama_health_add(health, table, address, len, server))
                 return 0;
         struct state state = unpack(word);
         if (state.phase == DOWN) {
@@ -400,8 +206,9 @@ size_t ketama_health_down(ketama_health *health, const ketama_key *addresses,
     size_t found = 0;
 
     for (size_t i = 0; i < count; i++) {
-        uint64_t server = hash_of(addresses[i].bytes, addresses[i].len);
-        if (find(table, server, &word) == NULL || unpack(word).phase != DOWN)
+        uint64_t server = ketama_health_hash(addresses[i].bytes, addresses[i].len);
+        if (ketama_health_find(table, server, &word) == NULL ||
+            unpack(word).phase != DOWN)
             continue;
         int64_t left = due_in(&health->options, unpack(word), now);
         soonest = left < soonest ? left : soonest;
@@ -457,8 +264,8 @@ int ketama_health_claim(ketama_health *health, const ketama_key *addresses, size
     uint64_t now = now_ms(health), word;
 
     for (size_t i = 0; i < count; i++) {
-        uint64_t server = hash_of(addresses[i].bytes, addresses[i].len);
-        struct ketama_health_slot *slot = find(table, server, &word);
+        uint64_t server = ketama_health_hash(addresses[i].bytes, addresses[i].len);
+        struct ketama_health_slot *slot = ketama_health_find(table, server, &word);
         if (slot == NULL || !claim(health, slot, word, now, probe))
             continue;
         probe->server = server;
@@ -474,7 +281,7 @@ int ketama_health_probed(ketama_health *health, const ketama_probe *probe, int g
     const ketama_health_options *options = &health->options;
     struct ketama_health_table *table = table_of(health);
     uint64_t now = now_ms(health), word;
-    struct ketama_health_slot *slot = find(table, probe->server, &word);
+    struct ketama_health_slot *slot = ketama_health_find(table, probe->server, &word);
     struct state state = unpack(probe->claim);
 
     if (slot == NULL || word != probe->claim)
@@ -508,7 +315,7 @@ static bool describe(const ketama_health *health, struct ketama_health_slot *slo
     uint64_t now = now_ms(health);
     struct state state = unpack(word);
 
-    if (state.phase == TAKEN || is_quiet(health, slot, state, now))
+    if (state.phase == TAKEN || ketama_health_is_quiet(health, slot, state, now))
         return false;
     server->since_ns = state.level > 0 ? age_of(slot, now) : 0;
     if (state.phase == SUSPECT) {
@@ -532,7 +339,7 @@ void ketama_health_get(ketama_health *health, const char *address, size_t len,
     uint64_t word;
     *server = (ketama_health_server){.state = KETAMA_HEALTH_UP};
     struct ketama_health_slot *slot =
-        find(table_of(health), hash_of(address, len), &word);
+        ketama_health_find(table_of(health), ketama_health_hash(address, len), &word);
     if (slot != NULL)
         (void)describe(health, slot, word, server);
     memcpy(server->address, address,
@@ -549,9 +356,10 @@ int ketama_health_next(ketama_health *health, uint32_t *position,
         *server = (ketama_health_server){.state = KETAMA_HEALTH_UP};
         if (there == 0 || !describe(health, slot, word, server))
             continue;
-        read_text(slot, server->address);
+        ketama_health_read_text(slot, server->address);
         size_t len = strlen(server->address);
-        if (len < KETAMA_HEALTH_TEXT - 1 && hash_of(server->address, len) != there)
+        if (len < KETAMA_HEALTH_TEXT - 1 &&
+            ketama_health_hash(server->address, len) != there)
             memset(server->address, 0, sizeof server->address); /* being written */
         return 1;
     }

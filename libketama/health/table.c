@@ -1,5 +1,5 @@
 /*
- * health_table.c - the file that the table of liveness is in, or private memory
+ * table.c - the file that the table of liveness is in, or private memory
  *
  * The file is filled in place, under a flock(2) that the kernel releases if the process
  * dies, so that nothing is left over, and whoever has a damaged table mapped sees it
@@ -7,7 +7,7 @@
  * a signal later. As with images, nothing that another user may have planted is used,
  * followed or waited for, and a failure is none to the caller: the table is private.
  */
-#include "health_table.h"
+#include "health.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

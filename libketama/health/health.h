@@ -1,12 +1,12 @@
 /*
- * health_table.h - the table of liveness: its layout, and where it is
+ * health.h - the table of liveness: its layout, where it is, and its slots
  */
-#ifndef KETAMA_HEALTH_TABLE_H
-#define KETAMA_HEALTH_TABLE_H
+#ifndef KETAMA_HEALTH_INTERNAL_H
+#define KETAMA_HEALTH_INTERNAL_H
 
-#include "internal.h"
+#include "../internal.h"
 
-#include "ketama_health.h"
+#include "../ketama_health.h"
 
 /* The number is the layout's: a process that has another layout uses another file. */
 #define KETAMA_HEALTH_NAME "liveness.1"
@@ -20,7 +20,7 @@ enum {
  * by the process that has just filled the slot, or does not matter to decisions. */
 struct ketama_health_slot {
     _Atomic uint64_t server; /* a hash of the address; 0: free */
-    _Atomic uint64_t word;   /* see health.c */
+    _Atomic uint64_t word;   /* see state.h */
     _Atomic uint64_t since;  /* when it went down or came up, ms; 0: never */
     _Atomic uint64_t text[KETAMA_HEALTH_TEXT / 8]; /* the address, if it fits */
 };
@@ -53,10 +53,25 @@ struct ketama_health {
     ketama_health_options options;
 };
 
+/* ---- table.c */
+
 /* Maps the file, or private memory if there is none; NULL: out of memory. */
 struct ketama_health_mapping *ketama_health_map(const ketama_health_options *options);
 void ketama_health_unmap(struct ketama_health_mapping *mapping);
 /* Is the file that is mapped no longer the one that others would map? */
 bool ketama_health_is_replaced(const struct ketama_health_mapping *mapping);
+
+/* ---- slots.c */
+
+/* What a server is known by; never 0. */
+uint64_t ketama_health_hash(const char *address, size_t len);
+/* A server's slot and its word, which is that server's; NULL: it has none. */
+struct ketama_health_slot *ketama_health_find(struct ketama_health_table *table,
+                                              uint64_t server, uint64_t *word);
+/* Gives the server a slot. False: the table is full of servers that matter. */
+bool ketama_health_add(const ketama_health *health, struct ketama_health_table *table,
+                       const char *address, size_t len, uint64_t server);
+void ketama_health_read_text(struct ketama_health_slot *slot,
+                             char text[KETAMA_HEALTH_TEXT]);
 
 #endif
