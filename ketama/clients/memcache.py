@@ -225,13 +225,6 @@ class Client(memcache.Client):
             host, used = self._pools.take(address)
         return host
 
-    def _server(self, hashed: bytes, down: frozenset[str]) -> str | None:
-        """Return the server of a key, or None if it cannot be sent to any."""
-        if not down:
-            return self.continuum.lookup(hashed)
-        address = self.continuum.lookup(hashed, exclude=down if self._router.failover else None)
-        return None if address in down else address
-
     def _group(
         self, keys: Mapping[bytes, bytes], some: Iterable[bytes], down: frozenset[str]
     ) -> dict[str | None, list[bytes]]:
@@ -272,7 +265,7 @@ class Client(memcache.Client):
             self.check_key(key)
         hashed = _hashed(key)
         down = self._down()
-        while (address := self._server(hashed, down)) is not None:
+        while (address := self._router.server(hashed, down)) is not None:
             host = self._take(address)
             sent = host.connect()
             if sent:

@@ -108,6 +108,17 @@ class Router:
             self.probe(due)
         return self.liveness.down(addresses)
 
+    def server(self, hashed: Key, down: frozenset[str]) -> str | None:
+        """Return the server that a key is sent to, or None if it cannot be sent to any.
+
+        hashed: what of the key is hashed.
+        down: the servers that must not be asked, of `down` or in this operation.
+        """
+        if not down:
+            return self.continuum.lookup(hashed)
+        address = self.continuum.lookup(hashed, exclude=down if self.failover else None)
+        return None if address in down else address
+
     def probe(self, due: Probe) -> None:
         """Ask a server that is down whether it is back, and let it rejoin."""
         try:

@@ -1,0 +1,440 @@
+"""meta-memcache for a fleet that changes: a pool provider, a router, and a client with both."""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+from collections.abc import Callable
+
+from meta_memcache.base.base_serializer import BaseSerializer
+from meta_memcache.cache_client import CacheClient
+from meta_memcache.configuration import ServerAddress
+from meta_memcache.connection.memcache_socket import MemcacheSocket
+from meta_memcache.connection.pool import ConnectionPool, PoolCounters
+from meta_memcache.errors import MemcacheServerError, ServerMarkedDownError
+from meta_memcache.executors.default import DefaultExecutor
+from meta_memcache.interfaces.executor import Executor
+from meta_memcache.interfaces.router import DEFAULT_FAILURE_HANDLING, FailureHandling
+from meta_memcache.protocol import (
+    Key,
+    MaybeValue,
+    MaybeValues,
+    MemcacheResponse,
+    MetaCommand,
+    RequestFlags,
+    SetMode,
+)
+from meta_memcache.routers.default import DefaultRouter
+from meta_memcache.routers.helpers import adjust_flags_for_max_ttl
+from meta_memcache.serializer import MixedSerializer
+from meta_memcache.stats import StatsCallback, StatsSampler
+
+from ketama import Continuum, Path, Servers
+from ketama.clients import routing
+from ketama.clients.probe import connect, endpoint
+from ketama.clients.routing import OnRejoin
+from ketama.health import Liveness
+
+NONE: frozenset[str] = frozenset()
+PLAIN_SET = (None, SetMode.SET.value)
+
+
+class Pool(ConnectionPool):
+    """The connections to one server, which report when it fails.
+
+    report: called with the server's address and the error.
+    timeouts: of a connection, and of each step of a request, in seconds.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        report: Callable[[str, BaseException], object],
+        max_pool_size: int,
+        timeouts: tuple[float, float],
+    ) -> None:
+        self._report = report
+        self._timeouts = timeouts
+        self._sockets: dict[MemcacheSocket, socket.socket] = {}
+        # While a connection is in use: the exception that its user was handling before.
+        self._before: dict[MemcacheSocket, BaseException | None] = {}
+        super().__init__(server, self._connect, 0, max_pool_size)
+
+    def __del__(self) -> None:
+        self.retire()
+
+    def _connect(self) -> socket.socket:
+        made = connect(self.server, self._timeouts[0])
+        made.settimeout(self._timeouts[1])
+        if made.family != socket.AF_UNIX:
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    def _create_connection(self) -> MemcacheSocket:
+        try:
+            made = self._connect()
+        except OSError as error:
+            self._errors = next(self._errors_counter)
+            self._report(self.server, error)
+            raise ServerMarkedDownError(self.server, f"{self.server}: {error}") from error
+        self._created = next(self._created_counter)
+        connection = MemcacheSocket(made, self._read_buffer_size, version=self._version)
+        self._sockets[connection] = made
+        return connection
+
+    def _discard_connection(self, conn: MemcacheSocket, error: bool = False) -> None:
+        self._sockets.pop(conn, None)
+        super()._discard_connection(conn, error)
+
+    def _reset_after_fork(self) -> None:
+        sockets, self._sockets, self._before = self._sockets, {}, {}
+        super()._reset_after_fork()
+        for inherited in sockets.values():  # of other threads, which are not in the child
+            inherited.close()
+
+    def _is_reset(self, connection: MemcacheSocket) -> bool:
+        """Return whether the server has closed an idle connection."""
+        ready = select.poll()
+        ready.register(self._sockets[connection], select.POLLIN)
+        return bool(ready.poll(0))
+
+    def _pop(self) -> MemcacheSocket:
+        while True:
+            try:
+                connection = self._pool.popleft()
+            except IndexError:
+                return self._create_connection()
+            if not self._is_reset(connection):
+                return connection
+            self._discard_connection(connection)
+
+    def pop_connection(self) -> MemcacheSocket:
+        """Return a connection for one request."""
+        connection = self._pop()
+        self._before[connection] = sys.exc_info()[1]
+        return connection
+
+    def release_connection(self, conn: MemcacheSocket, error: bool) -> None:
+        """Take a connection back, unless an exception has left answers on their way."""
+        before = self._before.pop(conn, None)
+        raised = sys.exc_info()[1]
+        if raised is before:
+            raised = None
+        cause = raised and (raised.__cause__ or raised)
+        if isinstance(cause, OSError):
+            self._report(self.server, cause)
+        super().release_connection(conn, error or raised is not None)
+
+    def is_ready(self) -> bool:
+        """Return whether the server can be asked; connect to it if there is no connection."""
+        try:
+            self._pool.appendleft(self._pop())
+        except ServerMarkedDownError:
+            return False
+        return True
+
+    def retire(self) -> None:
+        """Close the connections that are idle, and the others once they are."""
+        self._max_pool_size = 0
+        while self._pool:
+            try:
+                self._discard_connection(self._pool.popleft())
+            except IndexError:  # another thread took it
+                return
+
+
+class _Nobody(Pool):
+    """No server."""
+
+    def __init__(self) -> None:
+        super().__init__("all servers", lambda *_: None, 0, (0, 0))
+
+    def _create_connection(self) -> MemcacheSocket:
+        raise ServerMarkedDownError(
+            self.server, "no server can be asked: all that this key could go to are down"
+        )
+
+
+class PoolProvider:
+    """Gives meta-memcache the connections to a key's server on a continuum.
+
+    source: the path of a server file, or a Continuum, or servers as for Continuum.
+    failover, failover_ttl, on_rejoin, liveness: as for `ketama.clients.routing.Router`, but
+        failover_ttl is applied by the `Router` of this module. With on_rejoin="flush", any
+        failure takes a server down, because it may have been one of a write.
+    max_pool_size: how many idle connections to each server are kept.
+    connection_timeout, recv_timeout: in seconds.
+
+    Of a key, the routing_key is hashed, or else the key. A server that cannot be connected to
+    is passed over at once.
+
+    Raises what Continuum and Liveness raise, and ValueError for an invalid option.
+    """
+
+    def __init__(
+        self,
+        source: Path | Servers | Continuum,
+        *,
+        failover: bool = True,
+        failover_ttl: int = 60,
+        on_rejoin: OnRejoin = "keep",
+        liveness: Liveness | None = None,
+        max_pool_size: int = 3,
+        connection_timeout: float = 1.0,
+        recv_timeout: float = 1.0,
+    ) -> None:
+        self._router = routing.Router(
+            source,
+            failover=failover,
+            failover_ttl=failover_ttl,
+            on_rejoin=on_rejoin,
+            liveness=liveness,
+            timeout=min(connection_timeout, recv_timeout),
+        )
+        self._max_pool_size = max_pool_size
+        self._timeouts = connection_timeout, recv_timeout
+        self._nobody = _Nobody()
+        self._addresses: tuple[str, ...] = ()
+        self._pools: dict[str, Pool] = {}
+
+    @property
+    def continuum(self) -> Continuum:
+        """The continuum that says which server a key belongs to."""
+        return self._router.continuum
+
+    @property
+    def liveness(self) -> Liveness:
+        """What the processes of this user know about servers that are down."""
+        return self._router.liveness
+
+    @property
+    def failover_ttl(self) -> int:
+        """The longest time to live of a value on another server than its own, in seconds."""
+        return self._router.failover_ttl
+
+    def get_pool(self, key: Key) -> ConnectionPool:
+        """Return the connections to a key's server, or to the next one that is not down.
+
+        If there is none, each request fails as meta-memcache's do.
+        """
+        return self.route(key)[0]
+
+    def get_counters(self) -> dict[ServerAddress, PoolCounters]:
+        """Return the numbers of connections to each server that was asked."""
+        return {_server_address(at): pool.get_counters() for at, pool in self._pools.items()}
+
+    def route(self, key: Key, excluded: frozenset[str] = NONE) -> tuple[Pool, bool]:
+        """Return the connections for a key, and whether they are not to its own server.
+
+        excluded: the addresses of servers to pass over.
+        """
+        hashed = key.routing_key or key.key
+        down = self._down(excluded)
+        while (address := self._router.server(hashed, down)) is not None:
+            pool = self._pool(address)
+            if pool.is_ready():
+                return pool, bool(down) and self.continuum.lookup(hashed) != address
+            down |= {address}
+        return self._nobody, True
+
+    def group(
+        self, keys: list[Key], excluded: frozenset[str] = NONE
+    ) -> list[tuple[Pool, bool, list[Key]]]:
+        """Return what `route` does for many keys, with the keys of each pool."""
+        pools: dict[str, Pool] = {}
+        groups: dict[tuple[Pool, bool], list[Key]] = {}
+        down = self._down(excluded)
+        for key in keys:
+            hashed = key.routing_key or key.key
+            while (address := self._router.server(hashed, down)) is not None:
+                pool = pools.get(address)
+                if pool is None:
+                    pool = self._pool(address)
+                    if not pool.is_ready():
+                        down |= {address}
+                        continue
+                    pools[address] = pool
+                break
+            else:
+                pool = self._nobody
+            away = bool(down) and self.continuum.lookup(hashed) != address
+            groups.setdefault((pool, away), []).append(key)
+        return [(pool, away, members) for (pool, away), members in groups.items()]
+
+    def has_next(self, pool: Pool) -> bool:
+        """Return whether there may be another server to try if this one fails."""
+        return self._router.failover and pool is not self._nobody
+
+    def _down(self, excluded: frozenset[str]) -> frozenset[str]:
+        addresses = self.continuum.addresses
+        if addresses is not self._addresses:
+            self._keep(addresses)
+        down = self._router.down()
+        return down | excluded if excluded else down
+
+    def _pool(self, address: str) -> Pool:
+        pool = self._pools.get(address)
+        if pool is None:
+            made = Pool(address, self._failed, self._max_pool_size, self._timeouts)
+            pool = self._pools.setdefault(address, made)
+            if address not in self._addresses:  # the server was removed meanwhile
+                self._pools.pop(address, None)
+                pool.retire()
+        return pool
+
+    def _failed(self, address: str, error: BaseException) -> None:
+        self._router.failed(address, error, wrote=True)
+
+    def _keep(self, addresses: tuple[str, ...]) -> None:
+        """Close the connections to all other servers."""
+        self._addresses = addresses
+        old, known = self._pools, {*addresses}
+        self._pools = {address: pool for address, pool in old.items() if address in known}
+        for address, pool in old.items():
+            if address not in known:
+                pool.retire()
+
+
+class Router(DefaultRouter):
+    """meta-memcache's router, which goes on with the next server where one fails.
+
+    Gets, sets, deletes and touches are tried again; any other command only if it was not sent.
+    Values on another server than their own live for failover_ttl seconds at most.
+
+    The executor's WriteFailureEvent is not called for a server that is known to be down.
+    """
+
+    pool_provider: PoolProvider
+
+    def __init__(self, pool_provider: PoolProvider, executor: Executor) -> None:
+        super().__init__(pool_provider, executor)
+
+    def exec(
+        self,
+        command: MetaCommand,
+        key: Key,
+        value: MaybeValue = None,
+        flags: RequestFlags | None = None,
+        failure_handling: FailureHandling = DEFAULT_FAILURE_HANDLING,
+    ) -> MemcacheResponse:
+        """Return the answer to a command from the first server that answers."""
+        excluded = NONE
+        while True:
+            pool, away = self.pool_provider.route(key, excluded)
+            goes_on = self._goes_on(pool, command, flags)
+            try:
+                return self.executor.exec_on_pool(
+                    pool,
+                    command,
+                    key,
+                    value,
+                    self._capped(command, flags) if away else flags,
+                    track_write_failures=failure_handling.track_write_failures and not excluded,
+                    raise_on_server_error=goes_on or failure_handling.raise_on_server_error,
+                )
+            except MemcacheServerError:
+                if not goes_on:
+                    raise
+                excluded |= {pool.server}
+
+    def exec_multi(
+        self,
+        command: MetaCommand,
+        keys: list[Key],
+        values: MaybeValues = None,
+        flags: RequestFlags | None = None,
+        failure_handling: FailureHandling = DEFAULT_FAILURE_HANDLING,
+    ) -> dict[Key, MemcacheResponse]:
+        """Return the answer for each key from the first server that answers."""
+        value_of: dict[Key, MaybeValue] = dict.fromkeys(keys)
+        if values is not None:
+            value_of = dict(zip(keys, values, strict=True))
+        results: dict[Key, MemcacheResponse] = {}
+        left, excluded = [*value_of], NONE
+        while left:
+            groups = self.pool_provider.group(left, excluded)
+            left = []
+            for pool, away, members in groups:
+                goes_on = self._goes_on(pool, command, flags)
+                try:
+                    results |= self.executor.exec_multi_on_pool(
+                        pool,
+                        command,
+                        [(key, value_of[key]) for key in members],
+                        self._capped(command, flags) if away else flags,
+                        track_write_failures=failure_handling.track_write_failures
+                        and not excluded,
+                        raise_on_server_error=goes_on or failure_handling.raise_on_server_error,
+                    )
+                except MemcacheServerError:
+                    if not goes_on:
+                        raise
+                    excluded |= {pool.server}
+                    left += members
+        return results
+
+    def _goes_on(self, pool: Pool, command: MetaCommand, flags: RequestFlags | None) -> bool:
+        """Return whether a command that fails is tried on the next server."""
+        return self.pool_provider.has_next(pool) and (
+            command in (MetaCommand.META_GET, MetaCommand.META_DELETE)
+            or (
+                command is MetaCommand.META_SET
+                and (flags is None or (flags.mode in PLAIN_SET and flags.cas_token is None))
+            )
+        )
+
+    def _capped(self, command: MetaCommand, flags: RequestFlags | None) -> RequestFlags | None:
+        """Return the flags for a server that is not the key's own."""
+        if command is MetaCommand.META_SET and (flags is None or flags.cache_ttl is None):
+            flags = RequestFlags() if flags is None else flags
+            flags = flags.replace(cache_ttl=0)  # for ever
+        return adjust_flags_for_max_ttl(flags, self.pool_provider.failover_ttl)
+
+
+def cache_client(
+    source: Path | Servers | Continuum,
+    *,
+    failover: bool = True,
+    failover_ttl: int = 60,
+    on_rejoin: OnRejoin = "keep",
+    liveness: Liveness | None = None,
+    max_pool_size: int = 3,
+    connection_timeout: float = 1.0,
+    recv_timeout: float = 1.0,
+    serializer: BaseSerializer | None = None,
+    key_encoder_fn: Callable[[Key], bytes] | None = None,
+    raise_on_server_error: bool = True,
+    stats_callback: StatsCallback | None = None,
+    stats_sampler: StatsSampler | None = None,
+) -> CacheClient:
+    """Return a client of meta-memcache on a continuum.
+
+    source and the options up to recv_timeout: as for `PoolProvider`.
+    The others: as for meta-memcache's `CacheClient.cache_client_from_servers`.
+    Raises what PoolProvider raises.
+    """
+    provider = PoolProvider(
+        source,
+        failover=failover,
+        failover_ttl=failover_ttl,
+        on_rejoin=on_rejoin,
+        liveness=liveness,
+        max_pool_size=max_pool_size,
+        connection_timeout=connection_timeout,
+        recv_timeout=recv_timeout,
+    )
+    executor = DefaultExecutor(
+        serializer=serializer or MixedSerializer(),
+        key_encoder_fn=key_encoder_fn,
+        raise_on_server_error=raise_on_server_error,
+        stats_callback=stats_callback,
+        stats_sampler=stats_sampler,
+    )
+    return CacheClient(router=Router(provider, executor))
+
+
+def _server_address(address: str) -> ServerAddress:
+    where = endpoint(address)
+    host, port = (where, 0) if isinstance(where, str) else where
+    return ServerAddress(host, port, server_id=address)
