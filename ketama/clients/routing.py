@@ -31,6 +31,8 @@ def continuum_of(source: Path | Servers | Continuum, **options: Any) -> Continuu
         return source
     if isinstance(source, (str, bytes, os.PathLike)):
         options = {"auto_roll": FOLLOW_S, "fallback": True, **options}
+    else:
+        options = {**options, "auto_roll": None}  # a list cannot change
     return Continuum(source, **options)
 
 
