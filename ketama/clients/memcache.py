@@ -245,6 +245,14 @@ class Client(memcache.Client):
         """Return the connection for the command that is running, and the key to send."""
         return self._chosen, key[1] if isinstance(key, tuple) else key
 
+    def check_key(self, key: Any, key_extra_len: int = 0) -> None:
+        """Raise MemcachedKeyError for a key that memcached would not take."""
+        super().check_key(key, key_extra_len)
+        if (key[1] if isinstance(key, tuple) else key)[-1:] == b"\n":  # missed there
+            raise self.MemcachedKeyCharacterError(
+                f"Control characters not allowed (key={key!r})"
+            )
+
     # ---- One key
 
     def _run(
@@ -313,7 +321,16 @@ class Client(memcache.Client):
 
     def _incrdecr(self, cmd: str, key: Any, delta: int, noreply: bool = False) -> Any:
         plain = super()._incrdecr
-        return self._run(cmd, key, None, lambda _: plain(cmd, key, delta, noreply))
+
+        def request(_: int) -> Any:
+            try:
+                return plain(cmd, key, delta, noreply)
+            except ValueError:
+                if self._chosen is None or self._chosen.failure is None:
+                    raise
+                return None  # it took the end of the connection for a number
+
+        return self._run(cmd, key, None, request)
 
     def touch(self, key: Key, time: int = 0, noreply: bool = False) -> int:
         """Set a key's time to live, in seconds. Return 1 if it has a value, else 0."""
