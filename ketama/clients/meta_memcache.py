@@ -62,7 +62,8 @@ class Pool(ConnectionPool):
         super().__init__(server, self._connect, 0, max_pool_size)
 
     def __del__(self) -> None:
-        self.retire()
+        for made in self._sockets.values():
+            made.close()
 
     def _connect(self) -> socket.socket:
         made = connect(self.server, self._timeouts[0])
