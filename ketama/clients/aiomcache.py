@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 import aiomcache
@@ -85,10 +86,39 @@ def _plain(
     return cast("Callable[..., Awaitable[Answer]]", plain)
 
 
-class Server(Connections[Connection]):
-    """The connections to one server, and requests of aiomcache's on them."""
+class Connector:
+    """Makes connections. conn_args: as for the client."""
 
-    client: FlagClient[Any]
+    def __init__(self, conn_args: Mapping[str, Any] | None) -> None:
+        self._options = {} if conn_args is None else dict(conn_args)
+        self._limit = self._options.pop("limit", 2**16)
+
+    async def __call__(self, address: str) -> Connection:
+        """Return a new connection to an address."""
+        loop = asyncio.get_running_loop()
+        reader = Reader(limit=self._limit, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        where = endpoint(address)
+        transport: asyncio.Transport
+        if isinstance(where, tuple):
+            made = loop.create_connection(lambda: protocol, *where, **self._options)
+        else:
+            made = loop.create_unix_connection(lambda: protocol, where, **self._options)
+        transport, _ = await made
+        return Connection(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+
+
+class Server(Connections[Connection]):
+    """The connections to one server, and requests of aiomcache's on them.
+
+    client: one of aiomcache's, whose commands are used, and whose own pool is not.
+    """
+
+    def __init__(
+        self, client: aiomcache.FlagClient[Any], address: str, make: Connector, **options: Any
+    ) -> None:
+        super().__init__(address, make, harmless=(ValidationException,), **options)
+        self.client = client
 
     async def ask(
         self, method: Callable[..., Awaitable[Answer]], *args: Any, one_line: bool = False
@@ -156,15 +186,24 @@ class FlagClient(aiomcache.FlagClient[T], Generic[T]):
     ) -> None:
         if pool_size < 1:
             raise ValueError(f"invalid pool_size {pool_size}: must be at least 1")
-        # Not aiomcache's __init__, which makes a pool for one server.
-        self._get_flag_handler = get_flag_handler
-        self._set_flag_handler = set_flag_handler
-        self._conn_args = {} if conn_args is None else dict(conn_args)
-        self._limits = {"timeout": timeout, "connect_timeout": connect_timeout}
-        self._pool_size = pool_size
-        self._following = Following(
+        aiomcache.FlagClient.__init__(  # of Client, the next class is aiomcache.Client
+            self, "", get_flag_handler=get_flag_handler, set_flag_handler=set_flag_handler
+        )
+        # Not this object, lest it be kept alive by the task that follows the file.
+        plain = aiomcache.FlagClient(
+            "", get_flag_handler=get_flag_handler, set_flag_handler=set_flag_handler
+        )
+        make = partial(
+            Server,
+            plain,
+            make=Connector(conn_args),
+            most=pool_size,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+        )
+        self._following: Following[Server] = Following(
             source,
-            self._server,
+            make,
             failover=failover,
             failover_ttl=failover_ttl,
             on_rejoin=on_rejoin,
@@ -183,30 +222,6 @@ class FlagClient(aiomcache.FlagClient[T], Generic[T]):
     def liveness(self) -> Liveness:
         """What the processes of this user know about servers that are down."""
         return self._following.router.liveness
-
-    def _server(self, address: str) -> Server:
-        server = Server(
-            address,
-            self._connect,
-            most=self._pool_size,
-            harmless=(ValidationException,),
-            **self._limits,
-        )
-        server.client = self
-        return server
-
-    async def _connect(self, address: str) -> Connection:
-        loop = asyncio.get_running_loop()
-        options = dict(self._conn_args)
-        reader = Reader(limit=options.pop("limit", 2**16), loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        where = endpoint(address)
-        transport: asyncio.Transport
-        if isinstance(where, tuple):
-            transport, _ = await loop.create_connection(lambda: protocol, *where, **options)
-        else:
-            transport, _ = await loop.create_unix_connection(lambda: protocol, where, **options)
-        return Connection(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
     async def close(self) -> None:
         """Close all connections, and stop following the file; the client can be used on."""

@@ -47,8 +47,8 @@ class Connections(Generic[C]):
 
     make: returns a new connection to the address.
     most: how many there may be; further requests wait for one.
-    timeout: in seconds, for a request, and for the wait for a connection; None: no limit.
-    connect_timeout: for a new connection.
+    timeout: in seconds, for a request; None: no limit.
+    connect_timeout: for a new connection. Both together are for the wait for one.
     idle_s: close connections that were idle for longer, in seconds; None: never.
     harmless: errors after which a connection can be used on.
     """
@@ -72,6 +72,11 @@ class Connections(Generic[C]):
         self._make = make
         self._most = most
         self._connect_timeout = connect_timeout
+        # For as long as the requests that have the connections may take: if the server hangs,
+        # they find out first.
+        self._patience = None
+        if timeout is not None and connect_timeout is not None:
+            self._patience = timeout + connect_timeout
         self._idle_s = idle_s
         self._idle: deque[tuple[C, float]] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -143,8 +148,8 @@ class Connections(Generic[C]):
         self._waiting.append(waiting)
         self.counts.waited += 1
         timer = None
-        if self.timeout is not None:
-            timer = loop.call_later(self.timeout, self._fail, waiting)
+        if self._patience is not None:
+            timer = loop.call_later(self._patience, self._fail, waiting)
         try:
             await waiting
         except asyncio.CancelledError:

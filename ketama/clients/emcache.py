@@ -75,17 +75,21 @@ class Answers:
     """Makes the futures of a connection's answers, as its event loop would."""
 
     def __init__(self) -> None:
-        self.latest: asyncio.Future[Any] | None = None
+        self._latest: asyncio.Future[Any] | None = None
+        self._error: Exception | None = None
 
     def create_future(self) -> asyncio.Future[Any]:
         """Return a future of the running loop."""
-        self.latest = asyncio.get_running_loop().create_future()
-        return self.latest
+        self._latest = future = asyncio.get_running_loop().create_future()
+        if self._error is not None:  # the connection was lost before the request
+            future.set_exception(self._error)
+        return future
 
     def fail(self, error: Exception) -> None:
-        """Let who waits for the answer get an error."""
-        if self.latest is not None and not self.latest.done():
-            self.latest.set_exception(error)
+        """Let who waits for the answer get an error, and who will."""
+        self._error = self._error or error
+        if self._latest is not None and not self._latest.done():
+            self._latest.set_exception(error)
 
 
 class Connection(MemcacheAsciiProtocol):
@@ -107,6 +111,33 @@ class Connection(MemcacheAsciiProtocol):
             self._closed = True
             if self._transport is not None:
                 self._transport.abort()
+
+
+class Connector:
+    """Makes connections, with TLS, and with a name and a password, if there are any."""
+
+    def __init__(
+        self, context: tls.SSLContext | None, username: str | None, password: str | None
+    ) -> None:
+        self._context = context
+        self._login = (username, password) if username and password else None
+
+    async def __call__(self, address: str) -> Connection:
+        """Return a new connection to an address."""
+        loop = asyncio.get_running_loop()
+        where = endpoint(address)
+        if isinstance(where, tuple):
+            made = loop.create_connection(Connection, *where, ssl=self._context)
+        else:
+            made = loop.create_unix_connection(Connection, where, ssl=self._context)
+        _, connection = await made
+        if self._login is not None:
+            try:
+                await connection.auth(*self._login)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
 
 
 class Server(Connections[Connection]):
@@ -212,7 +243,7 @@ class Client(_Client):
         as emcache tells it of a key that has no value: NotFoundCommandError for delete,
         touch, increment and decrement, NotStoredStorageCommandError for add, replace, append,
         prepend and cas; set returns. Wrong keys and values raise in any case.
-    timeout: seconds for a request, and for the wait for a connection; None: no limit.
+    timeout: seconds for a request; None: no limit.
     max_connections: to each server.
     The others are emcache's.
 
@@ -249,13 +280,13 @@ class Client(_Client):
         self._closed = False
         self._autobatching = False
         self._timeout = None  # of emcache's own, which cancels the task
-        self._tls = _tls_context(ssl_verify, ssl_extra_ca) if ssl else None
-        self._login = (username, password) if username and password else None
+        context = _tls_context(ssl_verify, ssl_extra_ca) if ssl else None
+        connector = Connector(context, username, password)
         self._following = Following(
             source,
             lambda address: Server(
                 address,
-                self._connect,
+                connector,
                 most=max_connections,
                 timeout=timeout,
                 connect_timeout=connection_timeout,
@@ -285,21 +316,6 @@ class Client(_Client):
     @property
     def _loop(self) -> asyncio.AbstractEventLoop:  # type: ignore[override]
         return asyncio.get_running_loop()
-
-    async def _connect(self, address: str) -> Connection:
-        loop = asyncio.get_running_loop()
-        where = endpoint(address)
-        if isinstance(where, tuple):
-            _, connection = await loop.create_connection(Connection, *where, ssl=self._tls)
-        else:
-            _, connection = await loop.create_unix_connection(Connection, where, ssl=self._tls)
-        if self._login is not None:
-            try:
-                await connection.auth(*self._login)
-            except BaseException:
-                connection.close()
-                raise
-        return connection
 
     async def close(self) -> None:
         """Close all connections, and stop following the file."""

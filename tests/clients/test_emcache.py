@@ -52,3 +52,4 @@ class TestEmcache(Promises):
     asked = Asking
     module = ours
     unavailable = emcache.ClusterNoAvailableNodes
+    lost_set = True  # emcache returns None, or raises
