@@ -170,9 +170,12 @@ class Connections(Generic[C]):
             )
 
     def drop(self) -> None:
-        """Close idle connections, and let those who wait for one raise Busy."""
+        """Close idle connections."""
         while self._idle:
             self._close(self._idle.pop()[0])
+
+    def turn_away(self) -> None:
+        """Let the requests that wait for a connection raise Busy."""
         while self._waiting:
             self._fail(self._waiting.popleft())
 
@@ -187,8 +190,7 @@ class Connections(Generic[C]):
     def close(self) -> None:
         """Close idle connections now, and the others as soon as they are given back."""
         self._closed = True
-        while self._idle:
-            self._close(self._idle.pop()[0])
+        self.drop()
 
 
 class Lease(Generic[C]):

@@ -50,7 +50,10 @@ class AsyncServer(Protocol):
         """Remove all its items; over a new connection."""
 
     def drop(self) -> None:
-        """Close idle connections, and let those who wait for one raise Busy."""
+        """Close idle connections."""
+
+    def turn_away(self) -> None:
+        """Let the requests that wait for a connection raise Busy."""
 
     def tidy(self) -> None:
         """Close connections that have been idle for too long. Called once a second."""
@@ -216,6 +219,7 @@ class Following(Generic[S]):
         """Report that a server did not answer."""
         if self.router.failed(address, error, wrote=not command.startswith("g")):
             self.server(address).drop()
+            self.server(address).turn_away()
 
     def _goes_on(self, address: str, command: str, error: Exception, reset: set[str]) -> bool:
         """Report an error, and return whether to ask another server, or this one once more.

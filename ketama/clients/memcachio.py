@@ -154,6 +154,9 @@ class Server:
             if requests == 0:
                 self._discard(connection)
 
+    def turn_away(self) -> None:
+        """Do nothing: no request waits for a connection."""
+
     def tidy(self) -> None:
         """Close connections that have been idle for too long."""
         if not self._idle_s:

@@ -51,3 +51,160 @@ class TestAiomcache(Promises):
     asked = Asking
     module = ours
     unavailable = aiomcache.ClientException
+
+    def test_commands(self, four: Fleet) -> None:
+        """All of aiomcache's, with its answers."""
+
+        async def main() -> None:
+            async with Asking(four.path) as asking:
+                client = asking.client
+                assert await client.add(b"k", b"1")
+                assert not await client.add(b"k", b"2")
+                assert await client.replace(b"k", b"2")
+                assert await client.append(b"k", b"3")
+                assert await client.prepend(b"k", b"1")
+                assert await client.incr(b"k") == 124
+                assert await client.decr(b"k", 4) == 120
+                value, token = await client.gets(b"k")
+                assert value == b"120"
+                assert await client.cas(b"k", b"x", token)
+                assert not await client.cas(b"k", b"y", token)
+                assert await client.touch(b"k", 1000)
+                assert await client.delete(b"k")
+                assert not await client.delete(b"k")
+                assert await client.get(b"k", b"default") == b"default"
+                assert await client.gets(b"k") == (None, None)
+                assert await client.multi_get(b"k", b"k", b"x") == (None, None, None)
+                for _ in range(3):
+                    with pytest.raises(aiomcache.ClientException, match="NOT_FOUND"):
+                        await client.incr(b"missing")
+                    with pytest.raises(aiomcache.ValidationException):
+                        await client.get(b"a key")
+                    with pytest.raises(aiomcache.ValidationException):
+                        await client.set(b"k", b"v", -1)
+                    with pytest.raises(aiomcache.ClientException, match="too large"):
+                        await client.set(b"k", bytes(2**21))
+                    assert await client.set(b"k", b"v")
+                assert {*await client.stats()} == {server.address for server in four.servers}
+                assert len(await client.version()) == 4
+                await client.flush_all()
+                assert await client.get(b"k") is None
+
+        asyncio.run(main())
+
+    def test_flags(self, four: Fleet) -> None:
+        """Values with flags pass through the handlers."""
+
+        async def encode(value: int) -> tuple[bytes, int]:
+            return str(value).encode(), 7
+
+        async def decode(value: bytes, flags: int) -> int:
+            assert flags == 7
+            return int(value)
+
+        async def main() -> None:
+            client = ours.FlagClient(
+                four.path, get_flag_handler=decode, set_flag_handler=encode
+            )
+            assert await client.set(b"k", 5)
+            assert await client.get(b"k") == 5
+            assert await client.multi_get(b"k") == (5,)
+            await client.close()
+
+        asyncio.run(main())
+        assert [server.flags("k") for server in four.holders("k")] == [7]
+
+    def test_a_server_that_ends_in_the_middle_of_an_answer(self, four: Fleet) -> None:
+        """The event loop goes on, where aiomcache itself would read on for ever."""
+        victim = four.servers[3]
+        continuum = Continuum(four.path)
+        key = next(key for key in KEYS if continuum.lookup(key) == victim.address)
+
+        async def main() -> None:
+            async with Asking(four.path) as client:
+                await client.set(key, "1")
+                victim.hang()
+                storing = asyncio.create_task(client.set(key, "2"))
+                await asyncio.sleep(0.01)
+                victim.kill()
+                assert await storing
+
+        asyncio.run(main())
+
+
+async def use_aiocache(fleet: Fleet) -> None:
+    """Use the program that the documentation shows."""
+    aiocache = need_module("aiocache")
+    cache = aiocache.Cache(aiocache.Cache.MEMCACHED)
+    cache.client = ours.Client(fleet.path)
+    async with cache:
+        assert await cache.set("key", {"a": 1}, ttl=1000)
+        assert await cache.get("key") == {"a": 1}
+        assert await cache.multi_set([(key, key) for key in KEYS])
+        assert await cache.multi_get(KEYS) == KEYS
+        assert await cache.exists("key")
+        assert await cache.increment("number", 2) == 2
+        assert await cache.increment("number", 2) == 4
+        assert await cache.delete("key") == 1
+        assert await cache.get("key") is None
+        with pytest.raises(ValueError, match="already exists"):
+            await cache.add("number", 1)
+        assert await cache.clear()
+
+
+def test_aiocache(four: Fleet) -> None:
+    """It reaches the servers of the file."""
+    asyncio.run(use_aiocache(four))
+    assert all(server.stat("cmd_set") for server in four.servers)
+    assert [server.stat("cmd_flush") for server in four.servers] == [1] * 4
+
+
+def test_fastapi_cache(four: Fleet) -> None:
+    """A decorated endpoint is computed once, and its answer is on libketama's server."""
+    fastapi = need_module("fastapi")
+    fastapi_cache = need_module("fastapi_cache")
+    backends = need_module("fastapi_cache.backends.memcached")
+    decorator = need_module("fastapi_cache.decorator")
+    calls = []
+
+    async def main() -> list[object]:
+        client = ours.Client(four.path)
+        fastapi_cache.FastAPICache.init(backends.MemcachedBackend(client), prefix="p")
+        app = fastapi.FastAPI()
+
+        async def index() -> dict[str, int]:
+            calls.append(1)
+            return {"calls": len(calls)}
+
+        app.get("/")(decorator.cache(expire=60)(index))
+        bodies = []
+        for _ in range(3):
+            sent: list[dict[str, Any]] = []
+
+            async def receive() -> dict[str, Any]:
+                return {"type": "http.request"}
+
+            async def send(message: dict[str, Any], sent: Any = sent) -> None:
+                sent.append(message)
+
+            scope = {
+                "type": "http",
+                "method": "GET",
+                "path": "/",
+                "query_string": b"",
+                "headers": [],
+                "client": ("127.0.0.1", 1),
+                "server": ("127.0.0.1", 2),
+                "scheme": "http",
+                "http_version": "1.1",
+            }
+            await app(scope, receive, send)
+            bodies.append(sent[1]["body"])
+        await client.close()
+        return bodies
+
+    try:
+        assert asyncio.run(main()) == [b'{"calls":1}'] * 3
+    finally:
+        fastapi_cache.FastAPICache.reset()
+    assert sum(server.stat("get_hits") for server in four.servers) == 2

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import importlib
+import sys
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
 from needs import need_module
 
-from clients.promises import Asked, Promises
+from clients.memcached import Fleet
+from clients.promises import KEYS, Asked, Promises, until
 
 emcache = need_module("emcache")
 ours = need_module("ketama.clients.emcache")
@@ -53,3 +58,84 @@ class TestEmcache(Promises):
     module = ours
     unavailable = emcache.ClusterNoAvailableNodes
     lost_set = True  # emcache returns None, or raises
+
+    def test_commands(self, four: Fleet) -> None:
+        """All of emcache's, with its answers."""
+
+        async def main() -> None:
+            client = ours.Client(four.path)
+            await client.add(b"k", b"1")
+            with pytest.raises(emcache.NotStoredStorageCommandError):
+                await client.add(b"k", b"2")
+            await client.replace(b"k", b"2", flags=7)
+            await client.append(b"k", b"3")
+            await client.prepend(b"k", b"1")
+            assert await client.increment(b"k", 1) == 124
+            assert await client.decrement(b"k", 4) == 120
+            item = await client.gets(b"k", return_flags=True)
+            assert (item.value, item.flags) == (b"120", 7)
+            await client.cas(b"k", b"x", item.cas)
+            with pytest.raises(emcache.NotStoredStorageCommandError):
+                await client.cas(b"k", b"y", item.cas)
+            await client.touch(b"k", 1000)
+            assert {*await client.gat_many(500, [b"k", b"x", b"y"])} == {b"k"}
+            assert (await client.gat(500, b"k")).value == b"x"
+            assert {*await client.gets_many([b"k", b"x"])} == {b"k"}
+            [holder] = four.holders("k")
+            assert 400 < (holder.ttl("k") or 0) <= 500
+            await client.set(b"n", b"1", noreply=True)
+            await client.delete(b"k")
+            for ask in (
+                client.delete(b"k"),
+                client.touch(b"k", 1),
+                client.increment(b"k", 1),
+            ):
+                with pytest.raises(emcache.NotFoundCommandError):
+                    await ask
+            with pytest.raises(emcache.StorageCommandError, match="too large"):
+                await client.set(b"k", bytes(2**21))
+            with pytest.raises(ValueError, match="invalid char"):
+                await client.get(b"a key")
+            management = client.cluster_managment()
+            nodes = management.nodes()
+            assert len(nodes) == 4
+            for node in nodes:
+                assert await client.version(node)
+                assert await client.stats(node)
+                await client.flush_all(node)
+            metrics = management.connection_pool_metrics()
+            assert sum(each.operations_executed for each in metrics.values()) > 10
+            four.servers[0].kill()
+            for key in KEYS:
+                await client.set(key.encode(), b"1")
+            [down] = management.unhealthy_nodes()
+            assert f"{down.address}:{down.port}" == four.servers[0].address
+            assert {*management.healthy_nodes()} == {*nodes} - {down}
+            with pytest.raises(ValueError, match="can not be found"):
+                await client.version(emcache.MemcachedHostAddress("localhost", 1))
+            await client.close()
+            with pytest.raises(RuntimeError, match="closed"):
+                await client.get(b"k")
+
+        asyncio.run(main())
+
+    def test_idle_connections(self, four: Fleet) -> None:
+        """Those that are idle for too long are closed."""
+
+        async def main() -> None:
+            async with Asking(four.path, purge_unused_connections_after=0.05) as client:
+                await client.get_many(KEYS)
+                await until(lambda: not any(server.connections() for server in four.servers))
+
+        asyncio.run(main())
+
+
+def test_an_unknown_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The import fails, and says which version it knows."""
+    client = need_module("emcache.client")
+    monkeypatch.delattr(client._Client, "_fetch_command")
+    monkeypatch.delitem(sys.modules, "ketama.clients.emcache")
+    with pytest.raises(
+        ImportError, match=r"emcache 1.3.3: .*_fetch_command.*install emcache 1.3"
+    ):
+        importlib.import_module("ketama.clients.emcache")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
 from needs import need_module
 
-from clients.promises import Asked, Promises
+from clients.memcached import Fleet
+from clients.promises import KEYS, Asked, Promises, until
+from ketama import Continuum
 
 memcachio = need_module("memcachio")
 ours = need_module("ketama.clients.memcachio")
@@ -47,3 +51,70 @@ class TestMemcachio(Promises):
     asked = Asking
     module = ours
     unavailable = memcachio.errors.NoAvailableNodes
+
+    def test_commands(self, four: Fleet) -> None:
+        """All of memcachio's, with its answers."""
+
+        async def main() -> None:
+            client = ours.Client(four.path)
+            assert await client.add("k", "1")
+            assert not await client.add("k", "2")
+            assert await client.replace("k", 2, flags=7)
+            assert await client.append("k", "3")
+            assert await client.prepend("k", "1")
+            assert await client.incr("k", 1) == 124
+            assert await client.decr("k", 4) == 120
+            item = (await client.gets(b"k"))[b"k"]
+            assert (item.value, item.flags) == (b"120", 7)
+            assert await client.cas("k", "x", item.cas)
+            assert not await client.cas("k", "y", item.cas)
+            assert await client.touch("k", 1000)
+            assert {*await client.gat("k", "x", "y", expiry=500)} == {b"k"}
+            assert {*await client.gats("k", expiry=500)} == {b"k"}
+            [holder] = four.holders("k")
+            assert 400 < (holder.ttl("k") or 0) <= 500
+            assert await client.incr("missing", 1) is None
+            assert await client.set("n", "1", noreply=True) is None
+            assert await client.delete("k")
+            assert not await client.delete("k")
+            with pytest.raises(memcachio.errors.MemcachedError, match="too large"):
+                await client.set("k", bytes(2**21))
+            ends = {
+                (server.address.split(":")[0], int(server.address.split(":")[1]))
+                for server in four.servers
+            }
+            assert {*await client.version()} == {*await client.stats()} == ends
+            assert await client.flushall()
+            assert client.connection_pool.metrics.requests_processed > 10
+            four.servers[0].kill()
+            with pytest.raises(ConnectionError):
+                await client.flushall()
+            await client.close()
+
+        asyncio.run(main())
+
+    def test_the_pool_of_a_plain_client(self, four: Fleet) -> None:
+        """The pool serves memcachio's own class, too."""
+
+        async def main() -> None:
+            client = memcachio.Client(connection_pool=ours.Pool(four.path))
+            for key in KEYS:
+                assert await client.set(key, key)
+            client.connection_pool.close()
+            assert (await client.get("user:1"))[b"user:1"].value == b"user:1"
+            client.connection_pool.close()
+
+        asyncio.run(main())
+        continuum = Continuum(four.path)
+        for key in KEYS:
+            assert four.holders(key) == [four.at(continuum.lookup(key))]
+
+    def test_idle_connections(self, four: Fleet) -> None:
+        """Those that are idle for too long are closed."""
+
+        async def main() -> None:
+            async with Asking(four.path, idle_connection_timeout=0.05) as client:
+                await client.get_many(KEYS)
+                await until(lambda: not any(server.connections() for server in four.servers))
+
+        asyncio.run(main())
