@@ -251,7 +251,7 @@ class FlagClient(aiomcache.FlagClient[T], Generic[T]):
             return server.ask(method, key, *args, seconds, one_line=one_line)
 
         if isinstance(expiry, int) or expiry is None:
-            return await self._following.run(command, key, ask, missing, expiry or 0)
+            return await self._following.run(command, key, ask, missing, expiry)
         raise ValidationException("exptime not int", expiry)
 
     @overload

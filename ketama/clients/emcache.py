@@ -340,7 +340,7 @@ class Client(_Client):
         key: bytes,
         ask: Callable[[Server, int], Awaitable[Any]],
         missing: Any,
-        exptime: int = 0,
+        exptime: int | None = None,
     ) -> Any:
         self._check(key)
         return await self._following.run(command, key, ask, missing, exptime)

@@ -176,6 +176,8 @@ class Following(Generic[S]):
         server = self._servers.get(address)
         if server is None:
             server = self._servers[address] = self._make(address)
+            if self._loop is None:  # closed while the request was under way
+                server.close()
         return server
 
     def in_use(self) -> list[S]:
@@ -217,9 +219,11 @@ class Following(Generic[S]):
 
     def _failed(self, address: str, command: str, error: Exception) -> None:
         """Report that a server did not answer."""
-        if self.router.failed(address, error, wrote=not command.startswith("g")):
-            self.server(address).drop()
-            self.server(address).turn_away()
+        went_down = self.router.failed(address, error, wrote=not command.startswith("g"))
+        server = self._servers.get(address)  # None: removed meanwhile
+        if went_down and server is not None:
+            server.drop()
+            server.turn_away()
 
     def _goes_on(self, address: str, command: str, error: Exception, reset: set[str]) -> bool:
         """Report an error, and return whether to ask another server, or this one once more.
@@ -233,7 +237,8 @@ class Following(Generic[S]):
         cause = self._cause(error)
         refused = isinstance(cause, ConnectionRefusedError)
         if isinstance(cause, RESETS) and not refused and command in REPEATABLE:
-            self.server(address).drop()
+            if address in self._servers:
+                self._servers[address].drop()
             if address not in reset:
                 reset.add(address)
                 return True
@@ -260,7 +265,7 @@ class Following(Generic[S]):
         key: Key,
         ask: Callable[[S, int], Awaitable[Answer]],
         missing: Answer,
-        expiry: int = 0,
+        expiry: int | None = None,
     ) -> Answer:
         """Return the answer to a command for one key, from the first server that answers.
 
@@ -271,7 +276,9 @@ class Following(Generic[S]):
         reset: set[str] = set()
         last: Exception | None = None
         while (address := self._address(key, down)) is not None:
-            seconds = self.router.expiry(key, address, expiry) if down else expiry
+            seconds = expiry or 0
+            if down and expiry is not None:
+                seconds = self.router.expiry(key, address, expiry)
             try:
                 return await ask(self.server(address), seconds)
             except FAILURES as error:

@@ -355,7 +355,7 @@ class Pool(memcachio.Pool):
                 keys[0],
                 lambda server, seconds: server.ask(part(keys, seconds)),
                 _missing(command),
-                expiry or 0,
+                expiry,
             )
         several = await self._following.run_many(
             name, keys, lambda server, some, seconds: server.ask(part(some, seconds)), expiry

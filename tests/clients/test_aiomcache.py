@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -150,6 +152,14 @@ async def use_aiocache(fleet: Fleet) -> None:
         with pytest.raises(ValueError, match="already exists"):
             await cache.add("number", 1)
         assert await cache.clear()
+
+
+def test_an_unknown_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The import fails, and says which version it knows."""
+    monkeypatch.setattr(aiomcache.FlagClient, "get", aiomcache.FlagClient.get.__wrapped__)
+    monkeypatch.delitem(sys.modules, "ketama.clients.aiomcache")
+    with pytest.raises(ImportError, match=r"aiomcache 0.8.2: .*get.*install aiomcache 0.8"):
+        importlib.import_module("ketama.clients.aiomcache")
 
 
 def test_aiocache(four: Fleet) -> None:
