@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeVar
 
 from ketama import Continuum, Key, Path, Servers
 from ketama.clients import probe
@@ -13,6 +13,7 @@ from ketama.health import Liveness, Probe
 
 OnError = Literal["raise", "miss"]
 OnRejoin = Literal["keep", "flush"]
+AnyKey = TypeVar("AnyKey", bound=Key)
 
 # Memcached takes a larger time to live for a point in time, in seconds since 1970.
 MONTH = 30 * 24 * 60 * 60
@@ -145,6 +146,14 @@ class Router:
         if self.continuum.lookup(key) == address:
             return seconds
         return capped_expiry(seconds, self.failover_ttl)
+
+    def away(self, keys: Iterable[AnyKey], down: frozenset[str]) -> set[AnyKey]:
+        """Return those of the keys whose own server is down, or was left out."""
+        if not down:
+            return set()
+        items = tuple(keys)
+        own = self.continuum.lookup_many(items)
+        return {key for key, address in zip(items, own, strict=True) if address in down}
 
 
 def may_repeat(command: str, error: BaseException) -> bool:
