@@ -110,6 +110,7 @@ class Liveness:
     probes: how many good ones in sequence it takes until a server is up, 1 to 63.
     calm: if a server goes down again within that time, the intervals go on from where they
         were.
+    probe_timeout: the longest that a probe takes; nobody else begins one meanwhile.
     shared: False: known to this process and to children forked later only.
     create: False: if there is no table, do not make one; for programs that only read.
 
@@ -134,6 +135,7 @@ class Liveness:
         interval_max: float = 60.0,
         probes: int = 2,
         calm: float = 60.0,
+        probe_timeout: float = 5.0,
         shared: bool = True,
         create: bool = True,
     ) -> None:
@@ -145,6 +147,7 @@ class Liveness:
         options.interval_ns = _nanoseconds("interval", interval)
         options.interval_max_ns = _nanoseconds("interval_max", interval_max)
         options.calm_ns = _nanoseconds("calm", calm)
+        options.probe_ns = _nanoseconds("probe_timeout", probe_timeout)
         if not shared:
             options.flags |= lib.KETAMA_HEALTH_PRIVATE
         if not create:

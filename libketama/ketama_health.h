@@ -25,8 +25,9 @@
  * go on from where they were.
  *
  * PROBES. The process that claims a probe has the next one postponed by the same step,
- * so no other process probes meanwhile, and if it dies, the next one is due in time. The
- * result counts only if nobody has claimed a probe of that server since.
+ * by the interval, and by no less than a probe takes: no other process probes meanwhile,
+ * and if it dies, the next one is due then. The result counts only if nobody has claimed
+ * a probe of that server since.
  *
  * MORE THAN HALF. If more than half of the addresses that a caller names are down, it
  * is more likely the caller's network that failed, or the fleet cannot do without them:
@@ -93,10 +94,11 @@ typedef struct ketama_health_options {
     uint32_t failures;       /* how many within the window: 1 to 63; default: 2 */
     uint32_t probes;         /* good ones before a server is up: 1 to 63; default: 2 */
     uint32_t reserved;       /* 0 */
-    int64_t window_ns;       /* default: 10 s; all four are at most a day */
+    int64_t window_ns;       /* default: 10 s; all times are at most a day */
     int64_t interval_ns;     /* before the first probe; default: 1 s */
     int64_t interval_max_ns; /* between probes; default: 60 s */
     int64_t calm_ns;         /* default: 60 s */
+    int64_t probe_ns;        /* the longest that a probe takes; default: the interval */
 } ketama_health_options;
 
 /* ketama_health_open: open the table of this user, which is made if it is missing.

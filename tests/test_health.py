@@ -221,12 +221,13 @@ def make_due(path: Path) -> None:
 
 def test_a_killed_prober_loses_nothing() -> None:
     """The next probe was postponed when it was chosen, and then somebody else makes it."""
-    live = Liveness(interval=0.001, interval_max=0.5)
+    options = {"interval": 0.001, "interval_max": 0.5, "probe_timeout": 0.1}
+    live = Liveness(**options)
     live.failed(FIRST, REFUSED)
     program = (
         "while live.claim(addresses) is None: pass\nprint(flush=True)\nsys.stdin.readline()"
     )
-    prober = child(program, interval=0.001, interval_max=0.5)
+    prober = child(program, **options)
     assert prober.stdout
     prober.stdout.readline()
     prober.kill()

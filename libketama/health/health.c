@@ -81,7 +81,7 @@ static bool read_options(const ketama_health_options *from, ketama_health_option
            to->reserved == 0 && set_count(&to->failures) && set_count(&to->probes) &&
            set_time(&to->window_ns, 10 * second) && set_time(&to->interval_ns, second) &&
            set_time(&to->interval_max_ns, 60 * second) &&
-           set_time(&to->calm_ns, 60 * second);
+           set_time(&to->calm_ns, 60 * second) && set_time(&to->probe_ns, ms);
 }
 
 int ketama_health_open(ketama_health **health, const ketama_health_options *options)
@@ -248,7 +248,7 @@ static bool claim(const ketama_health *health, struct ketama_health_slot *slot,
         return false;
     probe->last = state.count + 1 >= options->probes;
     state.level = raise_level(options, state.level);
-    state.time_ms = now + (uint64_t)interval_ms(options, state.level);
+    state.time_ms = now + (uint64_t)claim_ms(options, state.level);
     if (!change(slot, word, state))
         return false;
     state.generation = (state.generation + 1) & ((1 << GENERATION_BITS) - 1);
@@ -292,6 +292,7 @@ int ketama_health_probed(ketama_health *health, const ketama_probe *probe, int g
         state.time_ms = now + (uint64_t)interval_ms(options, 1);
     } else {
         state.count = 0;
+        state.time_ms = now + (uint64_t)interval_ms(options, state.level);
     }
     bool up = good && state.count >= options->probes;
     if (up) {

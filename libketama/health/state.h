@@ -71,6 +71,13 @@ static inline int64_t interval_ms(const ketama_health_options *options, unsigned
     return (interval < longest ? interval : longest) / ms;
 }
 
+/* For how long nobody else makes a probe that was claimed. */
+static inline int64_t claim_ms(const ketama_health_options *options, unsigned level)
+{
+    int64_t interval = interval_ms(options, level), probe = options->probe_ns / ms;
+    return interval > probe ? interval : probe;
+}
+
 /* Doubles the interval, unless it is the longest. */
 static inline unsigned raise_level(const ketama_health_options *options, unsigned level)
 {
@@ -85,8 +92,8 @@ static inline unsigned raise_level(const ketama_health_options *options, unsigne
 static inline int64_t due_in(const ketama_health_options *options, struct state state,
                              uint64_t now)
 {
-    int64_t left = ahead(state.time_ms, now);
-    return left > options->interval_max_ns / ms || left < 0 ? 0 : left;
+    int64_t left = ahead(state.time_ms, now), longest = claim_ms(options, COUNT_MAX);
+    return left > longest || left < 0 ? 0 : left;
 }
 
 static inline bool is_within(uint64_t since, uint64_t now, int64_t span_ns)

@@ -196,6 +196,33 @@ static void one_process_probes_and_the_next_one_is_later(void)
     ketama_health_close(other);
 }
 
+/* However short the interval is: a second prober would undo what the first one does. */
+static void nobody_else_probes_while_a_probe_may_take(void)
+{
+    start_anew();
+    const ketama_health_options slow = {.size = sizeof slow,
+                                        .interval_ns = 10000000,
+                                        .interval_max_ns = 10000000,
+                                        .probe_ns = 5 * second};
+    ketama_health *health = open_with(&slow);
+    ketama_probe probe, other;
+    fail(health, "c:1", 1);
+    now += 10000000;
+    CHECK_INT(1, claim(health, &probe));
+    now += 5 * second - 1000000;
+    CHECK_INT(0, claim(health, &other));
+    CHECK_INT(0, ketama_health_probed(health, &probe, 0)); /* it counts: */
+    CHECK_INT(10000000, get(health, "c:1").due_ns);
+    now += 10000000;
+    CHECK_INT(1, claim(health, &probe));
+    /* The prober is killed here. */
+    now += 5 * second;
+    CHECK_INT(1, claim(health, &other));
+    CHECK_INT(0, ketama_health_probed(health, &other, 1));
+    CHECK_INT(10000000, get(health, "c:1").due_ns);
+    ketama_health_close(health);
+}
+
 /* Makes both probes, which are good. */
 static void rejoin(ketama_health *health)
 {
@@ -609,6 +636,7 @@ void run_health(void)
     RUN(none_is_down_if_more_than_half_are);
     RUN(a_watch_moves_when_it_has_to);
     RUN(one_process_probes_and_the_next_one_is_later);
+    RUN(nobody_else_probes_while_a_probe_may_take);
     RUN(good_probes_bring_it_back);
     RUN(flapping_goes_on_from_the_long_interval);
     RUN(after_a_reboot_a_probe_is_due);
