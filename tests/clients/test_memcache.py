@@ -69,7 +69,7 @@ def test_each_key_is_on_its_server(fleet: Fleet) -> None:
         assert client.set(text, "v")
     for item in BYTES[:75]:
         assert client.add(item, "v")
-    rest = [*KEYS[75:], *UNICODE[75:], *BYTES[75:]]
+    rest: list[Any] = [*KEYS[75:], *UNICODE[75:], *BYTES[75:]]
     assert client.set_multi(dict.fromkeys(rest, "v"), HOUR) == []
     everything: list[Any] = [*KEYS, *UNICODE, *BYTES]
     expect_placed(fleet, client.continuum, everything)
@@ -214,7 +214,7 @@ def test_an_invalid_key(client: Client, four: Fleet, key: str) -> None:
         with pytest.raises(memcache.Client.MemcachedKeyError):
             call()
     with pytest.raises(memcache.Client.MemcachedKeyNoneError):
-        client.get_multi([None])  # type: ignore[list-item]
+        client.get_multi([None])  # type: ignore[type-var]
     assert not four.holders("valid")
 
 
@@ -453,7 +453,7 @@ def test_a_restart_between_requests(four: Fleet) -> None:
     """Idle connections that were reset are no failure, whatever the command."""
     liveness = Reports()
     client = Client(four.path, liveness=liveness, socket_timeout=SLOW)
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: client.get(KEYS[0]) is None,
         lambda: client.get_multi(KEYS) == {},
         lambda: client.set(KEYS[0], "v"),
@@ -461,7 +461,8 @@ def test_a_restart_between_requests(four: Fleet) -> None:
         lambda: client.add("number", 1),
         lambda: client.incr("number", 1) is None,
         lambda: client.delete_multi(KEYS),
-    ):
+    ]
+    for call in calls:
         client.set_multi(dict.fromkeys([*KEYS, "number"], 1))
         for server in four.servers:
             server.restart()

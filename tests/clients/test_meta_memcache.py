@@ -22,9 +22,10 @@ need_module("meta_memcache")
 from meta_memcache.cache_client import CacheClient
 from meta_memcache.errors import MemcacheServerError
 from meta_memcache.executors.default import DefaultExecutor
-from meta_memcache.protocol import Key, MetaCommand, NotStored, SetMode
+from meta_memcache.protocol import Key, MetaCommand, SetMode
 from meta_memcache.routers.default import DefaultRouter
 from meta_memcache.serializer import MixedSerializer
+from meta_memcache_socket import NotStored
 
 from clients.checks import (
     KEYS,
@@ -82,7 +83,7 @@ def following(fleet: Fleet, **options: Any) -> CacheClient:
     return started(ketama.Continuum(fleet.path, auto_roll=1e-9, fallback=True), **options)
 
 
-def set_all(client: CacheClient, value: str = "v", ttl: int | None = None) -> None:
+def set_all(client: CacheClient, value: str = "v", ttl: int = 0) -> None:
     for key in KEYS:
         assert client.set(key, value, ttl=ttl)
 
@@ -99,7 +100,7 @@ def test_each_key_is_on_its_server(fleet: Fleet) -> None:
     client = started(fleet.path)
     keys = [*KEYS, *UNICODE, *(f"item:{number}" for number in range(150))]
     for key in keys[::2]:
-        assert client.set(key, key, ttl=None)
+        assert client.set(key, key, ttl=0)
     for key in keys[1::2]:
         assert client.set(key, key, ttl=HOUR, set_mode=SetMode.ADD)
     expect_placed(fleet, ring_of(client), keys)
@@ -118,7 +119,7 @@ def test_which_part_of_a_key_is_hashed(client: CacheClient, four: Fleet) -> None
     """Its routing_key, as meta-memcache has it."""
     home = ring_of(client)["basket:7"]
     for key in KEYS:
-        assert client.set(Key(key, routing_key="basket:7"), "v", ttl=None)
+        assert client.set(Key(key, routing_key="basket:7"), "v", ttl=0)
         assert [server.address for server in four.holders(key)] == [home]
 
 
@@ -158,7 +159,7 @@ def test_changes_of_the_file_under_load(fleet: Fleet) -> None:
     def work(chance: random.Random) -> None:
         keys = [f"key:{chance.randrange(2000)}" for _ in range(30)]
         for key in keys[:10]:
-            assert client.set(key, key, ttl=None)
+            assert client.set(key, key, ttl=0)
         found = client.multi_get(keys)
         assert all(found[Key(key)] in (None, key) for key in keys)
         assert client.get(keys[1]) in (None, keys[1])
@@ -199,7 +200,7 @@ def test_a_server_is_killed_under_load(four: Fleet) -> None:
 
     def work(chance: random.Random) -> None:
         keys = [f"key:{chance.randrange(2000)}" for _ in range(30)]
-        assert client.set(keys[0], keys[0], ttl=None)
+        assert client.set(keys[0], keys[0], ttl=0)
         client.delete(keys[1])
         found = client.multi_get(keys)
         assert all(found[Key(key)] in (None, key) for key in keys)
@@ -229,13 +230,13 @@ def test_all_servers_are_down(four: Fleet, failover: bool) -> None:
     with pytest.raises(MemcacheServerError, match="all that this key could go to are down"):
         raises.get("key")
     with pytest.raises(MemcacheServerError):
-        raises.set("key", "v", ttl=None)
+        raises.set("key", "v", ttl=0)
     with pytest.raises(MemcacheServerError):
         raises.multi_get(KEYS)
     misses = started(four.path, failover=failover, raise_on_server_error=False)
     assert misses.get("key") is None
     assert misses.multi_get(KEYS) == dict.fromkeys(map(Key, KEYS))
-    assert not misses.set("key", "v", ttl=None)
+    assert not misses.set("key", "v", ttl=0)
     assert isinstance(misses.meta_set(Key("key"), "v"), NotStored)
     assert misses.delta("key", 1) is False
 
@@ -247,7 +248,7 @@ def test_without_failover(four: Fleet) -> None:
     client = started(four.path, failover=False, raise_on_server_error=False)
     lost = {key for key in KEYS if ring_of(client)[key] == victim.address}
     for _ in range(2):  # the second time, it is known to be down
-        assert {key for key in KEYS if not client.set(key, "v", ttl=None)} == lost
+        assert {key for key in KEYS if not client.set(key, "v", ttl=0)} == lost
     found = client.multi_get(KEYS)
     assert {key.key for key, value in found.items() if value is None} == lost
     assert not any(four.holders(key) for key in lost)
@@ -262,7 +263,7 @@ def test_a_server_hangs(four: Fleet) -> None:
     four.servers[VICTIM].hang()
     for key in KEYS:
         client.get(key)
-        assert client.set(key, "v", ttl=None)
+        assert client.set(key, "v", ttl=0)
     client.multi_get(KEYS)
     assert [type(error) for error in liveness.reports] == [TimeoutError] * 3
 
@@ -282,7 +283,7 @@ def test_a_restart_between_requests(four: Fleet) -> None:
     for call in (
         lambda: client.get(KEYS[0]) is None,
         lambda: client.multi_get(KEYS),
-        lambda: client.set(KEYS[0], "v", ttl=None),
+        lambda: client.set(KEYS[0], "v", ttl=0),
         lambda: client.delta_initialize(KEYS[0], 1, 1, HOUR),
         lambda: not client.delete(KEYS[0]),
     ):
@@ -306,7 +307,7 @@ def test_what_is_not_repeated(four: Fleet) -> None:
         assert len(liveness.reports) == listener.connections == 1
         assert four.holders(key) == []
         with pytest.raises(MemcacheServerError):
-            client.set(key, "v", ttl=None, set_mode=SetMode.APPEND)
+            client.set(key, "v", ttl=0, set_mode=SetMode.APPEND)
         assert four.holders(key) == []
     assert client.delta_initialize(key, 1, 1, HOUR)  # refused, so it was not carried out
     assert len(four.holders(key)) == 1
@@ -317,7 +318,8 @@ def test_values_on_a_substitute_expire(four: Fleet) -> None:
     four.servers[VICTIM].kill()
     client = started(four.path, failover_ttl=50)
     victim = four.servers[VICTIM].address
-    for ttl, capped in ((None, 50), (0, 50), (20, 20), (HOUR, 50)):
+    cases: Any = ((None, 50), (0, 50), (20, 20), (HOUR, 50))
+    for ttl, capped in cases:
         for key in KEYS[:75]:
             assert client.set(key, "v", ttl=ttl)
         for key in KEYS[75:]:
@@ -337,7 +339,7 @@ def test_values_on_a_substitute_expire(four: Fleet) -> None:
 def test_children_that_are_forked(client: CacheClient) -> None:
     """Parent and three children use it: of 1,600 gets, none is wrong, none is None."""
     for key in KEYS:
-        client.set(key, key, ttl=None)
+        client.set(key, key, ttl=0)
 
     def work(number: int) -> None:
         chance = random.Random(number)
@@ -378,7 +380,7 @@ def test_a_request_that_is_broken_off(client: CacheClient) -> None:
                 signal.setitimer(signal.ITIMER_REAL, 0.0005 + number % 7 * 0.0003, AGAIN)
                 while True:
                     client.multi_get(KEYS)
-                    client.set(next(keys), "old", ttl=None)
+                    client.set(next(keys), "old", ttl=0)
                     # Deletes, of which each is a step of its own, in Python.
                     executor.exec_multi_on_pool(
                         pool, MetaCommand.META_DELETE, many, None, False
@@ -386,7 +388,7 @@ def test_a_request_that_is_broken_off(client: CacheClient) -> None:
             except Interrupt:
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 broken_off += 1
-            assert client.set("user:1", str(number), ttl=None)
+            assert client.set("user:1", str(number), ttl=0)
             assert client.get("user:1") == str(number)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
