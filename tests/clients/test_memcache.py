@@ -431,7 +431,9 @@ def test_a_server_hangs(four: Fleet) -> None:
     liveness = Reports(**options)
     client = Client(four.path, liveness=liveness, socket_timeout=0.05)
     client.get_multi(KEYS)
-    four.servers[VICTIM].hang()
+    victim = four.servers[VICTIM]
+    made = victim.stat("total_connections")
+    victim.hang()
     for key in KEYS:
         client.get(key)
         assert client.set_multi({key: "v"}) == []
@@ -445,7 +447,9 @@ def test_a_server_hangs(four: Fleet) -> None:
         assert own.reports == []
 
     in_children(3, work)
-    four.servers[VICTIM].resume()
+    victim.resume()
+    # One to ask it here, and a new one after each time it was waited for, but the last.
+    assert victim.stat("total_connections") == made + 1 + 2
     client.disconnect_all()
 
 

@@ -260,7 +260,9 @@ def test_a_server_hangs(four: Fleet) -> None:
     liveness = Reports(**options)
     client = started(four.path, liveness=liveness, recv_timeout=0.05)
     client.multi_get(KEYS)
-    four.servers[VICTIM].hang()
+    victim = four.servers[VICTIM]
+    made = victim.stat("total_connections")
+    victim.hang()
     for key in KEYS:
         client.get(key)
         assert client.set(key, "v", ttl=0)
@@ -273,7 +275,9 @@ def test_a_server_hangs(four: Fleet) -> None:
         assert own.reports == []
 
     in_children(3, work)
-    four.servers[VICTIM].resume()
+    victim.resume()
+    # One to ask it here, and a new one after each time it was waited for, but the last.
+    assert victim.stat("total_connections") == made + 1 + 2
 
 
 def test_a_restart_between_requests(four: Fleet) -> None:
