@@ -210,7 +210,7 @@ class Following(Generic[S]):
         server = self.server(due.address)
         try:
             up_for = await server.uptime()
-            if due.last and self.router.on_rejoin == "flush" and up_for >= due.down_for:
+            if due.last and self.router.flushes(up_for, due):
                 await server.flush()
         except self._not_up as error:
             self.router.liveness.probed(due, self._cause(error))

@@ -7,6 +7,8 @@ import socket
 from ketama.addresses import Address, parse_address
 
 PORT = 11211
+# A server tells its uptime in whole seconds, by a clock that may be late by one.
+UPTIME_LATE_S = 2
 
 
 def endpoint(address: str) -> tuple[str, int] | str:
@@ -63,3 +65,11 @@ def flush(address: str, timeout: float) -> None:
     [line] = _ask(address, timeout, b"flush_all\r\n", (b"",))
     if line != b"OK":
         raise ConnectionAbortedError(f"{address} refused flush_all: {line[:80].decode()!r}")
+
+
+def was_restarted(up_for: float, down_for: float) -> bool:
+    """Return whether a server that was down was restarted meanwhile, and so is empty.
+
+    up_for: its uptime, in seconds; down_for: for how long it was down. False if in doubt.
+    """
+    return up_for + UPTIME_LATE_S < down_for

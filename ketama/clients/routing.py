@@ -126,12 +126,16 @@ class Router:
         """Ask a server that is down whether it is back, and let it rejoin."""
         try:
             up_for = self._uptime(due.address, self.timeout)
-            if due.last and self.on_rejoin == "flush" and up_for >= due.down_for:
+            if due.last and self.flushes(up_for, due):
                 self._flush(due.address, self.timeout)
         except OSError as error:
             self.liveness.probed(due, error)
         else:
             self.liveness.probed(due, None)
+
+    def flushes(self, up_for: float, due: Probe) -> bool:
+        """Return whether to flush a server that is back and has been up for so many seconds."""
+        return self.on_rejoin == "flush" and not probe.was_restarted(up_for, due.down_for)
 
     def failed(self, address: str, error: BaseException, *, wrote: bool = False) -> bool:
         """Report that a server did not answer; return whether it is down because of that.
