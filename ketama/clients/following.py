@@ -338,7 +338,10 @@ class Following(Generic[S]):
             return [Request(a, some, expiry or 0) for a, some in groups.items()], []
         requests, lost = [], []
         exclude = down if self.router.failover else frozenset[str]()
-        away = set[AnyKey]() if expiry is None else self.router.away(keys, down)
+        away = set[AnyKey]()
+        if expiry is not None:
+            own = self.continuum.lookup_many(keys)
+            away = {key for key, home in zip(keys, own, strict=True) if home in down}
         for address, some in self.continuum.group_by_server(keys, exclude=exclude).items():
             if address is None or address in down:
                 lost += some

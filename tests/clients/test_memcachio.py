@@ -93,6 +93,25 @@ class TestMemcachio(Promises):
 
         asyncio.run(main())
 
+    def test_gat_on_a_substitute(self, four: Fleet) -> None:
+        """Only keys that are not on their own server get a shorter time to live."""
+        continuum = Continuum(four.path)
+        victim = four.servers[3]
+
+        async def main() -> None:
+            client = ours.Client(four.path, failover_ttl=100)
+            victim.kill()
+            for key in KEYS:
+                assert await client.set(key, key)
+            assert len(await client.gat(*KEYS, expiry=1000)) == len(KEYS)
+            await client.close()
+
+        asyncio.run(main())
+        for key in KEYS:
+            [holder] = four.holders(key)
+            moved = continuum.lookup(key) == victim.address
+            assert ((holder.ttl(key) or 0) <= 100) == moved
+
     def test_the_pool_of_a_plain_client(self, four: Fleet) -> None:
         """The pool serves memcachio's own class, too."""
 
