@@ -13,7 +13,6 @@ from needs import need_module
 
 from clients.memcached import Fleet
 from clients.promises import KEYS, Asked, Promises
-from ketama import Continuum
 
 aiomcache = need_module("aiomcache")
 ours = need_module("ketama.clients.aiomcache")
@@ -115,23 +114,6 @@ class TestAiomcache(Promises):
 
         asyncio.run(main())
         assert [server.flags("k") for server in four.holders("k")] == [7]
-
-    def test_a_server_that_ends_in_the_middle_of_an_answer(self, four: Fleet) -> None:
-        """The event loop goes on, where aiomcache itself would read on for ever."""
-        victim = four.servers[3]
-        continuum = Continuum(four.path)
-        key = next(key for key in KEYS if continuum.lookup(key) == victim.address)
-
-        async def main() -> None:
-            async with Asking(four.path) as client:
-                await client.set(key, "1")
-                victim.hang()
-                storing = asyncio.create_task(client.set(key, "2"))
-                await asyncio.sleep(0.01)
-                victim.kill()
-                assert await storing
-
-        asyncio.run(main())
 
 
 async def use_aiocache(fleet: Fleet) -> None:
