@@ -221,7 +221,7 @@ def make_due(path: Path) -> None:
 
 def test_a_killed_prober_loses_nothing() -> None:
     """The next probe was postponed when it was chosen, and then somebody else makes it."""
-    options = {"interval": 0.001, "interval_max": 0.5, "probe_timeout": 0.1}
+    options: dict[str, Any] = {"interval": 0.001, "interval_max": 0.5, "probe_timeout": 0.1}
     live = Liveness(**options)
     live.failed(FIRST, REFUSED)
     program = (
