@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from ketama.addresses import Address, parse_address
@@ -11,12 +12,20 @@ PORT = 11211
 UPTIME_LATE_S = 2
 
 
+class InvalidAddressError(OSError, ValueError):
+    """A server cannot be reached, because its address in the server file is invalid."""
+
+
 def endpoint(address: str) -> tuple[str, int] | str:
     """Return the host and the port of an address, or the path of its Unix socket.
 
-    The port is 11211 if the address has none. Raises ValueError for an invalid address.
+    The port is 11211 if the address has none. Raises InvalidAddressError, which is an OSError:
+    one wrong line of a server file is one server that is down.
     """
-    parsed: Address = parse_address(address)
+    try:
+        parsed: Address = parse_address(address)
+    except ValueError as error:
+        raise InvalidAddressError(errno.EINVAL, str(error), address) from None
     return parsed.path or (parsed.host, parsed.port or PORT)
 
 

@@ -10,7 +10,13 @@ from typing import Any, Literal, TypeVar
 
 from pymemcache import HashClient as PlainHashClient
 from pymemcache.client.base import KeepaliveOpts
-from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError, MemcacheServerError
+from pymemcache.exceptions import (
+    MemcacheError,
+    MemcacheIllegalInputError,
+    MemcacheServerError,
+    MemcacheUnknownCommandError,
+    MemcacheUnknownError,
+)
 from pymemcache.serde import LegacyWrappingSerde
 
 from ketama import Continuum, Path, Servers
@@ -18,7 +24,14 @@ from ketama.clients.hasher import Hasher
 from ketama.clients.pools import Pools
 from ketama.clients.pymemcache_batch import Batch, Key, prepare
 from ketama.clients.pymemcache_commands import Commands
-from ketama.clients.pymemcache_connection import FAILURES, Connection, Connector, checked_key
+from ketama.clients.pymemcache_connection import (
+    FAILURES,
+    Connection,
+    Connector,
+    Serde,
+    SerdeError,
+    checked_key,
+)
 from ketama.clients.pymemcache_exchange import Exchange
 from ketama.clients.routing import (
     OnError,
@@ -40,6 +53,8 @@ HashedKey = Literal["as given", "as sent"]
 # The answers to so many fit into a receive buffer while we are still sending.
 KEYS_AT_ONCE = 1000
 DELETED = (b"DELETED", b"NOT_FOUND")
+# What a server answers that has no memory or no connection left, or is no memcached.
+REFUSALS = (MemcacheServerError, MemcacheUnknownError, MemcacheUnknownCommandError)
 
 
 class HashClient(Commands, PlainHashClient):
@@ -104,7 +119,7 @@ class HashClient(Commands, PlainHashClient):
         connector = Connector(
             self.client_class,
             {
-                "serde": self._serde,
+                "serde": Serde(self._serde),
                 "connect_timeout": connect_timeout,
                 "timeout": timeout,
                 "no_delay": no_delay,
@@ -197,12 +212,14 @@ class HashClient(Commands, PlainHashClient):
                 answer: Answer = self._exchange.ask(
                     address, command, request, plain, sent, seconds
                 )
+            except SerdeError as error:
+                raise error.own from None
             except FAILURES as error:
                 last = error
                 down |= {address}
                 if not self._goes_on(command, address, error):
                     break
-            except MemcacheServerError:
+            except REFUSALS:
                 if self._raises:
                     raise
                 return missing
@@ -249,9 +266,7 @@ class HashClient(Commands, PlainHashClient):
                     for address, members in groups.items()
                     if address is not None and address not in down and len(members) > start
                 }
-                for address, error in self._exchange.ask_all(
-                    command, some, request, read
-                ).items():
+                for address, error in self._ask_all(command, some, request, read).items():
                     last = error
                     down |= {address}
                     if self._goes_on(command, address, error):
@@ -261,6 +276,19 @@ class HashClient(Commands, PlainHashClient):
         if lost and self._raises:
             self._give_up(None, last)
         return lost
+
+    def _ask_all(
+        self,
+        command: str,
+        groups: Mapping[str, list[int]],
+        request: Callable[[str, list[int]], bytes],
+        read: Callable[[Connection, list[int]], None],
+    ) -> dict[str, Exception]:
+        """Return the errors of the servers; raise what the deserializer has raised."""
+        try:
+            return self._exchange.ask_all(command, groups, request, read)
+        except SerdeError as error:
+            raise error.own from None
 
     def _goes_on(self, command: str, address: str, error: Exception) -> bool:
         """Report an error of a server; return whether to ask the next one."""
@@ -328,12 +356,11 @@ class HashClient(Commands, PlainHashClient):
             return b"".join(parts)
 
         def read(connection: Connection, members: list[int]) -> None:
-            lines = (
-                [b"STORED"] * len(members) if noreply else connection.read_lines(len(members))
-            )
-            refused.extend(
-                m for m, line in zip(members, lines, strict=True) if line != b"STORED"
-            )
+            if not noreply:
+                lines = connection.read_lines(len(members), b"set")
+                refused.extend(
+                    m for m, line in zip(members, lines, strict=True) if line != b"STORED"
+                )
 
         lost = self._run_many("set", batch, request, read)
         return [batch.given[member] for member in sorted((*lost, *refused))]
@@ -352,7 +379,7 @@ class HashClient(Commands, PlainHashClient):
 
         def read(connection: Connection, members: list[int]) -> None:
             if not noreply:
-                lines = connection.read_lines(len(members))
+                lines = connection.read_lines(len(members), b"delete")
                 refused.extend(line for line in lines if line not in DELETED)
 
         return not self._run_many("delete", batch, request, read) and not refused
@@ -403,9 +430,12 @@ class HashClient(Commands, PlainHashClient):
         last: Exception | None = None
         for address in dict.fromkeys(self._continuum.addresses):
             try:
-                self._exchange.ask(address, "flush_all", request)
+                if not self._exchange.ask(address, "flush_all", request):
+                    last = MemcacheUnknownError(f"{address} has not confirmed it")
             except FAILURES as error:
                 self._router.failed(address, error, wrote=True)
+                last = error
+            except MemcacheError as error:
                 last = error
         return self._give_up(False, last) if last is not None else True
 

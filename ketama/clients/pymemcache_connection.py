@@ -26,6 +26,39 @@ FAILURES = (OSError, MemcacheUnexpectedCloseError)
 RESETS = (ConnectionError, MemcacheUnexpectedCloseError)
 
 
+class SerdeError(Exception):
+    """Carries an error of a serializer or deserializer past those who wait for a server's.
+
+    own: that error.
+    """
+
+    def __init__(self, own: Exception) -> None:
+        super().__init__(own)
+        self.own = own
+
+
+class Serde:
+    """A serde whose errors are not taken for those of a server."""
+
+    def __init__(self, serde: Any) -> None:
+        self._serde = serde
+
+    def serialize(self, key: Any, value: Any) -> tuple[Any, int]:
+        """Return a value as it is sent, and its flags."""
+        try:
+            data, flags = self._serde.serialize(key, value)
+        except (OSError, MemcacheError) as error:
+            raise SerdeError(error) from error
+        return data, flags
+
+    def deserialize(self, key: Any, data: bytes, flags: int) -> Any:
+        """Return a value that was received."""
+        try:
+            return self._serde.deserialize(key, data, flags)
+        except (OSError, MemcacheError) as error:
+            raise SerdeError(error) from error
+
+
 class Connection(Client):
     """A connection to one server, with pymemcache's commands for single keys."""
 
@@ -112,14 +145,19 @@ class Connection(Client):
             if words[0] != b"VALUE":
                 break
             begin = end + 2
-            stop = begin + int(words[3])
+            try:
+                flags, stop = int(words[2]), begin + int(words[3])
+            except (IndexError, ValueError):
+                break
+            if stop < begin:
+                break
             if stop + 2 > len(data):
                 data = self._receive(data[begin:], stop + 2 - len(data))
                 begin, stop = 0, stop - begin
             key = asked.get(words[1])
             if key is None:
                 raise MemcacheUnknownError(f"{words[1]!r} was not asked for")
-            value = deserialize(key, data[begin:stop], int(words[2]))
+            value = deserialize(key, data[begin:stop], flags)
             values[key] = (value, words[4]) if cas else value
             at = stop + 2
         if words != [b"END"] or end + 2 != len(data):
@@ -132,14 +170,20 @@ class Connection(Client):
         self.send(command + sent + b"\r\n")
         return self.read_values({sent: key}, command == b"gets ").get(key, missing)
 
-    def read_lines(self, count: int) -> list[bytes]:
-        """Return the lines of an answer that has so many, without their ends."""
+    def read_lines(self, count: int, name: bytes) -> list[bytes]:
+        """Return the lines of an answer that has so many, without their ends.
+
+        Raises MemcacheClientError if the server has not understood a request.
+        """
         data = self._receive(b"", 1)
         while (missing := count - data.count(b"\r\n")) > 0:
             data = self._receive(data, missing)
         lines = data.split(b"\r\n")
         if len(lines) != count + 1 or lines.pop():
             raise MemcacheUnknownError(data[-32:])
+        for line in {*lines}:  # the server may read the rest of the request as commands
+            if line.startswith((b"ERROR", b"CLIENT_ERROR")):
+                self._raise_errors(line, name)
         return lines
 
 
@@ -171,7 +215,7 @@ class Connector:
         with contextlib.closing(self._impatient(address, timeout)) as connection:
             try:
                 return float(connection.stats()[b"uptime"])
-            except (MemcacheError, KeyError) as error:
+            except (MemcacheError, KeyError, ValueError, IndexError) as error:
                 reason = f"{address} does not tell its uptime"
                 raise ConnectionAbortedError(reason) from error
 

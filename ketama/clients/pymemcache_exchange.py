@@ -73,8 +73,9 @@ class Exchange:
         sent: dict[str, tuple[Connection, bool]] = {}
 
         def failed(address: str, error: Exception) -> None:
-            connection, used = sent.pop(address)
-            connection.close()
+            connection, used = sent.pop(address, (None, False))
+            if connection is not None:
+                connection.close()
             if used and isinstance(error, RESETS):  # that says nothing of the server
                 self.pools.drop(address)
                 reset[address] = groups[address]
@@ -83,8 +84,8 @@ class Exchange:
 
         try:
             for address, members in groups.items():
-                sent[address] = self._take(address, command)
                 try:
+                    sent[address] = self._take(address, command)
                     sent[address][0].send(request(address, members))
                 except FAILURES as error:
                     failed(address, error)

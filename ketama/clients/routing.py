@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from ketama import Continuum, Key, Path, Servers
 from ketama.clients import probe
-from ketama.health import Liveness, Probe
+from ketama.health import OWN_ERRNOS, Liveness, Probe
 
 OnError = Literal["raise", "miss"]
 OnRejoin = Literal["keep", "flush"]
@@ -164,8 +164,11 @@ def may_repeat(command: str, error: BaseException) -> bool:
     """Return whether a command that failed may be sent to another server.
 
     A refused connection carries out nothing. After any other error, the server may have
-    carried out the command, or may still do so.
+    carried out the command, or may still do so. If this process lacks descriptors or memory,
+    the key's server goes on to serve others, who would not see what another one was told.
     """
+    if isinstance(error, OSError) and error.errno in OWN_ERRNOS:
+        return False
     return command in REPEATABLE or isinstance(
         error, (ConnectionRefusedError, FileNotFoundError)
     )

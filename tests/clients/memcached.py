@@ -183,16 +183,18 @@ class Memcached:
 
 
 class Listener:
-    """A process's place, taken: connections are accepted and counted, and never answered.
+    """A process's place, taken: connections are accepted and counted.
 
     closing: close each connection as soon as it is accepted.
+    answer: what is sent in answer to whatever is received, and before closing.
     """
 
-    def __init__(self, address: str, *, closing: bool = False) -> None:
+    def __init__(self, address: str, *, closing: bool = False, answer: bytes = b"") -> None:
         self.address = address
         self.connections = 0
         self.received = b""
         self._closing = closing
+        self._answer = answer
         target = parse(address)
         family = socket.AF_UNIX
         if isinstance(target, tuple):
@@ -222,6 +224,7 @@ class Listener:
                     connection, _ = one.accept()
                     self.connections += 1
                     if self._closing:
+                        connection.sendall(self._answer)
                         connection.close()
                     else:
                         accepted.append(connection)
@@ -231,7 +234,9 @@ class Listener:
                 except ConnectionResetError:
                     data = b""
                 self.received += data
-                if not data:
+                if data:
+                    one.sendall(self._answer)
+                else:
                     accepted.remove(one)
                     one.close()
         for one in (*accepted, self._listening, self._woken):

@@ -22,7 +22,12 @@ import ketama
 
 need_module("pymemcache")
 
-from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError, MemcacheServerError
+from pymemcache.exceptions import (
+    MemcacheClientError,
+    MemcacheError,
+    MemcacheIllegalInputError,
+    MemcacheServerError,
+)
 
 from clients.checks import (
     BYTES,
@@ -191,6 +196,131 @@ def test_wrong_options(four: Fleet) -> None:
         HashClient(four.path, failover_ttl=0)
     with pytest.raises(TypeError, match="edit that"):
         HashClient(four.path).add_server("10.0.0.1", 11211)
+
+
+# What is no answer of memcached's, or of one that has no connection left.
+GARBAGE = (
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    b"$-1\r\n",
+    b"ERROR Too many open connections\r\n",
+    b"SERVER_ERROR out of memory\r\n",
+    b"VALUE key\r\n",
+    b"VALUE key 0 many\r\nEND\r\n",
+    b"VALUE key 0 -15\r\n",
+    b"VALUE other 0 1\r\nx\r\nEND\r\n",
+    b"STAT uptime\r\nEND\r\n",
+)
+
+
+@pytest.mark.parametrize("answer", GARBAGE)
+def test_an_answer_that_is_none(fleet: Fleet, answer: bytes) -> None:
+    """It is an error of pymemcache's, or a miss."""
+    with Listener(fleet.address(), answer=answer) as listener:
+        raises = HashClient([listener.address], timeout=SLOW)
+        misses = HashClient([listener.address], timeout=SLOW, on_error="miss")
+        calls: list[tuple[Callable[[HashClient], object], object]] = [
+            (lambda client: client.get("key"), None),
+            (lambda client: client.get_many(["key"]), {}),
+            (lambda client: client.set("key", "v"), False),
+            (lambda client: client.flush_all(), False),
+        ]
+        for call, missing in calls:
+            with pytest.raises(MemcacheError):
+                call(raises)
+            assert call(misses) == missing
+        for one in (raises, misses):
+            one.close()
+
+
+@pytest.mark.parametrize("answer", [b"STAT uptime\r\nEND\r\n", b"VALUE a\r\n", b"\xff\r\n"])
+def test_a_probe_that_is_answered_with_garbage(fleet: Fleet, answer: bytes) -> None:
+    """The server stays down, and the others' keys are served."""
+    fleet.start(2)
+    live = Liveness(interval=0.001, interval_max=0.001)
+    with Listener(fleet.address(), answer=answer) as listener:
+        addresses = [listener.address, *(server.address for server in fleet.servers)]
+        client = HashClient(addresses, liveness=live, timeout=SLOW)
+        assert live.failed(listener.address, ConnectionRefusedError(errno.ECONNREFUSED, ""))
+
+        def probed() -> bool:
+            assert client.set_many(dict.fromkeys(KEYS, "v")) == []
+            return b"stats" in listener.received
+
+        wait_for(probed)
+        assert live.down(client.continuum.addresses) == {listener.address}
+        client.close()
+
+
+@pytest.mark.parametrize("line", [b"ERROR\r\n", b"CLIENT_ERROR bad data chunk\r\n"])
+def test_a_request_that_is_not_understood(fleet: Fleet, line: bytes) -> None:
+    """Its value may be read as a command, so the connection is not used again."""
+    with Listener(fleet.address(), answer=line) as listener:
+        client = HashClient([listener.address], timeout=SLOW)
+        for number in range(3):
+            with pytest.raises(MemcacheClientError):
+                client.set_many({"key": b"get key"})
+            with pytest.raises(MemcacheClientError):
+                client.delete_many(["key"])
+            assert listener.connections == 2 * number + 2
+
+
+def test_a_file_with_an_invalid_address(four: Fleet) -> None:
+    """Its keys go to other servers, as those of a server that is down."""
+    invalid = "127.0.0.1:112111"
+    four.write({**dict.fromkeys([s.address for s in four.servers], 100), invalid: 100})
+    client = HashClient(four.path, timeout=SLOW)
+    assert invalid in {client.continuum[key] for key in KEYS}
+    assert client.set_many(dict.fromkeys(KEYS, "v")) == []
+    assert client.get_many(KEYS) == dict.fromkeys(KEYS, b"v")
+    assert all(client.get(key) == b"v" for key in KEYS)
+    with pytest.raises(OSError, match="invalid port '112111'"):
+        client.flush_all()
+    assert client.get_many(KEYS) == {}
+    client.close()
+
+
+class Serde:
+    """Raises an error of the program's own."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def serialize(self, _: bytes, value: bytes) -> tuple[bytes, int]:
+        """Return a value as it is, with no flags."""
+        if value == b"wrong":
+            raise self.error
+        return value, 0
+
+    def deserialize(self, _: object, data: bytes, __: int) -> bytes:
+        """Return the data as they are."""
+        if data == b"wrong read":
+            raise self.error
+        return data
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionRefusedError(errno.ECONNREFUSED, "own"), MemcacheServerError("own")]
+)
+@pytest.mark.parametrize("on_error", ["raise", "miss"])
+def test_a_serde_that_raises(four: Fleet, error: Exception, on_error: Any) -> None:
+    """What it raises reaches the caller, and says nothing about a server."""
+    liveness = Reports()
+    client = HashClient(
+        four.path, serde=Serde(error), on_error=on_error, liveness=liveness, timeout=SLOW
+    )
+    calls: list[Callable[[], object]] = [
+        lambda: client.set("key", b"wrong"),
+        lambda: client.set_many({"key": b"wrong"}),
+        lambda: client.get("user:1"),
+        lambda: client.get_many(KEYS),
+    ]
+    client.set_many({**dict.fromkeys(KEYS, b"v"), "user:1": b"wrong read"})
+    for call in calls:
+        with pytest.raises(type(error), match="own"):
+            call()
+    assert liveness.reports == []
+    assert client.get_many(KEYS[2:]) == dict.fromkeys(KEYS[2:], b"v")
+    client.close()
 
 
 # ---- All at once
@@ -459,17 +589,19 @@ def test_what_one_process_learns_all_know(four: Fleet) -> None:
 
 
 def test_a_process_without_descriptors(four: Fleet) -> None:
-    """It takes no server down: the error is its own."""
+    """It takes no server down, and writes to no other one: the error is its own."""
+    victim = four.servers[VICTIM]
 
     def work(_: int) -> None:
-        client = HashClient(four.path)
-        assert client.continuum.addresses
+        client = HashClient(four.path, timeout=SLOW)
+        lost = [key for key in KEYS if client.continuum[key] == victim.address]
+        client.get_many({*KEYS} - {*lost})  # connections to the others
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
         taken = []
         with contextlib.suppress(OSError):
             while True:
                 taken.append(os.open(os.devnull, os.O_RDONLY))
-        for key in KEYS:
+        for key in lost:
             with pytest.raises(OSError, match="Too many open files") as caught:
                 client.set(key, "v")
             assert caught.value.errno == errno.EMFILE
