@@ -68,6 +68,15 @@ bool ketama_health_is_quiet(const ketama_health *health, struct ketama_health_sl
                                           (age < 0 || age > options->window_ns / ms)));
 }
 
+/* Has no process probed it for an hour, although that was due? Then it is in no server
+ * file that is in use. A time more than a day ahead is from before a reboot. */
+static bool is_abandoned(struct state state, uint64_t now)
+{
+    const int64_t hour = 3600 * 1000, day = 24 * hour;
+    int64_t age = -ahead(state.time_ms, now);
+    return state.phase == DOWN && (age > hour || age < -day);
+}
+
 /* Gives a quiet slot to another server. A process that is killed meanwhile leaves a slot
  * that is never used again. */
 static bool take(const ketama_health *health, struct ketama_health_slot *slot,
@@ -75,8 +84,9 @@ static bool take(const ketama_health *health, struct ketama_health_slot *slot,
 {
     uint64_t word = atomic_load(&slot->word);
     struct state state = unpack(word);
-    if (!ketama_health_is_quiet(health, slot, state, now) ||
-        !change(slot, word, (struct state){.phase = TAKEN}))
+    bool is_free =
+        ketama_health_is_quiet(health, slot, state, now) || is_abandoned(state, now);
+    if (!is_free || !change(slot, word, (struct state){.phase = TAKEN}))
         return false;
     atomic_store(&slot->server, server);
     atomic_store(&slot->since, 0);

@@ -326,6 +326,31 @@ static void a_full_table_uses_what_is_quiet(void)
     ketama_health_close(health);
 }
 
+static void a_full_table_gives_up_servers_that_nobody_probes(void)
+{
+    start_anew();
+    ketama_health *health = open_shared();
+    const ketama_key probed = {"host-0:1", 8};
+    ketama_probe probe;
+    char address[32];
+
+    for (int i = 0; i < KETAMA_HEALTH_SLOTS; i++) {
+        snprintf(address, sizeof address, "host-%d:1", i);
+        CHECK_INT(1, fail(health, address, 1));
+    }
+    now += 3600 * second;
+    CHECK_INT(1, ketama_health_claim(health, &probed, 1, &probe));
+    CHECK_INT(0, fail(health, "a:1", 1));
+    now += 2 * second; /* with the first interval, an hour after they were due */
+    for (int i = 1; i < KETAMA_HEALTH_SLOTS; i++) {
+        snprintf(address, sizeof address, "new-%d:1", i);
+        CHECK_INT(1, fail(health, address, 1));
+    }
+    CHECK_INT(KETAMA_HEALTH_DOWN, get(health, "host-0:1").state);
+    CHECK_INT(0, fail(health, "a:1", 1));
+    ketama_health_close(health);
+}
+
 static void the_table_lists_addresses(void)
 {
     start_anew();
@@ -641,6 +666,7 @@ void run_health(void)
     RUN(flapping_goes_on_from_the_long_interval);
     RUN(after_a_reboot_a_probe_is_due);
     RUN(a_full_table_uses_what_is_quiet);
+    RUN(a_full_table_gives_up_servers_that_nobody_probes);
     RUN(the_table_lists_addresses);
     RUN(a_damaged_file_is_repaired);
     RUN(a_file_that_was_cut_short_is_repaired);
