@@ -12,7 +12,7 @@ from operator import index
 import ketama
 from ketama._ketama import ffi, lib
 from ketama.buffers import Buffer, Packed, output
-from ketama.errors import KetamaError, KetamaOSError, failure
+from ketama.errors import KetamaOSError, failure
 from ketama.keys import Key, key_bytes
 from ketama.lookups import (
     Lookups,
@@ -354,9 +354,9 @@ class Continuum(_Lookups):
 
     def _roll_quietly(self) -> None:
         try:
-            self.roll()
-        except (KetamaError, MemoryError):
-            return  # last_error holds it; the last valid version stays in use
+            self._roll()  # last_error holds an error; the last valid version stays in use
+        except MemoryError:
+            return
 
     def explain(self, key: Key) -> Explanation:
         """Return how a key is found: its hash, the point that owns it, and the server.
@@ -411,13 +411,20 @@ class Continuum(_Lookups):
         `last_error` holds the error; lookups keep the last valid version, and the next roll
         checks the file again.
         """
+        result = self._roll()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _roll(self) -> bool | Exception:
+        """Do what `roll` does, and return the error of the file; raise what callbacks do."""
         for changed in (False, True):
             now = self._now
             out, failed = ffi.new("ketama_continuum *"), ffi.new("ketama_failure *")
             status = lib.refresh(now[0], out, failed)
             if status < 0:
                 self._failed(failed)
-                raise failure(failed, self._filename)
+                return failure(failed, self._filename)
             if status == lib.KETAMA_OK:
                 self._recovered()
                 return changed

@@ -143,6 +143,20 @@ def test_an_error_of_a_callback_reaches_the_caller(path: Path) -> None:
     assert continuum.lookup("key") in ("b:1", "c:1")
 
 
+def test_an_error_of_ketama_in_a_callback_reaches_the_caller(path: Path) -> None:
+    """It is not taken for the file's, which lookups leave to `last_error`."""
+
+    def fail(*_: object) -> None:
+        raise ketama.ServersError("other", 1, "the callback's")
+
+    continuum = ketama.Continuum(path, auto_roll=1e-9, on_change=fail, on_error=fail)
+    for text in ("127.0.0.1:11211 1\n", "127.0.0.1:11211 many\n"):
+        path.write_text(text)
+        with pytest.raises(ketama.ServersError, match="the callback's"):
+            wait_for(lambda: continuum.lookup("key") is None)
+        assert continuum.lookup("key") == "127.0.0.1:11211"
+
+
 def test_a_quiet_worker_does_not_import_logging(path: Path) -> None:
     """Following a file that does not change costs no module."""
     program = (
