@@ -1,4 +1,4 @@
-"""The examples of docs/clients_sync.md, on real servers."""
+"""The examples of docs/clients.md, on real servers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import ketama
 from clients.checks import KEYS
 from clients.memcached import Fleet
 
-PAGE = Path(__file__).parents[2] / "docs" / "clients_sync.md"
+PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
 SECTIONS = {
     title: re.findall(r"^```python\n(.+?)^```$", section, re.MULTILINE | re.DOTALL)
     for title, section in re.findall(
