@@ -1,10 +1,16 @@
-"""Measure what `import ketama` adds to the start of an interpreter: make bench."""
+"""Measure what `import ketama` adds to the start of an interpreter: make bench.
+
+And what the backend of Django adds to that of Django itself, which imports it anyway.
+"""
 
 from __future__ import annotations
 
 import sys
 
 import pyperf
+
+# What Django imports for its own backend of pymemcache.
+DJANGO = "import django.core.cache.backends.memcached, pymemcache.serde"
 
 
 def main() -> None:
@@ -16,6 +22,8 @@ def main() -> None:
             ("python -c pass", "pass"),
             ("python -c 'import ketama'", "import ketama"),
             ("python -c 'import typing'", "import typing"),
+            ("Django's PyMemcacheCache", DJANGO),
+            ("ketama.clients.django", "import ketama.clients.django"),
         )
     ]
     if runner.args.worker:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import cached_property
 from pymemcache.serde import pickle_serde
 
+from ketama import Continuum, ServersError
+from ketama.addresses import find_address
 from ketama.clients.pymemcache import HashClient
 from ketama.clients.routing import continuum_of
 
@@ -20,6 +24,8 @@ DEFAULTS: Mapping[str, Any] = {
     "on_error": "miss",
     "serde": pickle_serde,
 }
+OPTIONS = frozenset({*(HashClient.__init__.__kwdefaults__ or {}), "continuum"})
+CONTINUUM_OPTIONS = frozenset(Continuum.__init__.__kwdefaults__ or {})
 
 
 class KetamaCache(BaseMemcachedCache):
@@ -33,26 +39,64 @@ class KetamaCache(BaseMemcachedCache):
     All threads and all event loops of a process share one client for each LOCATION and
     OPTIONS. Its connections outlive requests, and are never used by a forked child.
 
-    Raises ImproperlyConfigured if LOCATION is not one path, or an option is unknown.
+    Raises ImproperlyConfigured if LOCATION is not one path, or an option is unknown or
+    invalid; on first use, ServersError or KetamaOSError if the file cannot be used.
     """
 
     def __init__(self, server: str | os.PathLike[str], params: dict[str, Any]) -> None:
-        if not isinstance(server, (str, os.PathLike)) or not os.fspath(server):
-            raise ImproperlyConfigured(
-                f"LOCATION of {type(self).__name__} must be the path of a server file, "
-                f"not {server!r:.80}"
-            )
+        self._name = type(self).__name__
+        options = params.get("OPTIONS") or {}
+        _check_names(f"OPTIONS of {self._name}", options, OPTIONS)
+        of_continuum = options.get("continuum", {})
+        _check_names(f'OPTIONS["continuum"] of {self._name}', of_continuum, CONTINUUM_OPTIONS)
         library = SimpleNamespace(Client=HashClient)
         # In a list, as Django splits text at commas.
-        super().__init__([os.fspath(server)], params, library, KeyError)
-        self._options: dict[str, Any] = {**DEFAULTS, **(params.get("OPTIONS") or {})}
+        super().__init__([_path(self._name, server)], params, library, KeyError)
+        self._options: dict[str, Any] = {**DEFAULTS, **options}
 
     @cached_property  # type: ignore[misc]  # Django has no types
     def _cache(self) -> HashClient:
-        return client_of(self._servers[0], self._options)
+        try:
+            return client_of(self._servers[0], self._options)
+        except ServersError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise ImproperlyConfigured(f"OPTIONS of {self._name}: {error}") from error
 
     def close(self, **_: object) -> None:
         """Keep the connections. Django closes its caches after each request."""
+
+
+def _path(backend: str, location: object) -> str:
+    """Return the path in LOCATION. Raises ImproperlyConfigured if it is not one path."""
+    if isinstance(location, (str, os.PathLike)):
+        path = Path(os.fsdecode(location))
+        if path.name and (path.exists() or not _are_servers(str(path))):
+            return os.fsdecode(location)
+    raise ImproperlyConfigured(
+        f"LOCATION of {backend} must be the path of a server file, not {location!r:.200}: "
+        "write one server per line into a file, such as '10.0.1.1:11211 100', or let "
+        "`ketama import` make one of these settings"
+    )
+
+
+def _are_servers(text: str) -> bool:
+    """Return whether a text that should be a path is a list of servers, as Django reads it."""
+    addresses = re.split("[;,]", text)
+    found = [find_address(address) for address in addresses]
+    return all(at and (at.port or at.path) for at in found) and not text.startswith("/")
+
+
+def _check_names(where: str, options: object, known: frozenset[str]) -> None:
+    """Raise ImproperlyConfigured for options that do not exist."""
+    if not isinstance(options, Mapping):
+        raise ImproperlyConfigured(f"{where} must be a dict, not {type(options).__name__}")
+    unknown = sorted(map(repr, options.keys() - known))
+    if unknown:
+        raise ImproperlyConfigured(
+            f"{where}: unknown option {', '.join(unknown)}; "
+            f"there are {', '.join(sorted(known))}"
+        )
 
 
 # The clients of this process, by path and options. Appended to, never changed.
@@ -62,13 +106,16 @@ _clients: list[tuple[str, dict[str, Any], HashClient]] = []
 def client_of(path: str, options: dict[str, Any]) -> HashClient:
     """Return the process's one client for a server file with these options.
 
-    Raises ImproperlyConfigured for an unknown option, and what HashClient raises.
+    options: those of HashClient, and as "continuum" those of Continuum.
+    Raises what these raise.
     """
     found = _find(path, options)
     if found is None:
+        of_client = {name: value for name, value in options.items() if name != "continuum"}
+        continuum = continuum_of(path, **options.get("continuum", {}))
         # Without a lock, which a fork could leave locked. If two threads come here at the
         # same time, both use the client that is first in the list.
-        _clients.append((path, options, _make(path, options)))
+        _clients.append((path, options, HashClient(continuum, **of_client)))
         found = _find(path, options)
         assert found is not None  # noqa: S101
     return found
@@ -79,12 +126,3 @@ def _find(path: str, options: dict[str, Any]) -> HashClient | None:
         if known == path and its_options == options:
             return client
     return None
-
-
-def _make(path: str, options: dict[str, Any]) -> HashClient:
-    of_client = {name: value for name, value in options.items() if name != "continuum"}
-    try:
-        continuum = continuum_of(path, **options.get("continuum", {}))
-        return HashClient(continuum, **of_client)
-    except TypeError as error:
-        raise ImproperlyConfigured(f"OPTIONS of the cache at {path}: {error}") from error

@@ -1,0 +1,103 @@
+"""Every Python example of docs/clients.md runs, on real servers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from needs import need_module
+
+from clients.memcached import Fleet
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
+FILE = "/etc/ketama.servers"
+# The distributions that an example needs, by the section it is in.
+SECTIONS = {
+    "pymemcache": ["pymemcache"],
+    "Django": ["django", "pymemcache"],
+    "Hasher": ["pymemcache"],
+}
+
+
+def examples() -> Iterator[Any]:
+    """Yield each example with the title of its section."""
+    title = ""
+    line = 0
+    for part in re.split(
+        r"^(## .+|```python\n[^`]*```)$", PAGE.read_text(), flags=re.MULTILINE
+    ):
+        if part.startswith("## "):
+            title = part.removeprefix("## ")
+        elif part.startswith("```python"):
+            code = part.removeprefix("```python").removesuffix("```")
+            yield pytest.param(title, "\n" * line + code, id=f"{title}-{line + 1}")
+        line += part.count("\n")
+
+
+@pytest.mark.parametrize(("title", "code"), [*examples()])
+def test_an_example(four: Fleet, title: str, code: str) -> None:
+    """It uses the server file of the page, which here is that of four servers."""
+    for name in SECTIONS.get(title, []):
+        need_module(name)
+    assert FILE in code
+    names: dict[str, Any] = {}
+    exec(compile(code.replace(FILE, str(four.path)), str(PAGE), "exec"), names)
+    if "client" in names:  # pymemcache's own leaves its connections to the collector
+        names["client"].close()
+    if "CACHES" in names:
+        from django.core.cache import CacheHandler
+
+        from ketama.clients import django as adapter
+
+        cache = CacheHandler(names["CACHES"])["default"]
+        cache.set("user:42", "Ada")
+        assert cache.get("user:42") == "Ada"
+        adapter._clients.clear()
+
+
+def test_every_section_has_one() -> None:
+    """The sections of clients are those in which examples are found."""
+    assert {*SECTIONS} <= {parameters.values[0] for parameters in examples()}
+
+
+def test_the_table_of_hashed_bytes(four: Fleet) -> None:
+    """What the page says that is sent and hashed is so, for the clients of this package."""
+    need_module("django")
+    from django.core.cache import CacheHandler
+
+    import ketama
+    from ketama.clients import django as adapter
+    from ketama.clients.pymemcache import HashClient
+
+    rows = re.findall(r"^\| (.+?) \| `(.+?)` \| `(.+?)` \|$", PAGE.read_text(), re.MULTILINE)
+    stated = {client: (sent, hashed) for client, sent, hashed in rows}
+
+    def cache(**settings: Any) -> Any:
+        backend = "ketama.clients.django.KetamaCache"
+        return CacheHandler(
+            {"default": {"BACKEND": backend, "LOCATION": four.path, **settings}}
+        )["default"]
+
+    prefixed: Any = {"key_prefix": "shop:"}
+    real = {
+        "pymemcache, `HashClient` here": HashClient(four.path),
+        'with `key_prefix="shop:"`': HashClient(four.path, **prefixed),
+        'here, with `key_prefix="shop:", hashed_key="as sent"`': HashClient(
+            four.path, **prefixed, hashed_key="as sent"
+        ),
+        "Django, `KetamaCache` here": cache(),
+        'with `KEY_PREFIX="shop"` and `VERSION=2`': cache(KEY_PREFIX="shop", VERSION=2),
+    }
+    ring = ketama.Continuum(four.path)
+    for name, client in real.items():
+        sent, hashed = stated[name]
+        for number in range(40, 60):
+            key = f"user:{number}"
+            client.set(key, "v")
+            holders = [s.address for s in four.holders(sent.replace("user:42", key))]
+            assert holders == [ring[hashed.replace("user:42", key)]], name
+            client.delete(key)
+    adapter._clients.clear()
