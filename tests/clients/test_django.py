@@ -289,7 +289,8 @@ def test_the_file_is_followed(four: Fleet) -> None:
     cache.set("key", "v")
     fifth = four.start()[0]
     four.write({fifth.address: 100})
-    wait_for(lambda: cache.set_many(dict.fromkeys(KEYS, "v")) == [] and fifth.get(":1:user:1"))
+    wait_for(lambda: cache.set("new", "v") or fifth.get(":1:new"))
+    cache.set_many(dict.fromkeys(KEYS, "v"))
     expect_placed(four, ketama.Continuum(four.path), map(cache.make_key, KEYS))
 
 

@@ -101,3 +101,23 @@ def test_the_table_of_hashed_bytes(four: Fleet) -> None:
             assert holders == [ring[hashed.replace("user:42", key)]], name
             client.delete(key)
     adapter._clients.clear()
+
+
+def test_servers_in_place_of_a_file(four: Fleet) -> None:
+    """As the page says, a list or a mapping, as for Continuum."""
+    need_module("pymemcache")
+    import ketama
+    from ketama.clients.hasher import Hasher
+    from ketama.clients.pymemcache import HashClient
+
+    ring = ketama.Continuum(four.path)
+    sources: list[ketama.Servers] = [
+        {server.address: server.weight for server in ring.servers},
+        [(server.address, server.weight) for server in ring.servers],
+    ]
+    for source in sources:
+        with HashClient(source) as client:
+            assert client.set("user:42", "v")
+            assert [s.address for s in four.holders("user:42")] == [ring["user:42"]]
+            client.delete("user:42")
+        assert Hasher(source)().get_node("user:42") is None
