@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from clients.memcached import Fleet
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
 FILE = "/etc/ketama.servers"
-# The distributions that an example needs, by the section it is in.
+# The sections whose examples run, and the modules that they need.
 SECTIONS = {
     "pymemcache": ["pymemcache"],
     "Django": ["django", "pymemcache"],
@@ -31,22 +33,36 @@ def examples() -> Iterator[Any]:
     ):
         if part.startswith("## "):
             title = part.removeprefix("## ")
-        elif part.startswith("```python"):
+        elif part.startswith("```python") and title in SECTIONS:
             code = part.removeprefix("```python").removesuffix("```")
             yield pytest.param(title, "\n" * line + code, id=f"{title}-{line + 1}")
         line += part.count("\n")
 
 
+def run(code: str) -> dict[str, Any]:
+    """Run an example, which may await; close its client, and return its names."""
+    names: dict[str, Any] = {}
+    compiled = compile(
+        code, str(PAGE), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+    )
+
+    async def run_and_close() -> None:
+        if awaited := eval(compiled, names):
+            await awaited
+        if "client" in names and (awaited := names["client"].close()):
+            await awaited
+
+    asyncio.run(run_and_close())
+    return names
+
+
 @pytest.mark.parametrize(("title", "code"), [*examples()])
 def test_an_example(four: Fleet, title: str, code: str) -> None:
     """It uses the server file of the page, which here is that of four servers."""
-    for name in SECTIONS.get(title, []):
+    for name in SECTIONS[title]:
         need_module(name)
     assert FILE in code
-    names: dict[str, Any] = {}
-    exec(compile(code.replace(FILE, str(four.path)), str(PAGE), "exec"), names)
-    if "client" in names:  # pymemcache's own leaves its connections to the collector
-        names["client"].close()
+    names = run(code.replace(FILE, str(four.path)))
     if "CACHES" in names:
         from django.core.cache import CacheHandler
 
