@@ -1,4 +1,4 @@
-"""Every Python example of docs/clients.md runs, on real servers."""
+"""The Python examples of docs/clients.md run, on real servers; test_recipes.py has the rest."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ SECTIONS = {
     "pymemcache": ["pymemcache"],
     "Django": ["django", "pymemcache"],
     "Hasher": ["pymemcache"],
+    "asyncio": ["aiomcache"],
+    "aiomcache": ["aiomcache", "aiocache", "fastapi_cache"],
+    "emcache": ["emcache"],
+    "memcachio": ["memcachio"],
 }
 
 

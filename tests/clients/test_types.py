@@ -37,9 +37,9 @@ def public_callables(module: str) -> Iterator[tuple[str, typing.Any]]:
         if inspect.isfunction(member) or inspect.isclass(member):
             yield name, member
         if inspect.isclass(member):
-            for of_class, method in vars(member).items():
+            for of_class, method in inspect.getmembers(member):
                 function = method.fget if isinstance(method, property) else method
-                if inspect.isfunction(function) and function.__module__ == module:
+                if inspect.isfunction(function) and function.__module__.startswith("ketama."):
                     yield f"{name}.{of_class}", function
 
 
