@@ -20,6 +20,7 @@ from pymemcache.exceptions import (
 from ketama.clients.probe import endpoint
 
 RECEIVE_BYTES = 2**16
+SEND_BYTES = 2**18
 # What says that a server cannot be reached, or does not answer.
 FAILURES = (OSError, MemcacheUnexpectedCloseError)
 # Of these, what an idle connection says after its server was restarted.
@@ -114,7 +115,11 @@ class Connection(Client):
         if self.sock is None:
             self._connect()
         assert self.sock is not None  # noqa: S101
-        self.sock.sendall(request)
+        # The timeout of sendall() is for all that it sends, and a server that takes much on a
+        # busy network is not down.
+        rest = memoryview(request)
+        for begin in range(0, len(request), SEND_BYTES):
+            self.sock.sendall(rest[begin : begin + SEND_BYTES])
 
     def _receive(self, rest: bytes, missing: int) -> bytes:
         """Return what is left of the answer, and at least so many bytes more."""

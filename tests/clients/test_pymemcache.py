@@ -10,9 +10,11 @@ import os
 import random
 import resource
 import signal
+import socket
 import threading
+import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from needs import need_module
@@ -41,6 +43,7 @@ from clients.checks import (
 )  # fmt: skip
 from clients.memcached import Fleet, Listener
 from ketama.clients.pymemcache import HashClient, Hasher
+from ketama.clients.pymemcache_connection import SEND_BYTES
 from ketama.health import Liveness
 
 HOUR = 3600.0
@@ -180,6 +183,34 @@ def test_more_keys_than_are_sent_at_once(client: HashClient) -> None:
     assert client.get_many(values) == expected
     assert client.delete_many(values)
     assert client.get_many(values) == {}
+
+
+class Sending(socket.socket):
+    """Remembers how much was sent at once."""
+
+    sizes: ClassVar[list[int]] = []
+
+    def sendall(self, data: Any, *flags: int) -> None:
+        """Send data."""
+        self.sizes.append(len(data))
+        super().sendall(data, *flags)
+
+
+def sending(where: tuple[str, int], timeout: float | None) -> Sending:
+    made = Sending(fileno=socket.create_connection(where).detach())
+    made.settimeout(timeout)
+    return made
+
+
+def test_much_is_sent_in_pieces(four: Fleet) -> None:
+    """The timeout is that of each piece, not of all the values that a server is sent."""
+    module: Any = types.SimpleNamespace(create_connection=sending)
+    client = HashClient(four.path, timeout=SLOW, socket_module=module)
+    values = dict.fromkeys(KEYS[:20], b"x" * 500_000)
+    assert client.set_many(values) == []
+    assert sum(Sending.sizes) > 20 * 500_000
+    assert max(Sending.sizes) <= SEND_BYTES
+    client.close()
 
 
 def test_wrong_options(four: Fleet) -> None:
