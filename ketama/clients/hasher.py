@@ -65,9 +65,16 @@ def _endpoint_of_node(node: str) -> str | tuple[str, int]:
     return (host, int(port)) if colon and port.isdigit() and "/" not in node else endpoint(node)
 
 
+def _endpoint_or_none(address: str) -> str | tuple[str, int] | None:
+    try:
+        return endpoint(address)
+    except ValueError:
+        return None  # no node can have that address
+
+
 def _mask(
     addresses: Iterable[str], nodes: Mapping[str | tuple[str, int], str]
 ) -> tuple[frozenset[str], dict[str, str]]:
     """Return the addresses that are no nodes, and the nodes of the others."""
-    node_of = {a: nodes[at] for a in addresses if (at := endpoint(a)) in nodes}
+    node_of = {a: nodes[at] for a in addresses if (at := _endpoint_or_none(a)) in nodes}
     return frozenset(a for a in addresses if a not in node_of), node_of

@@ -703,6 +703,19 @@ def test_a_hasher(four: Fleet) -> None:
     plain.close()
 
 
+def test_an_invalid_address_is_no_node() -> None:
+    """Its keys go to other nodes, and those of others stay where they are."""
+    servers = [*(f"10.0.0.{number}:11211" for number in range(1, 4)), "10.0.0.9:112111"]
+    hasher = Hasher(servers)()
+    for node in servers[:3]:
+        hasher.add_node(node)
+    ring = ketama.Continuum(servers)
+    for key in KEYS:
+        order = ring.successors(key)
+        order.remove(servers[3])
+        assert hasher.get_node(key) == order[0]
+
+
 def test_nodes_as_pymemcache_writes_them(fleet: Fleet) -> None:
     """IPv6 has no brackets there; a file that changes leaves no node that is unknown."""
     fleet.start(1)
