@@ -76,5 +76,9 @@ def _mask(
     addresses: Iterable[str], nodes: Mapping[str | tuple[str, int], str]
 ) -> tuple[frozenset[str], dict[str, str]]:
     """Return the addresses that are no nodes, and the nodes of the others."""
-    node_of = {a: nodes[at] for a in addresses if (at := _endpoint_or_none(a)) in nodes}
+    node_of = {
+        address: nodes[where]
+        for address in addresses
+        if (where := _endpoint_or_none(address)) is not None and where in nodes
+    }
     return frozenset(a for a in addresses if a not in node_of), node_of
