@@ -39,10 +39,11 @@ class SerdeError(Exception):
 
 
 class Serde:
-    """A serde whose errors are not taken for those of a server."""
+    """A serializer whose errors are not taken for those of a server, and its deserializer."""
 
     def __init__(self, serde: Any) -> None:
         self._serde = serde
+        self.deserialize = serde.deserialize
 
     def serialize(self, key: Any, value: Any) -> tuple[Any, int]:
         """Return a value as it is sent, and its flags."""
@@ -51,13 +52,6 @@ class Serde:
         except (OSError, MemcacheError) as error:
             raise SerdeError(error) from error
         return data, flags
-
-    def deserialize(self, key: Any, data: bytes, flags: int) -> Any:
-        """Return a value that was received."""
-        try:
-            return self._serde.deserialize(key, data, flags)
-        except (OSError, MemcacheError) as error:
-            raise SerdeError(error) from error
 
 
 class Connection(Client):
@@ -162,7 +156,10 @@ class Connection(Client):
             key = asked.get(words[1])
             if key is None:
                 raise MemcacheUnknownError(f"{words[1]!r} was not asked for")
-            value = deserialize(key, data[begin:stop], flags)
+            try:
+                value = deserialize(key, data[begin:stop], flags)
+            except (OSError, MemcacheError) as error:
+                raise SerdeError(error) from error
             values[key] = (value, words[4]) if cas else value
             at = stop + 2
         if words != [b"END"] or end + 2 != len(data):
