@@ -422,7 +422,9 @@ def test_an_invalid_file_changes_nothing(four: Fleet) -> None:
     started = following(four)
     for one in (client, started):
         assert len(one.get_many(KEYS)) == len(KEYS)
+        wait_for(lambda one=one: one.get("key") or one.continuum.last_error)  # type: ignore[misc]
         assert isinstance(one.continuum.last_error, ketama.ServersError)
+        assert len(one.get_many(KEYS)) == len(KEYS)
         one.close()
 
 
