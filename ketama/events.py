@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
 logger = logging.getLogger("ketama")
+logger.addHandler(logging.NullHandler())  # a program that does not log prints nothing
 
 # Called with the addresses before and after a change of the file.
 OnChange: TypeAlias = Callable[[tuple[str, ...], tuple[str, ...]], object]

@@ -7,16 +7,15 @@ make the probes that they are chosen for.
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import Iterable
 from socket import gaierror, herror
 from time import CLOCK_MONOTONIC, clock_gettime
 from typing import Any, NamedTuple
 
 from ketama._ketama import ffi, lib
+from ketama.events import logger
 
 # Made here: a process without descriptors, which has something to log, can import nothing.
-logger = logging.getLogger("ketama")
 
 COUNT_MAX = 63
 SECONDS_MAX = 86400

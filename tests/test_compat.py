@@ -160,6 +160,7 @@ def test_what_is_installed(installed: Path) -> None:
         "include/ketama.h",
         "include/ketama_admin.h",
         "include/ketama_compat.h",
+        "include/ketama_health.h",
         "lib/libketama.a",
         "lib/libketama.so",
         "lib/libketama.so.1",

@@ -30,6 +30,7 @@ from ketama.clients.pymemcache_connection import (
     Connector,
     Serde,
     SerdeError,
+    checked_flags,
     checked_key,
 )
 from ketama.clients.pymemcache_exchange import Exchange
@@ -395,7 +396,7 @@ class HashClient(Commands, PlainHashClient):
                 raise MemcacheIllegalInputError(
                     f"Data values must be binary-safe: {error}"
                 ) from error
-        return data, flag if flags is None else flags
+        return data, checked_flags(flag if flags is None else flags)
 
     def _away(self, batch: Batch, address: str, members: list[int]) -> Collection[int]:
         """Return the members whose own server is another one than this."""

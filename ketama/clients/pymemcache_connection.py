@@ -20,6 +20,7 @@ from pymemcache.exceptions import (
 from ketama.clients.probe import endpoint
 
 RECEIVE_BYTES = 2**16
+FLAGS_MAX = 2**32 - 1
 SEND_BYTES = 2**18
 # What says that a server cannot be reached, or does not answer.
 FAILURES = (OSError, MemcacheUnexpectedCloseError)
@@ -89,6 +90,11 @@ class Connection(Client):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, options.idle)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, options.intvl)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, options.cnt)
+
+    def _store_cmd(self, name: bytes, values: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("flags") is not None:
+            checked_flags(kwargs["flags"])
+        return super()._store_cmd(name, values, *args, **kwargs)
 
     def abandon(self) -> None:
         """Close the descriptor, and send nothing: the parent process uses the connection."""
@@ -195,6 +201,13 @@ def checked_key(key: Any, allow_unicode: bool, prefix: bytes) -> bytes:
     if not sent.strip():
         raise MemcacheIllegalInputError(f"Key is empty: {key!r}")
     return sent
+
+
+def checked_flags(flags: int) -> int:
+    """Return flags that memcached accepts: it would read a value after others as commands."""
+    if not 0 <= flags <= FLAGS_MAX:
+        raise MemcacheIllegalInputError(f"Flags must be from 0 to {FLAGS_MAX}, not {flags!r}")
+    return flags
 
 
 class Connector:

@@ -175,6 +175,21 @@ def test_a_value_that_is_too_large(client: HashClient, four: Fleet) -> None:
     assert client.get("user:2") == b"v"
 
 
+@pytest.mark.parametrize("flags", [-1, 2**32])
+def test_flags_that_memcached_refuses(client: HashClient, flags: int) -> None:
+    """After them, it would read the value as commands."""
+    calls: list[Callable[[], object]] = [
+        lambda: client.set("user:1", "flush_all", flags=flags),
+        lambda: client.cas("user:1", "flush_all", 1, flags=flags),
+        lambda: client.set_many({"user:1": "flush_all"}, flags=flags),
+    ]
+    assert client.set("user:2", "v")
+    for call in calls:
+        with pytest.raises(MemcacheIllegalInputError, match="Flags must be from 0 to"):
+            call()
+    assert client.get("user:2") == b"v"
+
+
 def test_more_keys_than_are_sent_at_once(client: HashClient) -> None:
     """Thousands, with values that fill the buffers of sockets."""
     values = {f"key:{number}": f"{number:02000}" for number in range(5000)}
