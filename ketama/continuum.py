@@ -135,7 +135,7 @@ class Continuum(_Lookups):
         running, no other thread begins one: on a file system that hangs, one thread is lost.
     fallback: True: if the file is missing or invalid at the start, use the servers of its
         last valid version that any process of this user has shared, if there is one;
-        `last_error` holds the error.
+        `last_error` holds the error. Without effect if `shared` is False.
     on_change: called as on_change(before, after), two tuples of addresses, after the file was
         reloaded, in the thread that did.
     on_error: called as on_error(error) if the file cannot be used; not again while the same
