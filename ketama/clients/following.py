@@ -252,13 +252,6 @@ class Following(Generic[S]):
 
     # ---- Operations
 
-    def _address(self, key: Key, down: frozenset[str]) -> str | None:
-        """Return the server of a key, or None if it cannot be sent to any."""
-        if not down:
-            return self.continuum.lookup(key)
-        address = self.continuum.lookup(key, exclude=down if self.router.failover else None)
-        return None if address in down else address
-
     async def run(
         self,
         command: str,
@@ -275,7 +268,7 @@ class Following(Generic[S]):
         down = self.down()
         reset: set[str] = set()
         last: Exception | None = None
-        while (address := self._address(key, down)) is not None:
+        while (address := self.router.server(key, down)) is not None:
             seconds = expiry or 0
             if down and expiry is not None:
                 seconds = self.router.expiry(key, address, expiry)

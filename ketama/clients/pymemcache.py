@@ -182,15 +182,6 @@ class HashClient(Commands, PlainHashClient):
             groups.setdefault(None if address in down else address, []).append(member)
         return groups
 
-    def _server(self, hashed: str | bytes, down: frozenset[str]) -> str | None:
-        """Return the server of a key, or None if it cannot be sent to any."""
-        if not down:
-            return self._continuum.lookup(hashed)
-        address = self._continuum.lookup(
-            hashed, exclude=down if self._router.failover else None
-        )
-        return None if address in down else address
-
     # ---- One key
 
     def _run(
@@ -207,7 +198,7 @@ class HashClient(Commands, PlainHashClient):
             hashed = sent
         down = self._down()
         last: Exception | None = None
-        while (address := self._server(hashed, down)) is not None:
+        while (address := self._router.server(hashed, down)) is not None:
             seconds = self._router.expiry(hashed, address, expire) if down else expire
             try:
                 answer: Answer = self._exchange.ask(
