@@ -90,6 +90,7 @@ class Memcached:
     def start(self) -> None:
         """Start it, empty, and wait until it accepts connections."""
         assert self._process is None, f"{self} runs already"
+        assert not accepts(self.address), f"another process, left by a killed test, is {self}"
         command = ["memcached", "-t", "1", "-m", "16", "-c", "4096", "-U", "0"]
         if os.getuid() == 0:
             command += ["-u", "nobody"]
