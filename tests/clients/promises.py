@@ -333,7 +333,7 @@ class Promises:
                         await client.get(key)
                     except self.unavailable:
                         pass
-                    except asyncio.TimeoutError:
+                    except (TimeoutError, asyncio.TimeoutError):  # one class from 3.11 on
                         timeouts += 1
             async with self.asked(four.path, **options) as client:
                 assert await client.get_many(keys) == {}

@@ -78,7 +78,7 @@ def test_cachelib(four: Fleet) -> None:
         server.kill()
     assert cache.set_many({key: key for key in KEYS}) == []
     assert cache.get(KEYS[0]) is None
-    assert cache.clear()
+    cache.clear()  # returns what it likes, but does not raise
 
 
 def test_flask_caching(four: Fleet) -> None:
