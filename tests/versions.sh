@@ -31,8 +31,9 @@ test_version() {
     ln -s "$root/examples" "$folder/$version/here/examples"
     run() {
         (cd "$folder/$version/here" &&
-            ../bin/pytest --quiet --config-file "$root/pyproject.toml" \
-                -p no:cacheprovider --confcutdir "$root/tests" "$@")
+            # Two processes each, as many tests wait for servers and for time-outs.
+            ../bin/pytest --quiet --numprocesses=2 --dist=loadgroup \
+                --config-file "$root/pyproject.toml" -p no:cacheprovider --confcutdir "$root/tests" "$@")
     }
     # Some files test other programs or the model, to whom it is all the same which CPython
     # this is, and some what the commands of test_command.py go on to do.
