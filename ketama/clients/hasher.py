@@ -51,12 +51,15 @@ class Hasher:
 
     def get_node(self, key: str | bytes) -> str | None:
         """Return the node of a key; None if there is none."""
-        addresses, nodes = self._continuum.addresses, self._nodes
-        known = self._masked
-        if known[0] is not addresses or known[1] is not nodes:
-            known = self._masked = (addresses, nodes, *_mask(addresses, nodes))
-        address = self._continuum.lookup(key, exclude=known[2])
-        return None if address is None else known[3][address]
+        while True:
+            addresses, nodes = self._continuum.addresses, self._nodes
+            known = self._masked
+            if known[0] is not addresses or known[1] is not nodes:
+                known = self._masked = (addresses, nodes, *_mask(addresses, nodes))
+            address = self._continuum.lookup(key, exclude=known[2])
+            if address is None or address in known[3]:
+                return known[3].get(address or "")
+            # The file was reloaded in between: the mask is not of the version that answered.
 
 
 def _endpoint_of_node(node: str) -> str | tuple[str, int]:

@@ -14,6 +14,7 @@ import socket
 import threading
 import types
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -733,6 +734,27 @@ def test_an_invalid_address_is_no_node() -> None:
         order = ring.successors(key)
         order.remove(servers[3])
         assert hasher.get_node(key) == order[0]
+
+
+class Reloaded(ketama.Continuum):
+    """A continuum whose file changes, and is reloaded, at the start of the next lookup."""
+
+    def lookup(self, key: ketama.Key, exclude: Any = None) -> Any:
+        """Reload the file first."""
+        assert self.filename is not None
+        Path(os.fsdecode(self.filename)).write_text("10.9.9.9:11211 100\n127.0.0.1:1 100\n")
+        self.roll()
+        return super().lookup(key, exclude)
+
+
+def test_a_reload_while_a_node_is_found(tmp_path: Path) -> None:
+    """The node is one of the version that answers."""
+    path = tmp_path / "ketama.servers"
+    path.write_text("127.0.0.1:1 100\n127.0.0.1:2 100\n")
+    hasher = Hasher(Reloaded(path))()
+    hasher.add_node("127.0.0.1:1")
+    hasher.add_node("127.0.0.1:2")
+    assert {hasher.get_node(key) for key in KEYS} == {"127.0.0.1:1"}
 
 
 def test_nodes_as_pymemcache_writes_them(fleet: Fleet) -> None:
