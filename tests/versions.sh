@@ -39,9 +39,10 @@ test_version() {
     # this is, and some what the commands of test_command.py go on to do.
     ignored=
     for name in test_compat.py test_port.py test_languages.py test_old_programs.py \
-        test_docs.py test_examples.py test_plot.py test_command_asks.py \
-        imports/test_programs.py peers \
-        profiles/test_model.py profiles/test_differential.py profiles/test_searches.py; do
+        test_docs.py test_examples.py test_plot.py test_command_asks.py test_agree.py \
+        test_command_agree.py test_command_edits.py test_command_profiles.py \
+        test_edit_safety.py test_processes.py imports peers profiles \
+        clients/test_rejoin.py clients/test_support.py; do
         ignored="$ignored --ignore=$root/tests/$name"
     done
     run $tests $ignored -k "not million and not two_hundred"
