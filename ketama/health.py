@@ -88,6 +88,11 @@ NEVER = float("inf")
 NO_PROBE = 2**63 - 1
 
 
+def is_local(error: BaseException) -> bool:
+    """Return whether this process lacks descriptors, memory, ports or permission."""
+    return isinstance(error, OSError) and error.errno in OWN_ERRNOS
+
+
 def is_own(error: BaseException) -> bool:
     """Return whether an error says nothing about the server.
 
@@ -96,7 +101,7 @@ def is_own(error: BaseException) -> bool:
     """
     if not isinstance(error, Exception) or isinstance(error, (MemoryError, gaierror, herror)):
         return True
-    return isinstance(error, OSError) and error.errno in OWN_ERRNOS
+    return is_local(error)
 
 
 class Liveness:

@@ -66,7 +66,7 @@ class Connection:
         return not (reader.at_eof() or reader.exception() or self.writer.is_closing())
 
     def close(self, error: Exception | None = None) -> None:
-        """Close it at once. Who waits for an answer gets the error."""
+        """Close it at once. A pending request raises the error."""
         if error is not None:
             self.reader.set_exception(error)
         self.writer.transport.abort()
@@ -302,7 +302,7 @@ class FlagClient(aiomcache.FlagClient[T], Generic[T]):
         return number
 
     async def decr(self, key: bytes, decrement: int = 1) -> int | None:
-        """Subtract from a number, and return it. Raises ClientException if there is none."""
+        """Subtract from a number, and return it. Raises ClientException as `incr` does."""
         number: int | None = await self._run(_decr, key, None, decrement)
         return number
 

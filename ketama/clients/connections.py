@@ -20,7 +20,7 @@ class Closable(Protocol):
         """Return whether it is open, and no request on it has failed."""
 
     def close(self, error: Exception | None = None) -> None:
-        """Close it at once. Who waits for an answer gets the error."""
+        """Close it at once. A pending request raises the error."""
 
 
 C = TypeVar("C", bound=Closable)
@@ -122,7 +122,10 @@ class Connections(Generic[C]):
         self.counts.closed += 1
 
     def give(self, connection: C, good: bool) -> None:
-        """Give back a connection; good: no answer is outstanding."""
+        """Return a connection to the pool, or close it unless `good`.
+
+        good: whether every request on it was answered.
+        """
         if good:
             self.counts.good += 1
         else:

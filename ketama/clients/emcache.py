@@ -86,14 +86,14 @@ class Answers:
         return future
 
     def fail(self, error: Exception) -> None:
-        """Let who waits for the answer get an error, and who will."""
+        """Make the pending request and all later ones raise an error."""
         self._error = self._error or error
         if self._latest is not None and not self._latest.done():
             self._latest.set_exception(error)
 
 
 class Connection(MemcacheAsciiProtocol):
-    """A connection that tells who waits for an answer when it is lost."""
+    """A connection whose pending request fails as soon as the connection is lost."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class Connection(MemcacheAsciiProtocol):
         return not self._closed
 
     def close(self, error: Exception | None = None) -> None:
-        """Close it at once. Who waits for an answer gets the error."""
+        """Close it at once. A pending request raises the error."""
         self._answers.fail(error or ConnectionResetError("the server closed the connection"))
         if not self._closed:
             self._closed = True

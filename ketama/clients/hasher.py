@@ -50,7 +50,7 @@ class Hasher:
         self._nodes = {at: name for at, name in self._nodes.items() if at != where}
 
     def get_node(self, key: str | bytes) -> str | None:
-        """Return the node of a key; None if there is none."""
+        """Return the node of a key, or None if no node of the file was added."""
         while True:
             addresses, nodes = self._continuum.addresses, self._nodes
             known = self._masked

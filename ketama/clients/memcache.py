@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable, Iterable, Mapping
-from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
-from socket import socket as Socket  # noqa: N812
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import memcache
 
 from ketama import Continuum, Path, Servers
+from ketama.clients.memcache_host import FAILURES, Host
 from ketama.clients.pools import Pools
-from ketama.clients.probe import connect, endpoint
 from ketama.clients.routing import OnRejoin, Router, capped_expiry, may_repeat
 from ketama.health import Liveness
 
 if TYPE_CHECKING:
     from datetime import timedelta
-
-if not hasattr(getattr(memcache, "Client", None), "_get_server"):
-    raise ImportError(
-        f"{memcache.__file__} is not python-memcached, which has the same import name: "
-        "pip uninstall memcache python-memcached, then pip install 'libketama[memcache]'",
-        name="memcache",
-        path=memcache.__file__,
-    )
 
 # As python-memcached has it: a key, or what to hash instead of the key, and the key.
 Key = str | bytes | tuple[str | bytes | int, str | bytes]
@@ -33,69 +22,10 @@ AnyKey = TypeVar("AnyKey", bound="Key | int")
 
 # The answers to so many fit into a receive buffer while we are still sending.
 KEYS_AT_ONCE = 1000
-FAILURES = (OSError, memcache._Error, memcache._ConnectionDeadError)
 # All threads have the same slots of a threading.local. The other attributes are a thread's own,
 # and so __init__ runs in each.
 SHARED = ("_pools", "_router")
 REPLACED = {"dead_retry": "liveness", "flush_on_reconnect": "on_rejoin='flush'"}
-
-
-class Host(memcache._Host):
-    """A connection to one server, which keeps its error instead of being dead for a while."""
-
-    socket: Socket | None
-
-    def __init__(self, server: str, timeout: float | None = None) -> None:
-        where = endpoint(server)
-        if isinstance(where, str):
-            name = f"unix:{where}"
-        else:
-            name = "inet6:[{}]:{}" if ":" in where[0] else "inet:{}:{}"
-            name = name.format(*where)
-        super().__init__(name, socket_timeout=timeout)
-        self.server = server
-        self.failure: Exception | None = None
-        self._readable = select.poll()
-
-    def __del__(self) -> None:
-        self.close_socket()
-
-    def mark_dead(self, reason: object) -> None:
-        """Close the connection, and keep the reason."""
-        if self.failure is None:
-            self.failure = (
-                reason
-                if isinstance(reason, OSError)
-                else ConnectionResetError(f"{self.server}: {reason}")
-            )
-        self.close_socket()
-
-    def _get_socket(self) -> Socket | None:
-        """Return the connection, made if there is none; None after an error."""
-        if self.failure is not None:
-            return None  # the client decides whether a command is repeated
-        if self.socket is None:
-            try:
-                made = connect(self.server, self.socket_timeout)
-            except OSError as error:
-                self.failure = error
-                return None
-            self._readable = select.poll()
-            self._readable.register(made, select.POLLIN)
-            if made.family != AF_UNIX:
-                made.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-            self.socket, self.buffer = made, b""
-        return self.socket
-
-    def is_idle(self) -> bool:
-        """Return whether there is nothing to read: no end, and no answer that nobody awaits."""
-        return not (self.buffer or (self.socket is not None and self._readable.poll(0)))
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.close_socket()
-
-    abandon = close  # sends nothing
 
 
 class Client(memcache.Client):
@@ -284,7 +214,7 @@ class Client(memcache.Client):
                 self._pools.give(address, host)
                 return answer
             self._router.failed(address, error, wrote=not command.startswith("get"))
-            if not self._router.failover or (sent and not may_repeat(command, error)):
+            if not self._router.failover or not may_repeat(command, error, sent=sent):
                 break
             down |= {address}
         return missing
@@ -391,11 +321,8 @@ class Client(memcache.Client):
             for address, error in self._ask_all(groups, request, read).items():
                 self._router.failed(address, error, wrote=command != "get")
                 down |= {address}
-                members = groups[address]
-                if self._router.failover:
-                    left += members
-                else:
-                    lost += members
+                goes_on = self._router.failover and may_repeat(command, error)
+                (left if goes_on else lost).extend(groups[address])
         return lost
 
     def _ask_all(

@@ -34,7 +34,7 @@ from ketama import Continuum, Path, Servers
 from ketama.clients import routing
 from ketama.clients.probe import connect, endpoint
 from ketama.clients.routing import OnRejoin
-from ketama.health import Liveness
+from ketama.health import Liveness, is_local
 
 NONE: frozenset[str] = frozenset()
 PLAIN_SET = (None, SetMode.SET.value)
@@ -128,11 +128,11 @@ class Pool(ConnectionPool):
         super().release_connection(conn, error or raised is not None)
 
     def is_ready(self) -> bool:
-        """Return whether the server can be asked; connect to it if there is no connection."""
+        """Return whether the server is to be asked; connect to it if there is no connection."""
         try:
             self._pool.appendleft(self._pop())
-        except ServerMarkedDownError:
-            return False
+        except ServerMarkedDownError as error:
+            return _is_local(error)  # then the request fails, too, and goes nowhere else
         return True
 
     def retire(self) -> None:
@@ -223,7 +223,9 @@ class PoolProvider:
 
     def get_counters(self) -> dict[ServerAddress, PoolCounters]:
         """Return the numbers of connections to each server that was asked."""
-        return {_server_address(at): pool.get_counters() for at, pool in self._pools.items()}
+        return {
+            _server_address(at): pool.get_counters() for at, pool in self._pools.copy().items()
+        }
 
     def route(self, key: Key, excluded: frozenset[str] = NONE) -> tuple[Pool, bool]:
         """Return the connections for a key, and whether they are not to its own server.
@@ -290,7 +292,7 @@ class PoolProvider:
     def _keep(self, addresses: tuple[str, ...]) -> None:
         """Close the connections to all other servers."""
         self._addresses = addresses
-        old, known = self._pools, {*addresses}
+        old, known = self._pools.copy(), {*addresses}  # other threads add to it
         self._pools = {address: pool for address, pool in old.items() if address in known}
         for address, pool in old.items():
             if address not in known:
@@ -320,10 +322,10 @@ class Router(DefaultRouter):
         failure_handling: FailureHandling = DEFAULT_FAILURE_HANDLING,
     ) -> MemcacheResponse:
         """Return the answer to a command from the first server that answers."""
-        excluded = NONE
+        excluded, local = NONE, False
         while True:
             pool, away = self.pool_provider.route(key, excluded)
-            goes_on = self._goes_on(pool, command, flags)
+            goes_on = not local and self._goes_on(pool, command, flags)
             try:
                 return self.executor.exec_on_pool(
                     pool,
@@ -334,10 +336,12 @@ class Router(DefaultRouter):
                     track_write_failures=failure_handling.track_write_failures and not excluded,
                     raise_on_server_error=goes_on or failure_handling.raise_on_server_error,
                 )
-            except MemcacheServerError:
+            except MemcacheServerError as error:
                 if not goes_on:
                     raise
-                excluded |= {pool.server}
+                local = _is_local(error)
+                if not local:
+                    excluded |= {pool.server}
 
     def exec_multi(
         self,
@@ -352,12 +356,12 @@ class Router(DefaultRouter):
         if values is not None:
             value_of = dict(zip(keys, values, strict=True))
         results: dict[Key, MemcacheResponse] = {}
-        left, excluded = [*value_of], NONE
+        left, excluded, local = [*value_of], NONE, False
         while left:
             groups = self.pool_provider.group(left, excluded)
             left = []
             for pool, away, members in groups:
-                goes_on = self._goes_on(pool, command, flags)
+                goes_on = not local and self._goes_on(pool, command, flags)
                 try:
                     results |= self.executor.exec_multi_on_pool(
                         pool,
@@ -368,10 +372,12 @@ class Router(DefaultRouter):
                         and not excluded,
                         raise_on_server_error=goes_on or failure_handling.raise_on_server_error,
                     )
-                except MemcacheServerError:
+                except MemcacheServerError as error:
                     if not goes_on:
                         raise
-                    excluded |= {pool.server}
+                    local = _is_local(error)
+                    if not local:
+                        excluded |= {pool.server}
                     left += members
         return results
 
@@ -391,6 +397,11 @@ class Router(DefaultRouter):
             flags = RequestFlags() if flags is None else flags
             flags = flags.replace(cache_ttl=0)  # for ever
         return adjust_flags_for_max_ttl(flags, self.pool_provider.failover_ttl)
+
+
+def _is_local(error: MemcacheServerError) -> bool:
+    """Return whether this process failed, not the server: no other one is to be asked."""
+    return is_local(error.__cause__ or error)
 
 
 def cache_client(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import deque
@@ -30,7 +31,7 @@ class Pools(Generic[C]):
     idle_s: connections that were idle for longer are closed, in seconds; 0: none is.
 
     A connection belongs to the one who took it, until it is given back. Each operation on a
-    deque or a dict is atomic, and the dict is replaced, never changed while others read it.
+    deque is atomic; the dict has a deque for each server, and is replaced, never changed.
     """
 
     def __init__(
@@ -48,11 +49,10 @@ class Pools(Generic[C]):
         if addresses is self._addresses:
             return
         self._addresses = addresses
-        old, known = self._idle, {*addresses}
-        self._idle = {address: idle for address, idle in old.items() if address in known}
-        for address, idle in old.items():
-            if address not in known:
-                _close_all(idle)
+        old = self._idle
+        self._idle = {address: old.get(address, deque()) for address in addresses}
+        for address in old.keys() - self._idle.keys():
+            _close_all(old[address])
 
     def take(self, address: str) -> tuple[C, bool]:
         """Return a connection to a server, and whether it was used before."""
@@ -73,10 +73,8 @@ class Pools(Generic[C]):
         """Give back a connection that has no answer outstanding."""
         idle = self._idle.get(address)
         if idle is None:
-            if address not in self._addresses:
-                connection.close()
-                return
-            idle = self._idle.setdefault(address, deque())
+            connection.close()
+            return
         idle.append((connection, time.monotonic() if self._idle_s else 0.0))
         if self._idle_most is not None and len(idle) > self._idle_most:
             _close_all(idle, 1)
@@ -89,8 +87,7 @@ class Pools(Generic[C]):
 
     def close(self) -> None:
         """Close all that are idle; further ones are made when they are needed."""
-        old, self._idle = self._idle, {}
-        for idle in old.values():
+        for idle in self._idle.values():
             _close_all(idle)
 
     def __del__(self) -> None:
@@ -102,10 +99,13 @@ class Pools(Generic[C]):
 
     def _abandon(self) -> None:
         """Forget the connections of the process that this one was forked from."""
-        old, self._idle, self._pid = self._idle, {}, os.getpid()
+        old = self._idle
+        self._idle = {address: deque() for address in old}
+        self._pid = os.getpid()
         for idle in old.values():
-            for connection, _ in idle:
-                connection.abandon()
+            while idle:
+                with contextlib.suppress(IndexError):  # another thread was faster
+                    idle.popleft()[0].abandon()
 
 
 def _close_all(idle: deque[tuple[C, float]], most: int | None = None) -> None:

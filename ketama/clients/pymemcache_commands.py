@@ -29,6 +29,20 @@ class Commands:
         """
         raise NotImplementedError
 
+    def _store(
+        self,
+        command: str,
+        key: Key,
+        value: Any,
+        expire: int,
+        noreply: bool | None,
+        flags: int | None,
+    ) -> bool:
+        def request(connection: Any, key: Any, _: bytes, expire: int) -> Any:
+            return getattr(connection, command)(key, value, expire, noreply, flags)
+
+        return self._run(command, key, False, request, expire)
+
     def get(self, key: Key, default: Any = None) -> Any:
         """Return a key's value, or the default."""
         return self._run(
@@ -56,13 +70,7 @@ class Commands:
         flags: int | None = None,
     ) -> bool:
         """Store a value for `expire` seconds, 0: for ever. Return whether it was stored."""
-        return self._run(
-            "set",
-            key,
-            False,
-            lambda c, key, sent, expire: c.set(key, value, expire, noreply, flags),
-            expire,
-        )
+        return self._store("set", key, value, expire, noreply, flags)
 
     def add(
         self,
@@ -73,13 +81,7 @@ class Commands:
         flags: int | None = None,
     ) -> bool:
         """Store a value if the key has none. Return whether it was stored."""
-        return self._run(
-            "add",
-            key,
-            False,
-            lambda c, key, sent, expire: c.add(key, value, expire, noreply, flags),
-            expire,
-        )
+        return self._store("add", key, value, expire, noreply, flags)
 
     def replace(
         self,
@@ -90,13 +92,7 @@ class Commands:
         flags: int | None = None,
     ) -> bool:
         """Store a value if the key has one. Return whether it was stored."""
-        return self._run(
-            "replace",
-            key,
-            False,
-            lambda c, key, sent, expire: c.replace(key, value, expire, noreply, flags),
-            expire,
-        )
+        return self._store("replace", key, value, expire, noreply, flags)
 
     def append(
         self,
@@ -107,13 +103,7 @@ class Commands:
         flags: int | None = None,
     ) -> bool:
         """Append to the value of a key, if it has one. Return whether it has."""
-        return self._run(
-            "append",
-            key,
-            False,
-            lambda c, key, sent, expire: c.append(key, value, expire, noreply, flags),
-            expire,
-        )
+        return self._store("append", key, value, expire, noreply, flags)
 
     def prepend(
         self,
@@ -124,13 +114,7 @@ class Commands:
         flags: int | None = None,
     ) -> bool:
         """Prepend to the value of a key, if it has one. Return whether it has."""
-        return self._run(
-            "prepend",
-            key,
-            False,
-            lambda c, key, sent, expire: c.prepend(key, value, expire, noreply, flags),
-            expire,
-        )
+        return self._store("prepend", key, value, expire, noreply, flags)
 
     def cas(
         self,

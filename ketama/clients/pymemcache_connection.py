@@ -152,6 +152,7 @@ class Connection(Client):
             begin = end + 2
             try:
                 flags, stop = int(words[2]), begin + int(words[3])
+                unique = words[4] if cas else b""
             except (IndexError, ValueError):
                 break
             if stop < begin:
@@ -166,7 +167,7 @@ class Connection(Client):
                 value = deserialize(key, data[begin:stop], flags)
             except (OSError, MemcacheError) as error:
                 raise SerdeError(error) from error
-            values[key] = (value, words[4]) if cas else value
+            values[key] = (value, unique) if cas else value
             at = stop + 2
         if words != [b"END"] or end + 2 != len(data):
             self._raise_errors(data[at:end], b"get")

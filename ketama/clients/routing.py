@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from ketama import Continuum, Key, Path, Servers
 from ketama.clients import probe
-from ketama.health import OWN_ERRNOS, Liveness, Probe
+from ketama.health import Liveness, Probe, is_local
 
 OnError = Literal["raise", "miss"]
 OnRejoin = Literal["keep", "flush"]
-AnyKey = TypeVar("AnyKey", bound=Key)
 
 # Memcached takes a larger time to live for a point in time, in seconds since 1970.
 MONTH = 30 * 24 * 60 * 60
 FOLLOW_S = 1.0
 # A command that has the same effect if it is carried out twice.
-REPEATABLE = frozenset({"get", "gets", "gat", "gats", "set", "delete", "touch", "set_many"})
+REPEATABLE = frozenset({"get", "gets", "gat", "gats", "set", "delete", "touch"})
 
 
 def continuum_of(source: Path | Servers | Continuum, **options: Any) -> Continuum:
@@ -151,24 +150,17 @@ class Router:
             return seconds
         return capped_expiry(seconds, self.failover_ttl)
 
-    def away(self, keys: Iterable[AnyKey], down: frozenset[str]) -> set[AnyKey]:
-        """Return those of the keys whose own server is down, or was left out."""
-        if not down:
-            return set()
-        items = tuple(keys)
-        own = self.continuum.lookup_many(items)
-        return {key for key, address in zip(items, own, strict=True) if address in down}
 
-
-def may_repeat(command: str, error: BaseException) -> bool:
+def may_repeat(command: str, error: BaseException, *, sent: bool = True) -> bool:
     """Return whether a command that failed may be sent to another server.
 
-    A refused connection carries out nothing. After any other error, the server may have
-    carried out the command, or may still do so. If this process lacks descriptors or memory,
-    the key's server goes on to serve others, who would not see what another one was told.
+    sent: False if the server has certainly not got it, such as after a refused connection.
+
+    After any other error, the server may have carried out the command, or may still do so.
+    If this process lacks descriptors or memory, the key's server goes on to serve others, who
+    would not see what another one was told.
     """
-    if isinstance(error, OSError) and error.errno in OWN_ERRNOS:
+    if is_local(error):
         return False
-    return command in REPEATABLE or isinstance(
-        error, (ConnectionRefusedError, FileNotFoundError)
-    )
+    refused = isinstance(error, (ConnectionRefusedError, FileNotFoundError))
+    return refused or not sent or command in REPEATABLE

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import random
+import resource
 import threading
 import traceback
 from collections.abc import Callable, Iterable
@@ -16,6 +19,9 @@ KEYS = [f"user:{number}" for number in range(150)]
 UNICODE = [f"ключ:{number}" for number in range(150)]
 BYTES = [f"item:{number}".encode() for number in range(150)]
 VICTIM = 2  # the number of the server that is disturbed
+# Seconds after which a server that hangs is given up: no other takes so long to answer,
+# however busy the machine is.
+HUNG = 1.0
 
 
 def text(key: str | bytes) -> str:
@@ -27,6 +33,31 @@ def expect_placed(fleet: Fleet, ring: ketama.Continuum, keys: Iterable[str | byt
     for key in keys:
         holders = [server.address for server in fleet.holders(text(key))]
         assert holders == [ring.lookup(key)], key
+
+
+# Times to live, in seconds, none of which is over while a test runs: on another server than a
+# key's own, and what a client asks for.
+CAP = 1000
+EXPIRIES = (0, 500, 3600, -1)
+
+
+def expect_expiry(fleet: Fleet, ring: ketama.Continuum, expire: int) -> None:
+    """Expect the victim's keys to live for at most CAP seconds, the others as asked for."""
+    victim = fleet.servers[VICTIM].address
+    for key in KEYS:
+        ttls = [s.ttl(key) for s in fleet.servers if s.running and s.get(key)]
+        if expire < 0:
+            assert ttls == [], key
+            continue
+        [found] = ttls
+        assert found is not None
+        if ring[key] == victim:
+            assert 0 < found <= min(expire or CAP, CAP), key
+        elif expire == 0:
+            assert found == -1, key
+        else:
+            assert min(expire, CAP) - 500 < found <= expire, key
+            assert found > CAP or expire <= CAP, key
 
 
 class Reports(Liveness):
@@ -80,6 +111,16 @@ class Load:
         for thread in self._threads:
             thread.join()
         assert self.errors == []
+
+
+def use_up_descriptors() -> None:
+    """Leave this process no file descriptor."""
+    gc.collect()  # or else some descriptor becomes free later
+    gc.disable()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    with contextlib.suppress(OSError):
+        while True:
+            os.open(os.devnull, os.O_RDONLY)
 
 
 def in_children(count: int, work: Callable[[int], object]) -> None:

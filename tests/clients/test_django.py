@@ -25,7 +25,7 @@ from django.core.cache import CacheHandler
 from django.core.exceptions import ImproperlyConfigured
 
 from clients import web
-from clients.checks import KEYS, UNICODE, VICTIM, Load, expect_placed, in_children
+from clients.checks import HUNG, KEYS, UNICODE, VICTIM, Load, expect_placed, in_children
 from clients.memcached import Fleet
 from ketama.clients import django as adapter
 
@@ -265,7 +265,8 @@ def test_the_whole_interface(fleet: Fleet) -> None:
         if name == "many, 40 days":
             for key in (":1:long", ":1:longer"):
                 for server in fleet.holders(key):
-                    assert 39 * DAY < (server.ttl(key) or 0) <= 40 * DAY
+                    # A point in time, and the server's clock may be late by a second.
+                    assert 39 * DAY < (server.ttl(key) or 0) <= 40 * DAY + 2
                 assert len(fleet.holders(key)) == 2
             assert [server.ttl(":1:text") for server in fleet.holders(":1:text")] > [0, 0]
     theirs.close()
@@ -504,7 +505,7 @@ def test_a_server_killed_and_one_hung_under_load(fleet: Fleet, tmp_path: Path) -
     fleet.write()
     killed, hung = fleet.servers[0], fleet.servers[VICTIM]
     options = ("--workers", "2", "--threads", "4")
-    with web.run(fleet, tmp_path, *web.GUNICORN, *options, timeout=0.2) as site:
+    with web.run(fleet, tmp_path, *web.GUNICORN, *options, timeout=HUNG) as site:
         wait_for(lambda: site.ask(random.Random(1)))
         found: list[int] = []
         with Load(lambda chance: found.append(site.ask(chance)[1]), threads=8) as load:

@@ -20,7 +20,7 @@ need_module("pymemcache")
 from dogpile.cache import make_region
 from dogpile.cache.api import NO_VALUE
 
-from clients.checks import KEYS, VICTIM, Load, Reports, expect_placed, in_children
+from clients.checks import HUNG, KEYS, VICTIM, Load, Reports, expect_placed, in_children
 from clients.memcached import Fleet
 from ketama.clients.dogpile import PyMemcacheBackend
 from ketama.health import Liveness
@@ -224,7 +224,7 @@ def test_all_servers_are_down(four: Fleet) -> None:
 def test_a_server_hangs(four: Fleet) -> None:
     """A process waits for it at most `failures` times; then its keys go on."""
     liveness = Reports(failures=3, window=HOUR, interval=HOUR, interval_max=HOUR)
-    region = configured(four.path, liveness=liveness, timeout=0.05)
+    region = configured(four.path, liveness=liveness, timeout=HUNG)
     region.get_multi(KEYS)
     four.servers[VICTIM].hang()
     for key in KEYS:

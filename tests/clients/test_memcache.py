@@ -24,13 +24,18 @@ memcache = need_module("memcache")
 
 from clients.checks import (
     BYTES,
+    CAP,
+    EXPIRIES,
+    HUNG,
     KEYS,
     UNICODE,
     VICTIM,
     Load,
     Reports,
+    expect_expiry,
     expect_placed,
     in_children,
+    use_up_descriptors,
 )  # fmt: skip
 from clients.memcached import Fleet, Listener
 from ketama.clients.memcache import Client
@@ -429,7 +434,7 @@ def test_a_server_hangs(four: Fleet) -> None:
     """A process waits for it at most `failures` times; then its keys go on."""
     options: Any = {"failures": 3, "window": HOUR, "interval": HOUR, "interval_max": HOUR}
     liveness = Reports(**options)
-    client = Client(four.path, liveness=liveness, socket_timeout=0.05)
+    client = Client(four.path, liveness=liveness, socket_timeout=HUNG)
     client.get_multi(KEYS)
     victim = four.servers[VICTIM]
     made = victim.stat("total_connections")
@@ -442,7 +447,7 @@ def test_a_server_hangs(four: Fleet) -> None:
 
     def work(_: int) -> None:
         own = Reports(**options)
-        other = Client(four.path, liveness=own, socket_timeout=0.05)
+        other = Client(four.path, liveness=own, socket_timeout=HUNG)
         other.get_multi(KEYS)
         assert own.reports == []
 
@@ -451,6 +456,23 @@ def test_a_server_hangs(four: Fleet) -> None:
     # One to ask it here, and a new one after each time it was waited for, but the last.
     assert victim.stat("total_connections") == made + 1 + 2
     client.disconnect_all()
+
+
+def test_a_process_without_descriptors(four: Fleet) -> None:
+    """It takes no server down, and writes to no other one: the error is its own."""
+    victim = four.servers[VICTIM]
+
+    def work(_: int) -> None:
+        client = Client(four.path, socket_timeout=SLOW)
+        lost = [key for key in KEYS if client.continuum[key] == victim.address]
+        client.get_multi({*KEYS} - {*lost})  # connections to the others
+        use_up_descriptors()
+        assert client.set_multi(dict.fromkeys(lost, "v")) == lost
+        assert not any(client.set(key, "v") for key in lost)
+        assert not client.liveness.down(client.continuum.addresses)
+
+    in_children(1, work)
+    assert not any(four.holders(key) for key in KEYS)
 
 
 def test_a_restart_between_requests(four: Fleet) -> None:
@@ -488,7 +510,7 @@ def test_what_is_not_repeated(four: Fleet) -> None:
         with Listener(victim.address, closing=closing) as listener:
             for number, call in enumerate(calls):
                 liveness = Reports(shared=False)
-                client = Client(four.path, liveness=liveness, socket_timeout=0.05)
+                client = Client(four.path, liveness=liveness, socket_timeout=HUNG)
                 key = next(k for k in KEYS if client.continuum[k] == victim.address)
                 assert not call(client, key)
                 wait_for(lambda n=number: listener.connections == n + 1)  # type: ignore[misc]
@@ -499,31 +521,22 @@ def test_what_is_not_repeated(four: Fleet) -> None:
 def test_values_on_a_substitute_expire(four: Fleet) -> None:
     """The capped time to live is that of the victim's keys alone."""
     four.servers[VICTIM].kill()
-    client = Client(four.path, failover_ttl=50, socket_timeout=SLOW)
-    victim = four.servers[VICTIM].address
-    for expire, capped in ((0, 50), (20, 20), (HOUR, 50), (-1, None)):
+    client = Client(four.path, failover_ttl=CAP, socket_timeout=SLOW)
+    for expire in EXPIRIES:
         client.set_multi(dict.fromkeys(KEYS[:50], "v"), expire)
         for key in KEYS[50:100]:
             client.set(key, "v", expire)
         for key in KEYS[100:]:
-            client.set(key, "v", 5)
+            client.set(key, "v", CAP)
             client.touch(key, expire)
-        for key in KEYS:
-            ttls = [s.ttl(key) for s in four.servers if s.running and s.get(key)]
-            if expire < 0:
-                assert ttls == []
-            elif client.continuum[key] == victim:
-                assert capped is not None
-                assert 0 < (ttls[0] or 0) <= capped
-            else:
-                assert ttls[0] == -1 if expire == 0 else (ttls[0] or 0) > expire - 20
+        expect_expiry(four, client.continuum, expire)
     client.disconnect_all()
 
 
 def test_a_server_that_rejoins_is_flushed(four: Fleet) -> None:
     """With on_rejoin="flush", once, as it missed what was written meanwhile."""
     liveness = Liveness(interval=0.01, interval_max=0.01)
-    client = following(four, liveness=liveness, on_rejoin="flush", socket_timeout=0.5)
+    client = following(four, liveness=liveness, on_rejoin="flush", socket_timeout=HUNG)
     victim = four.servers[VICTIM]
     assert client.set_multi(dict.fromkeys(KEYS, "old")) == []
     victim.hang()

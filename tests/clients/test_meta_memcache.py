@@ -28,13 +28,18 @@ from meta_memcache.serializer import MixedSerializer
 from meta_memcache_socket import NotStored
 
 from clients.checks import (
+    CAP,
+    EXPIRIES,
+    HUNG,
     KEYS,
     UNICODE,
     VICTIM,
     Load,
     Reports,
+    expect_expiry,
     expect_placed,
     in_children,
+    use_up_descriptors,
 )  # fmt: skip
 from clients.memcached import Fleet, Listener
 from ketama.clients.meta_memcache import PoolProvider, Router, cache_client
@@ -258,7 +263,7 @@ def test_a_server_hangs(four: Fleet) -> None:
     """A process waits for it at most `failures` times; then its keys go on."""
     options: Any = {"failures": 3, "window": HOUR, "interval": HOUR, "interval_max": HOUR}
     liveness = Reports(**options)
-    client = started(four.path, liveness=liveness, recv_timeout=0.05)
+    client = started(four.path, liveness=liveness, recv_timeout=HUNG)
     client.multi_get(KEYS)
     victim = four.servers[VICTIM]
     made = victim.stat("total_connections")
@@ -271,13 +276,30 @@ def test_a_server_hangs(four: Fleet) -> None:
 
     def work(_: int) -> None:
         own = Reports(**options)
-        started(four.path, liveness=own, recv_timeout=0.05).multi_get(KEYS)
+        started(four.path, liveness=own, recv_timeout=HUNG).multi_get(KEYS)
         assert own.reports == []
 
     in_children(3, work)
     victim.resume()
     # One to ask it here, and a new one after each time it was waited for, but the last.
     assert victim.stat("total_connections") == made + 1 + 2
+
+
+def test_a_process_without_descriptors(four: Fleet) -> None:
+    """It takes no server down, and writes to no other one: the error is its own."""
+    victim = four.servers[VICTIM]
+
+    def work(_: int) -> None:
+        client = started(four.path, raise_on_server_error=False)
+        lost = [key for key in KEYS if ring_of(client)[key] == victim.address]
+        client.multi_get([key for key in KEYS if key not in lost])  # connections to the others
+        use_up_descriptors()
+        assert not any(client.set(key, "v", ttl=0) for key in lost)
+        assert {*client.multi_get([Key(key) for key in lost]).values()} == {None}
+        assert not down(client)
+
+    in_children(1, work)
+    assert not any(four.holders(key) for key in KEYS)
 
 
 def test_a_restart_between_requests(four: Fleet) -> None:
@@ -304,7 +326,7 @@ def test_what_is_not_repeated(four: Fleet) -> None:
     victim.kill()
     with Listener(victim.address) as listener:
         liveness = Reports(shared=False)
-        client = started(four.path, liveness=liveness, recv_timeout=0.05)
+        client = started(four.path, liveness=liveness, recv_timeout=HUNG)
         key = next(key for key in KEYS if ring_of(client)[key] == victim.address)
         with pytest.raises(MemcacheServerError):
             client.delta_initialize(key, 1, 1, HOUR)
@@ -320,21 +342,15 @@ def test_what_is_not_repeated(four: Fleet) -> None:
 def test_values_on_a_substitute_expire(four: Fleet) -> None:
     """The capped time to live is that of the victim's keys alone."""
     four.servers[VICTIM].kill()
-    client = started(four.path, failover_ttl=50)
-    victim = four.servers[VICTIM].address
-    cases: Any = ((None, 50), (0, 50), (20, 20), (HOUR, 50))
-    for ttl, capped in cases:
+    client = started(four.path, failover_ttl=CAP)
+    ttls: Any = (None, *(expire for expire in EXPIRIES if expire >= 0))
+    for ttl in ttls:
         for key in KEYS[:75]:
             assert client.set(key, "v", ttl=ttl)
         for key in KEYS[75:]:
-            assert client.set(key, "v", ttl=5)
+            assert client.set(key, "v", ttl=CAP)
             assert client.touch(key, ttl or 0)
-        for key in KEYS:
-            [found] = [s.ttl(key) for s in four.servers if s.running and s.get(key)]
-            if ring_of(client)[key] == victim:
-                assert 0 < (found or 0) <= capped
-            else:
-                assert found == -1 if not ttl else (found or 0) > ttl - 20
+        expect_expiry(four, ring_of(client), ttl or 0)
 
 
 # ---- Processes

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import gc
 import itertools
 import os
 import random
-import resource
 import signal
 import socket
 import threading
@@ -34,13 +32,18 @@ from pymemcache.exceptions import (
 
 from clients.checks import (
     BYTES,
+    CAP,
+    EXPIRIES,
+    HUNG,
     KEYS,
     UNICODE,
     VICTIM,
     Load,
     Reports,
+    expect_expiry,
     expect_placed,
     in_children,
+    use_up_descriptors,
 )  # fmt: skip
 from clients.memcached import Fleet, Listener
 from ketama.clients.pymemcache import HashClient, Hasher
@@ -254,6 +257,7 @@ GARBAGE = (
     b"VALUE key\r\n",
     b"VALUE key 0 many\r\nEND\r\n",
     b"VALUE key 0 -15\r\n",
+    b"VALUE key 0\r\n",
     b"VALUE other 0 1\r\nx\r\nEND\r\n",
     b"STAT uptime\r\nEND\r\n",
 )
@@ -267,6 +271,7 @@ def test_an_answer_that_is_none(fleet: Fleet, answer: bytes) -> None:
         misses = HashClient([listener.address], timeout=SLOW, on_error="miss")
         calls: list[tuple[Callable[[HashClient], object], object]] = [
             (lambda client: client.get("key"), None),
+            (lambda client: client.gets("key"), (None, None)),
             (lambda client: client.get_many(["key"]), {}),
             (lambda client: client.set("key", "v"), False),
             (lambda client: client.flush_all(), False),
@@ -277,6 +282,17 @@ def test_an_answer_that_is_none(fleet: Fleet, answer: bytes) -> None:
             assert call(misses) == missing
         for one in (raises, misses):
             one.close()
+
+
+def test_an_answer_without_the_unique_number(fleet: Fleet) -> None:
+    """It is an answer to get, but none to gets."""
+    answer = b"VALUE key 0 1\r\nx\r\nEND\r\n"
+    with Listener(fleet.address(), answer=answer) as listener:
+        client = HashClient([listener.address], timeout=SLOW)
+        assert client.get("key") == b"x"
+        with pytest.raises(MemcacheError):
+            client.gets("key")
+        client.close()
 
 
 @pytest.mark.parametrize("answer", [b"STAT uptime\r\nEND\r\n", b"VALUE a\r\n", b"\xff\r\n"])
@@ -526,7 +542,7 @@ def test_without_failover(four: Fleet) -> None:
 def test_a_server_hangs(four: Fleet) -> None:
     """A process waits for it at most `failures` times; then its keys go on."""
     liveness = Reports(failures=3, window=HOUR, interval=HOUR, interval_max=HOUR)
-    client = HashClient(four.path, liveness=liveness, timeout=0.05, connect_timeout=SLOW)
+    client = HashClient(four.path, liveness=liveness, timeout=HUNG, connect_timeout=SLOW)
     client.get_many(KEYS)
     four.servers[VICTIM].hang()
     for key in KEYS:
@@ -560,7 +576,7 @@ def test_a_restart_between_requests(four: Fleet) -> None:
 
 def test_what_is_not_repeated(four: Fleet) -> None:
     """A number that may have been added to is not added to on another server."""
-    client = HashClient(four.path, timeout=0.05, on_error="raise")
+    client = HashClient(four.path, timeout=HUNG, on_error="raise")
     client.set_many(dict.fromkeys(KEYS, 1))
     victim = four.servers[VICTIM]
     key = next(key for key in KEYS if client.continuum[key] == victim.address)
@@ -575,21 +591,12 @@ def test_what_is_not_repeated(four: Fleet) -> None:
 def test_values_on_a_substitute_expire(four: Fleet) -> None:
     """The capped time to live is that of the victim's keys alone."""
     four.servers[VICTIM].kill()
-    client = HashClient(four.path, failover_ttl=50, timeout=SLOW)
-    victim = four.servers[VICTIM].address
-    for expire, capped in ((0, 50), (20, 20), (HOUR_S, 50), (-1, None)):
+    client = HashClient(four.path, failover_ttl=CAP, timeout=SLOW)
+    for expire in EXPIRIES:
         client.set_many(dict.fromkeys(KEYS[:75], "v"), expire)
         for key in KEYS[75:]:
             client.set(key, "v", expire)
-        for key in KEYS:
-            [*ttls] = [s.ttl(key) for s in four.servers if s.running and s.get(key)]
-            if expire < 0:
-                assert ttls == []
-            elif client.continuum[key] == victim:
-                assert capped is not None
-                assert 0 < ttls[0] <= capped  # type: ignore[operator]
-            else:
-                assert ttls[0] == -1 if expire == 0 else ttls[0] > expire - 20  # type: ignore[operator]
+        expect_expiry(four, client.continuum, expire)
     client.close()
 
 
@@ -645,13 +652,7 @@ def test_a_process_without_descriptors(four: Fleet) -> None:
         client = HashClient(four.path, timeout=SLOW)
         lost = [key for key in KEYS if client.continuum[key] == victim.address]
         client.get_many({*KEYS} - {*lost})  # connections to the others
-        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-        gc.collect()  # or else some descriptor becomes free later
-        gc.disable()
-        taken = []
-        with contextlib.suppress(OSError):
-            while True:
-                taken.append(os.open(os.devnull, os.O_RDONLY))
+        use_up_descriptors()
         for key in lost:
             with pytest.raises(OSError, match="Too many open files") as caught:
                 client.set(key, "v")
@@ -661,6 +662,7 @@ def test_a_process_without_descriptors(four: Fleet) -> None:
     in_children(1, work)
     known = HashClient(four.path, timeout=SLOW)
     assert not known.liveness.down(known.continuum.addresses)
+    assert not any(four.holders(key) for key in KEYS)
 
 
 class Interrupt(BaseException):

@@ -15,7 +15,7 @@ from waiting import wait_for
 
 need_module("pymemcache")
 
-from clients.checks import VICTIM
+from clients.checks import HUNG, VICTIM
 from clients.memcached import Fleet
 from ketama.clients.pymemcache import HashClient
 from ketama.clients.routing import OnRejoin
@@ -44,7 +44,7 @@ STALE, ENDED, WRITES, ROUNDS = range(len(KEYS), len(KEYS) + 4)
 
 def client_of(fleet: Fleet, on_rejoin: OnRejoin) -> HashClient:
     liveness = Liveness(**FAST)
-    return HashClient(fleet.path, liveness=liveness, timeout=0.5, on_rejoin=on_rejoin)
+    return HashClient(fleet.path, liveness=liveness, timeout=HUNG, on_rejoin=on_rejoin)
 
 
 def write(client: HashClient, shared: Shared) -> None:
