@@ -112,6 +112,7 @@ class HashClient(Commands, PlainHashClient):
         one_of("hashed_key", hashed_key, ("as given", "as sent"))
         self.key_prefix = key_prefix.encode() if isinstance(key_prefix, str) else key_prefix
         self.allow_unicode_keys = allow_unicode_keys
+        checked_key(b"x", allow_unicode_keys, self.key_prefix)  # raises for an invalid prefix
         self.default_noreply = default_noreply
         self.encoding = encoding
         self._serde = serde or LegacyWrappingSerde(serializer, deserializer)

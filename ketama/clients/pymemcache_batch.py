@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from ketama.clients.pymemcache_connection import checked_key
+from ketama.clients.pymemcache_connection import KEY_MOST_BYTES, checked_key
 
 # As pymemcache's master has it, a tuple is: what is hashed, and the key on that server.
 Key = str | bytes | tuple[str | bytes, str | bytes]
-KEY_MOST_BYTES = 250
 
 
 class Batch(NamedTuple):

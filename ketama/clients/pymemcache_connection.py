@@ -20,6 +20,9 @@ from pymemcache.exceptions import (
 from ketama.clients.probe import endpoint
 
 RECEIVE_BYTES = 2**16
+RECEIVE_ONE_BYTES = 2**12  # of an answer that has one value: a larger buffer costs time
+AFTER_VALUE = b"\r\nEND\r\n"
+KEY_MOST_BYTES = 250
 FLAGS_MAX = 2**32 - 1
 SEND_BYTES = 2**18
 # What says that a server cannot be reached, or does not answer.
@@ -115,32 +118,43 @@ class Connection(Client):
         if self.sock is None:
             self._connect()
         assert self.sock is not None  # noqa: S101
+        if len(request) <= SEND_BYTES:
+            self.sock.sendall(request)
+            return
         # The timeout of sendall() is for all that it sends, and a server that takes much on a
         # busy network is not down.
         rest = memoryview(request)
         for begin in range(0, len(request), SEND_BYTES):
             self.sock.sendall(rest[begin : begin + SEND_BYTES])
 
-    def _receive(self, rest: bytes, missing: int) -> bytes:
+    def _receive(self, rest: bytes, missing: int, at_once: int = RECEIVE_BYTES) -> bytes:
         """Return what is left of the answer, and at least so many bytes more."""
         assert self.sock is not None  # noqa: S101
         chunks = [rest]
         while missing > 0:
-            chunk = self.sock.recv(max(RECEIVE_BYTES, missing))
+            chunk = self.sock.recv(max(at_once, missing))
             if not chunk:
                 raise MemcacheUnexpectedCloseError
             chunks.append(chunk)
             missing -= len(chunk)
         return b"".join(chunks)
 
-    def read_values(self, asked: Mapping[bytes, Any], cas: bool) -> dict[Any, Any]:
+    def _deserialize(self, key: Any, data: bytes, flags: int) -> Any:
+        try:
+            return self.serde.deserialize(key, data, flags)
+        except (OSError, MemcacheError) as error:
+            raise SerdeError(error) from error
+
+    def read_values(
+        self, asked: Mapping[bytes, Any], cas: bool, data: bytes = b""
+    ) -> dict[Any, Any]:
         """Return the values of an answer to get or gets, by the keys as they were given.
 
         asked: those keys, by the keys as they were sent.
+        data: what of the answer has been received already.
         """
         values: dict[Any, Any] = {}
-        deserialize = self.serde.deserialize
-        data, at = self._receive(b"", 1), 0
+        at = 0
         while True:
             end = data.find(b"\r\n", at)
             if end < 0:
@@ -163,10 +177,7 @@ class Connection(Client):
             key = asked.get(words[1])
             if key is None:
                 raise MemcacheUnknownError(f"{words[1]!r} was not asked for")
-            try:
-                value = deserialize(key, data[begin:stop], flags)
-            except (OSError, MemcacheError) as error:
-                raise SerdeError(error) from error
+            value = self._deserialize(key, data[begin:stop], flags)
             values[key] = (value, unique) if cas else value
             at = stop + 2
         if words != [b"END"] or end + 2 != len(data):
@@ -177,7 +188,19 @@ class Connection(Client):
     def get_one(self, command: bytes, sent: bytes, key: Any, missing: Any) -> Any:
         """Return a key's value; with the command b"gets ", and its unique number."""
         self.send(command + sent + b"\r\n")
-        return self.read_values({sent: key}, command == b"gets ").get(key, missing)
+        data = self._receive(b"", 1, RECEIVE_ONE_BYTES)
+        # Most answers have come whole, and are read here in a third of the time.
+        head, _, rest = data.partition(b"\r\n")
+        words = head.split(b" ")
+        if (
+            command == b"get "
+            and words[:2] == [b"VALUE", sent]
+            and words[3:] == [b"%d" % (len(rest) - len(AFTER_VALUE))]
+            and words[2].isdigit()
+            and rest.endswith(AFTER_VALUE)
+        ):
+            return self._deserialize(key, rest[: -len(AFTER_VALUE)], int(words[2]))
+        return self.read_values({sent: key}, command == b"gets ", data).get(key, missing)
 
     def read_lines(self, count: int, name: bytes) -> list[bytes]:
         """Return the lines of an answer that has so many, without their ends.
@@ -197,7 +220,19 @@ class Connection(Client):
 
 
 def checked_key(key: Any, allow_unicode: bool, prefix: bytes) -> bytes:
-    """Return a key as it is sent. Raises MemcacheIllegalInputError if it is invalid."""
+    """Return a key as it is sent. Raises MemcacheIllegalInputError if it is invalid.
+
+    prefix: is not checked, unless the key is bytes.
+    """
+    if (
+        type(key) is str
+        and 0 < len(key) <= KEY_MOST_BYTES - len(prefix)
+        and key.isascii()
+        and key.isprintable()
+        and " " not in key
+    ):
+        return prefix + key.encode()
+    # Let pymemcache say what is wrong, if anything is.
     sent: bytes = check_key_helper(key, allow_unicode, prefix)
     if not sent.strip():
         raise MemcacheIllegalInputError(f"Key is empty: {key!r}")

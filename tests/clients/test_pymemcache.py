@@ -150,7 +150,18 @@ def test_the_commands(client: HashClient) -> None:
     assert client.get("key") is None
 
 
-@pytest.mark.parametrize("key", ["a b", "a\0", "x" * 251, "\n", "ключ"])
+@pytest.mark.parametrize("size", [0, 1, 4000, 4096, 500_000])
+def test_values_that_look_like_answers(client: HashClient, size: int) -> None:
+    """A value is what its size says, in however many pieces it comes."""
+    value = b"\r\nEND\r\n".ljust(size, b"x") + b"\r\nEND\r\nVALUE key 0 1\r\nx\r\nEND\r\n"
+    for stored in (value, value[:size]):
+        assert client.set("key", stored)
+        assert client.get("key") == stored
+        assert client.gets("key")[0] == stored
+        assert client.get_many(["key", "other"]) == {"key": stored}
+
+
+@pytest.mark.parametrize("key", ["a b", "a\0", "x" * 251, "", " ", "\n", "a\n", "ключ"])
 def test_an_invalid_key(four: Fleet, key: str) -> None:
     """It raises what pymemcache raises, also beside valid ones, and with on_error="miss"."""
     client = HashClient(four.path, on_error="miss")
@@ -164,6 +175,8 @@ def test_an_invalid_key(four: Fleet, key: str) -> None:
     for call in calls:
         with pytest.raises(MemcacheIllegalInputError):
             call()
+    with pytest.raises(MemcacheIllegalInputError):
+        HashClient(four.path, key_prefix="x" * 200).get("x" * 51)
     assert not four.holders("valid")
 
 
@@ -244,6 +257,9 @@ def test_wrong_options(four: Fleet) -> None:
         HashClient(four.path, hashed_key="prefix")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="invalid failover_ttl 0"):
         HashClient(four.path, failover_ttl=0)
+    for prefix in ("shop ", "a\nb", "x" * 250):
+        with pytest.raises(MemcacheIllegalInputError):
+            HashClient(four.path, key_prefix=prefix)
     with pytest.raises(TypeError, match="edit that"):
         HashClient(four.path).add_server("10.0.0.1", 11211)
 
@@ -258,6 +274,9 @@ GARBAGE = (
     b"VALUE key 0 many\r\nEND\r\n",
     b"VALUE key 0 -15\r\n",
     b"VALUE key 0\r\n",
+    b"VALUE key 0 1\r\nxy\r\nEND\r\n",
+    b"VALUE key 0 1\r\nx\r\nBAD\r\n",
+    b"VALUE key x 1\r\nx\r\nEND\r\n",
     b"VALUE other 0 1\r\nx\r\nEND\r\n",
     b"STAT uptime\r\nEND\r\n",
 )
