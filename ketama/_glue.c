@@ -123,9 +123,11 @@ void describe_dialect(ketama_continuum c, struct dialect_text *dialect);
 /* ketama_open_mixed. */
 int open_mixed(ketama_continuum a, ketama_continuum b, unsigned aspects,
                ketama_continuum *mixed, ketama_failure *failure);
-/* Where the options that a server file states are in its text; returns how many bytes
- * they are, 0: none, also if the first line is invalid. */
-size_t stated_options(const char *text, size_t size, size_t *at);
+#define SETTINGS_MAX 1024
+/* Where the options that a server file states are in its text, and those of them that
+ * change answers, as settings; returns how many bytes they are in the text, 0: none,
+ * also if the first line is invalid. */
+size_t stated_options(const char *text, size_t size, size_t *at, char *settings);
 
 /* Returns the address of a struct speedups_functions, for the accelerator. */
 uintptr_t speedups_functions(void);
@@ -229,12 +231,15 @@ int open_mixed(ketama_continuum a, ketama_continuum b, unsigned aspects,
     return copy_failure(ketama_open_mixed(a, b, aspects, mixed), failure);
 }
 
-size_t stated_options(const char *text, size_t size, size_t *at)
+_Static_assert(SETTINGS_MAX == KETAMA_SETTINGS_MAX, "one size");
+size_t stated_options(const char *text, size_t size, size_t *at, char *settings)
 {
     struct ketama_line line;
     ketama_failure failure;
     ketama_servers_scan(text, size, 1, &line, &failure);
-    if (line.status != KETAMA_OK || line.stated.bytes == 0)
+    settings[0] = '\0';
+    if (line.status != KETAMA_OK || line.stated.bytes == 0 ||
+        ketama_choose_stated(settings, line.stated, &failure) != KETAMA_OK)
         return 0;
     *at = (size_t)(line.stated.at - text);
     return line.stated.bytes;

@@ -84,16 +84,16 @@ def settings_of(spec: str) -> bytes:
 
 
 def stated_in(text: bytes) -> tuple[bytes, bytes]:
-    """Return the options that a server file states, and its text without them.
+    """Return the options that a server file states, as settings, and its text without them.
 
     The text keeps its length and its lines, so that errors name the right ones.
     """
-    at = ffi.new("size_t *")
-    size = lib.stated_options(ffi.from_buffer(text), len(text), at)
+    at, settings = ffi.new("size_t *"), ffi.new("char[]", lib.SETTINGS_MAX)
+    size = lib.stated_options(ffi.from_buffer(text), len(text), at, settings)
     if not size:
         return b"", text
     start, end = at[0], at[0] + size
-    return text[start:end].strip(), text[:start] + b" " * size + text[end:]
+    return ffi.string(settings), text[:start] + b" " * size + text[end:]
 
 
 def options_in(settings: bytes) -> dict[str, str]:

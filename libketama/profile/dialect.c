@@ -214,7 +214,6 @@ static int set_option(const struct ketama_settings *settings, enum ketama_option
     switch (option) {
     case KETAMA_PROFILE:
     case KETAMA_HASH:
-    case KETAMA_OPTIONS:
         break; /* first of all, in make_dialect() */
     case KETAMA_HASH_TAG:
         return set_tag(settings, option, dialect,
@@ -236,6 +235,11 @@ static int set_option(const struct ketama_settings *settings, enum ketama_option
         strcpy(dialect->text, value);
         dialect->part = ketama_part_before;
         break;
+    case KETAMA_DOMAIN:
+    case KETAMA_FILE_VERSION:
+    case KETAMA_SHA256:
+    case KETAMA_STATEMENTS:
+        break; /* no options */
     }
     return KETAMA_OK;
 }
@@ -269,6 +273,51 @@ static int make_dialect(const struct ketama_settings *settings,
     return status;
 }
 
+/* ---- what a file says of itself */
+
+/* Has a text from `least` to `most` characters, each of them one of these? */
+static bool is_made_of(const char *text, const char *characters, size_t least,
+                       size_t most)
+{
+    size_t size = strlen(text);
+    return size >= least && size <= most && strspn(text, characters) == size;
+}
+
+static int check_labels(const struct ketama_settings *settings,
+                        struct ketama_origin origin, ketama_failure *failure)
+{
+    static const char digits[] = "0123456789", hex[] = "0123456789abcdef",
+                      name[] = "0123456789abcdefghijklmnopqrstuvwxyz._-";
+    const char *domain = settings->value[KETAMA_DOMAIN],
+               *version = settings->value[KETAMA_FILE_VERSION],
+               *sha256 = settings->value[KETAMA_SHA256];
+
+    if (domain != NULL &&
+        (!is_made_of(domain, name, 1, 63) || strchr("._-", domain[0]) != NULL))
+        return fail(settings, KETAMA_DOMAIN, origin,
+                    "1-63 of a-z, 0-9, '.', '_' and '-', the first a letter or digit",
+                    failure);
+    if (version != NULL && (!is_made_of(version, digits, 1, 18) || version[0] == '0'))
+        return fail(settings, KETAMA_FILE_VERSION, origin,
+                    "1-18 digits, the first not 0", failure);
+    if (sha256 != NULL && !is_made_of(sha256, hex, 16, 16))
+        return fail(settings, KETAMA_SHA256, origin,
+                    "the first 16 hexadecimal digits, in lower case", failure);
+    return KETAMA_OK;
+}
+
+/* Only a file says something of itself. */
+static int refuse_labels(const struct ketama_settings *settings, ketama_failure *failure)
+{
+    for (unsigned i = KETAMA_OPTIONS; i < KETAMA_STATEMENTS; i++)
+        if (settings->value[i] != NULL)
+            return ketama_set_failure(failure, KETAMA_EOPTION, 0,
+                                      "%s is no option: only the first line of a server "
+                                      "file states it",
+                                      ketama_option_names[i]);
+    return KETAMA_OK;
+}
+
 /* ---- the program's choice and the file's statement */
 
 static int too_long(ketama_failure *failure)
@@ -285,6 +334,8 @@ int ketama_check_stated(struct ketama_text stated, uint64_t line,
     struct ketama_dialect dialect;
     struct ketama_settings settings;
     int status = ketama_settings_read(&settings, stated, origin, failure);
+    if (status == KETAMA_OK)
+        status = check_labels(&settings, origin, failure);
     return status != KETAMA_OK ? status
                                : make_dialect(&settings, &dialect, origin, failure);
 }
@@ -381,6 +432,8 @@ int ketama_choose(const ketama_options *options, char chosen[KETAMA_SETTINGS_MAX
     size_t bytes = strlen(text);
     struct ketama_text all = {text, bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX};
     status = ketama_settings_read(&settings, all, from_program, failure);
+    if (status == KETAMA_OK)
+        status = refuse_labels(&settings, failure);
     if (status != KETAMA_OK)
         return status;
     if (options->profile != NULL) {

@@ -155,7 +155,13 @@ enum ketama_option {
     KETAMA_FILTER_CONF,
     KETAMA_SEED,
     KETAMA_DELIMITER,
-    KETAMA_OPTIONS
+    KETAMA_OPTIONS,
+    /* What a server file says of itself, which changes no answer: the fleet that it is
+     * for, its version, and the checksum of what follows the line. */
+    KETAMA_DOMAIN = KETAMA_OPTIONS,
+    KETAMA_FILE_VERSION,
+    KETAMA_SHA256,
+    KETAMA_STATEMENTS
 };
 
 enum {
@@ -167,7 +173,7 @@ enum {
     KETAMA_HAS_DELIMITER = 1 << KETAMA_DELIMITER,
 };
 
-extern const char *const ketama_option_names[KETAMA_OPTIONS];
+extern const char *const ketama_option_names[KETAMA_STATEMENTS];
 /* The options that a profile has, apart from KETAMA_PROFILE: a set of 1 << option. */
 unsigned ketama_options_of(const struct ketama_profile *profile);
 /* Writes each of them as a line "name TAB default TAB choice TAB choice ..."; what has

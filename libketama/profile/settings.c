@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *const ketama_option_names[KETAMA_OPTIONS] = {
-    "profile", "hash",   "hash_tag",    "points", "default_port",
-    "format",  "filter", "filter_conf", "seed",   "delimiter",
+const char *const ketama_option_names[KETAMA_STATEMENTS] = {
+    "profile",     "hash", "hash_tag",  "points", "default_port", "format", "filter",
+    "filter_conf", "seed", "delimiter", "domain", "version",      "sha256",
 };
 
 /* ---- text -> settings */
@@ -62,7 +62,7 @@ static bool take_value(struct ketama_settings *settings, struct ketama_text *tex
 static enum ketama_option find_option(struct ketama_text name)
 {
     unsigned option = 0;
-    while (option < KETAMA_OPTIONS &&
+    while (option < KETAMA_STATEMENTS &&
            (strlen(ketama_option_names[option]) != name.bytes ||
             memcmp(ketama_option_names[option], name.at, name.bytes) != 0))
         option++;
@@ -81,7 +81,7 @@ void ketama_names_add(struct ketama_names_list *list, const char *name)
 struct ketama_names_list ketama_names_of(unsigned options)
 {
     struct ketama_names_list list = {"", 0};
-    for (unsigned i = 0; i < KETAMA_OPTIONS; i++)
+    for (unsigned i = 0; i < KETAMA_STATEMENTS; i++)
         if ((options >> i & 1) != 0)
             ketama_names_add(&list, ketama_option_names[i]);
     return list;
@@ -99,11 +99,11 @@ static int read_option(struct ketama_settings *settings, struct ketama_text *tex
         return ketama_set_failure(failure, origin.status, origin.line,
                                   "unexpected option %s: write key=value",
                                   ketama_quote(name.at, name.bytes).text);
-    if (option == KETAMA_OPTIONS)
+    if (option == KETAMA_STATEMENTS)
         return ketama_set_failure(failure, origin.status, origin.line,
                                   "unknown option %s: must be one of %s",
                                   ketama_quote(name.at, name.bytes).text,
-                                  ketama_names_of((1U << KETAMA_OPTIONS) - 1).text);
+                                  ketama_names_of((1U << KETAMA_STATEMENTS) - 1).text);
     if (settings->value[option] != NULL)
         return ketama_set_failure(failure, origin.status, origin.line,
                                   "option %s is given twice",
@@ -127,7 +127,7 @@ int ketama_settings_read(struct ketama_settings *settings, struct ketama_text te
                          struct ketama_origin origin, ketama_failure *failure)
 {
     settings->used = 0;
-    for (unsigned i = 0; i < KETAMA_OPTIONS; i++)
+    for (unsigned i = 0; i < KETAMA_STATEMENTS; i++)
         settings->value[i] = NULL;
     if (text.bytes >= KETAMA_SETTINGS_MAX)
         return ketama_set_failure(failure, origin.status, origin.line,

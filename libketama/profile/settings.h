@@ -7,7 +7,7 @@
 #include "profile.h"
 
 struct ketama_settings {
-    const char *value[KETAMA_OPTIONS]; /* in `storage`; NULL: not set */
+    const char *value[KETAMA_STATEMENTS]; /* in `storage`; NULL: not set */
     char storage[KETAMA_SETTINGS_MAX];
     size_t used;
 };

@@ -183,6 +183,9 @@ static void unknown_options_are_rejected(void)
                          settings = {.size = sizeof settings,
                                      .profile = "libketama",
                                      .settings = "hash_tag={}"},
+                         label = {.size = sizeof label,
+                                  .profile = "libketama",
+                                  .settings = "domain=shop"},
                          good = {.size = sizeof good,
                                  .flags = KETAMA_PRIVATE,
                                  .profile = "libketama",
@@ -200,6 +203,8 @@ static void unknown_options_are_rejected(void)
                   refusal(&profile), 66) == 0);
     CHECK_TEXT("profile \"libketama\" has no option hash_tag: it has hash",
                refusal(&settings));
+    CHECK_TEXT("domain is no option: only the first line of a server file states it",
+               refusal(&label));
     CHECK(strncmp("unknown option: this is libketama ", refusal(&larger.now), 34) == 0);
 
     CHECK_INT(KETAMA_OK, ketama_open_servers(&c, &server, 1, &good));

@@ -119,6 +119,13 @@ def test_what_the_file_states_may_change(tmp_path: Path) -> None:
         ('#ketama profile="nginx"x\n', "1: invalid value of option profile: unbalanced"),
         ("#ketama profile=\n", '1: invalid profile "": must be 1 to 63 bytes'),
         ("#ketama profile=nginx seed=1\n", '1: profile "nginx" has no option seed: it has'),
+        ("#ketama domain=-shop\n", '1: invalid domain "-shop": must be 1-63 of a-z'),
+        ("#ketama domain=Shop\n", '1: invalid domain "Shop": must be 1-63 of a-z'),
+        ("#ketama version=07\n", '1: invalid version "07": must be 1-18 digits'),
+        ("#ketama version=" + "1" * 19 + "\n", "1: invalid version"),
+        ("#ketama sha256=4861eded\n", '1: invalid sha256 "4861eded": must be the first 16'),
+        ("#ketama sha256=4861EDED7B60722F\n", "1: invalid sha256"),
+        ("#ketama domain=a domain=b\n", "1: option domain is given twice"),
         ("# x\n#ketama profile=nginx\n", "2: options must be on the first line"),
         ("#ketama " + "x" * 1100 + "\n", "1: options are too long"),
     ],
@@ -130,6 +137,25 @@ def test_invalid_statements(tmp_path: Path, text: str, message: str) -> None:
     assert f"{path}:{message}" in str(caught.value)
     (error,) = (found for found in ketama.check(path) if found.severity == "error")
     assert message == f"{error.line}:" + f" {error.reason}"[: len(message) - 2]
+
+
+LABELS = "domain=shop version=202611245334335 sha256=4861eded7b60722f"
+
+
+def test_what_a_file_says_of_itself(tmp_path: Path) -> None:
+    """It changes no answer, and the file's options count beside it."""
+    plain = ketama.Continuum(LISTED)
+    labelled = ketama.Continuum(write(tmp_path, f"#ketama {LABELS}\n" + SERVERS))
+    assert labelled.lookup_many(KEYS) == plain.lookup_many(KEYS)
+    text = f"#ketama {LABELS} profile=twemproxy hash=md5\n" + SERVERS
+    path = write(tmp_path, text)
+    chosen = ketama.Continuum(LISTED, profile="twemproxy", hash="md5")
+    assert ketama.Continuum(path).lookup_many(KEYS) == chosen.lookup_many(KEYS)
+    assert {found.severity for found in ketama.check(path)} == {"note"}
+    assert ketama.agree(path, "twemproxy hash=md5", "dalli").profiles == (
+        "twemproxy hash=md5",
+        "dalli",
+    )
 
 
 @pytest.mark.parametrize("first", ["#ketama", "#ketamax profile=nginx", "# ketama a=b", "#"])
