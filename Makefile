@@ -74,6 +74,9 @@ dist: $(VENV)/dev ## sdist and wheel in dist/, tried in a fresh environment
 	sh tests/fresh_install.sh "$(PYTHON)" dist/*.whl
 	sh tests/fresh_install.sh "$(PYTHON)" dist/*.tar.gz
 
+deb: ## Debian packages in build/deb/, checked by lintian; PROFILES=nocheck leaves their tests out
+	PROFILES=$(PROFILES) sh packaging/deb.sh
+
 docs: $(VENV)/test ## run what docs/cli.md shows, put what it prints into it; write ketama(1)
 	$(BIN)/python docs/regenerate.py
 	$(BIN)/python docs/manual.py >docs/ketama.1
@@ -145,4 +148,4 @@ $(VENV)/bench: $(VENV)/run
 	@touch $@
 
 .PHONY: help run test test-c test-clang test-emulated test-erlang test-cross fuzz stress \
-        test-lookups test-versions lint lint-workflows typecheck dist docs bench clean
+        test-lookups test-versions lint lint-workflows typecheck dist deb docs bench clean

@@ -10,7 +10,7 @@ trap 'rm -rf "$folder"' EXIT
 install() { "$folder/venv/bin/pip" install --quiet --disable-pip-version-check "$@"; }
 # Not from an index, and not from the sdist.
 install --no-index --no-deps --find-links "$root/dist" --only-binary libketama libketama
-install libketama hypothesis numpy pytest pytest-timeout
+install 'libketama[cli]' hypothesis numpy pytest pytest-timeout
 cd "$folder" # the project's root has another ketama/
 venv/bin/pytest --config-file "$root/pyproject.toml" -p no:cacheprovider \
     --confcutdir "$root/tests" "$root/tests/test_golden.py" "$root/tests/test_lookups.py"

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Builds the Debian packages in build/deb/ from the files that git tracks, and has lintian check
+# them. Where a tool is missing, it says so and builds nothing; in CI that is an error.
+# PROFILES=nocheck leaves the tests out.
+set -eu
+cd "$(dirname "$0")/.."
+export DEB_BUILD_PROFILES="${PROFILES:-}" DEB_BUILD_OPTIONS="${PROFILES:-} parallel=$(nproc)"
+PATH=/usr/sbin:/usr/bin:/sbin:/bin # Debian's python3, not one of pyenv's
+
+lack() {
+    echo "no Debian packages: $1" >&2
+    [ -z "${CI:-}" ] || exit 1
+    exit 0
+}
+command -v dpkg-checkbuilddeps >/dev/null || lack "dpkg-dev is not installed"
+command -v lintian >/dev/null || lack "lintian is not installed"
+unmet=$(dpkg-checkbuilddeps 2>&1) || lack "$unmet"
+
+version=$(sed -n 's/^#define KETAMA_VERSION "\(.*\)"$/\1/p' libketama/ketama.h)
+packaged=$(dpkg-parsechangelog --show-field Version)
+if [ "${packaged%-*}" != "$version" ]; then
+    echo "debian/changelog has $packaged, but libketama/ketama.h $version: run dch -v $version-0upstream1" >&2
+    exit 1
+fi
+
+rm -rf build/deb
+folder=build/deb/libketama-$version
+mkdir -p "$folder"
+git ls-files -z | tar --create --null --files-from=- | tar --extract --directory="$folder"
+# The upstream tarball, as far as Debian is concerned, has no debian/.
+tar --create --xz --file="build/deb/libketama_$version.orig.tar.xz" --directory=build/deb \
+    --exclude="libketama-$version/debian" "libketama-$version"
+cd "$folder"
+dpkg-buildpackage -us -uc >../build.log 2>&1 || {
+    tail -n 50 ../build.log >&2
+    exit 1
+}
+lintian --allow-root --info --display-info --pedantic --tag-display-limit=0 \
+    --fail-on=error,warning,info,pedantic ../*.changes
+cd ..
+echo "built in build/deb:" ./*.deb
