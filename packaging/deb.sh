@@ -35,7 +35,13 @@ dpkg-buildpackage -us -uc >../build.log 2>&1 || {
     tail -n 50 ../build.log >&2
     exit 1
 }
-lintian --allow-root --info --display-info --pedantic --tag-display-limit=0 \
-    --fail-on=error,warning,info,pedantic ../*.changes
+# Debian 12 and 13 know different versions of the Policy. What lintian has masked by itself counts
+# for its exit code, but not here.
+found=$(lintian --allow-root -EiIL +pedantic --suppress-tags out-of-date-standards-version \
+    --fail-on none ../*.changes 2>&1 | grep -v "^running with root privileges") || true
+if [ -n "$found" ]; then
+    echo "$found" >&2
+    exit 1
+fi
 cd ..
-echo "built in build/deb:" ./*.deb
+echo "build/deb: lintian finds nothing in" ./*.deb
