@@ -19,7 +19,8 @@ class Libketama < Formula
       lib.install "libketama.1.dylib", "build/libketama.a"
       lib.install_symlink "libketama.1.dylib" => "libketama.dylib"
       include.install "ketama.h", "ketama_admin.h", "ketama_compat.h", "ketama_health.h"
-      man3.install "ketama.3"
+      man3.install Dir["*.3"]
+      man5.install Dir["*.5"]
 
       inreplace "libketama.pc.in" do |text|
         text.gsub! "@PREFIX@", prefix
