@@ -43,7 +43,7 @@ test-erlang: ## the tests of the Erlang client
 test-cross: $(VENV)/cross ## the C library for musl, aarch64, s390x and macOS; run where it can be
 	sh tests/cross.sh $(BIN)/python -m ziglang cc
 
-test-lookups: $(VENV)/test ## the tests of lookups alone, which pass on macOS as well
+test-lookups: $(VENV)/test ## the tests of lookups alone, which GitHub also runs on macOS
 	$(PYTEST) $(LOOKUPS:%=tests/test_%.py)
 	KETAMA_SPEEDUPS=0 $(PYTEST) $(LOOKUPS:%=tests/test_%.py)
 
