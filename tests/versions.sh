@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the Python tests on each version of CPython, with the one wheel in dist/.
+# Runs the Python tests on each version of CPython, with the wheel in dist/ for this machine.
 # Usage: versions.sh VERSION ...
 # A version that is missing is passed over with a message; in CI that is an error.
 set -eu
@@ -15,7 +15,7 @@ find_python() {
 }
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-wheel=$(echo "$root"/dist/*.whl)
+wheel=$(echo "$root"/dist/*manylinux*_"$(uname -m)".whl)
 tests="$root/tests $root/README.md"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,0 +1,102 @@
+#!/bin/sh
+# Runs the Python tests with the wheels in dist/ where make test-versions cannot: on CPythons of
+# Debian's unstable, and on aarch64, emulated; sees whether musl loads what needs it, and whether
+# a second build gives the same bytes. As root, on Debian; an hour. Usage: wheels.sh BIN [FOLDER],
+# where FOLDER keeps the systems for the next time (default: /var/tmp/ketama-systems).
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+bin=$(cd "$1" && pwd)
+systems=${2:-/var/tmp/ketama-systems}
+mirror=http://deb.debian.org/debian
+versions="3.14 3.15"
+mkdir -p "$systems"
+folder=$(mktemp -d)
+unmount() {
+    for mounted in project dev/shm proc; do
+        ! mountpoint -q "$systems/amd64/$mounted" || umount "$systems/amd64/$mounted"
+    done
+}
+trap 'unmount; rm -rf "$folder"' EXIT
+
+# One system per processor, complete once its last step is done.
+make_amd64() {
+    packages=ca-certificates,memcached
+    for version in $versions; do packages=$packages,python$version,python$version-venv; done
+    rm -rf "$systems/amd64"
+    debootstrap --variant=minbase --include=$packages sid "$systems/amd64" "$mirror"
+    # How this machine reaches PyPI.
+    for file in /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
+        [ ! -e "$file" ] || cp "$file" "$systems/amd64$file"
+    done
+    touch "$systems/amd64/complete"
+}
+
+# Unpacked, not installed, which needs no emulator of a whole system.
+make_arm64() {
+    rm -rf "$systems/arm64"
+    debootstrap --foreign --arch=arm64 --variant=minbase --include=python3.14 sid \
+        "$systems/arm64" "$mirror"
+    for package in "$systems"/arm64/var/cache/apt/archives/*.deb; do
+        dpkg-deb --extract "$package" "$systems/arm64"
+    done
+    touch "$systems/arm64/complete"
+}
+
+test_amd64() {
+    mkdir -p "$systems/amd64/project" "$systems/amd64/dev/shm"
+    mount -t proc proc "$systems/amd64/proc"
+    mount -t tmpfs tmpfs "$systems/amd64/dev/shm"
+    mount --bind "$root" "$systems/amd64/project"
+    # shellcheck disable=SC2086 # several versions
+    chroot "$systems/amd64" env CI= sh /project/tests/versions.sh $versions
+    unmount
+}
+
+# Packages of PyPI for another processor or libc. Usage: install FOLDER PLATFORM WHEEL
+install() {
+    "$bin/pip" install --quiet --disable-pip-version-check --target "$1" --platform "$2" \
+        --implementation cp --python-version 3.14 --only-binary :all: \
+        "$3" pytest pytest-timeout hypothesis
+}
+
+# Not those that start other programs, which this system could not.
+test_arm64() {
+    install "$folder/aarch64" manylinux_2_17_aarch64 "$root"/dist/*manylinux*aarch64.whl
+    mkdir "$folder/here"
+    ln -s "$root/examples" "$folder/here/examples"
+    for speedups in 1 0; do
+        (cd "$folder/here" && KETAMA_SPEEDUPS=$speedups PYTHONPATH=$folder/aarch64 \
+            PYTHONDONTWRITEBYTECODE=1 \
+            qemu-aarch64 -L "$systems/arm64" "$systems/arm64/usr/bin/python3.14" -m pytest \
+            --quiet -p no:cacheprovider --config-file "$root/pyproject.toml" \
+            --confcutdir "$root/tests" -k "not million and not fork and not process" \
+            "$root/tests/test_lookups.py" "$root/tests/test_golden.py")
+    done
+}
+
+# musl's loader finds everything but what Python has: there is no Python that is linked with it.
+test_musl() {
+    "$bin/python" -m zipfile -e "$root"/dist/*musllinux*x86_64.whl "$folder/musl"
+    for module in "$folder"/musl/ketama/*.so; do
+        missing=$(/lib/ld-musl-x86_64.so.1 --list "$module" 2>&1 | sed -n 's/.*: \(.*\): symbol not found$/\1/p')
+        if [ -z "$missing" ] || echo "$missing" | grep -v '^_\{0,1\}Py'; then
+            echo "$module: musl lacks the symbols above, or was not asked" >&2
+            exit 1
+        fi
+    done
+    echo "musl: has all symbols but Python's"
+}
+
+test_same() {
+    "$bin/python" "$root/packaging/wheels.py" "$folder/again"
+    for file in "$folder"/again/*; do cmp "$file" "$root/dist/$(basename "$file")"; done
+    echo "a second build gives the same bytes"
+}
+
+for system in amd64 arm64; do
+    [ -e "$systems/$system/complete" ] || make_$system
+done
+test_musl
+test_same
+test_arm64
+test_amd64
