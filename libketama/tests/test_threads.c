@@ -1,6 +1,6 @@
 /*
- * test_threads.c - eight threads look up and roll while one refreshes, and report
- * servers that are down
+ * test_threads.c - eight threads look up, also in batches, and roll while one refreshes,
+ * and report servers that are down
  *
  * Runs under the thread sanitizer, and follows ketama.h: a lock guards the newest
  * handle, which is retained while in use. The test proves that lookups, concurrent
@@ -42,17 +42,24 @@ static void replace_file(const char *text)
     }
 }
 
-/* The first letter of each key's server. */
+/* The first letter of each key's server, of which a batch must find the same. */
 static void look_up(ketama_continuum c, char answer[KEYS])
 {
+    char texts_of_keys[KEYS][16];
+    ketama_key keys[KEYS];
+    uint32_t found[KEYS], in_batch[KEYS];
     for (int i = 0; i < KEYS; i++) {
-        char key[16];
         ketama_server server;
-        int len = snprintf(key, sizeof key, "key-%d", i);
-        if (ketama_server_at(c, ketama_find(c, key, (size_t)len, NULL), &server) != 0)
+        int len = snprintf(texts_of_keys[i], sizeof texts_of_keys[i], "key-%d", i);
+        keys[i] = (ketama_key){texts_of_keys[i], (size_t)len};
+        found[i] = ketama_find(c, keys[i].bytes, keys[i].len, NULL);
+        if (ketama_server_at(c, found[i], &server) != 0)
             atomic_fetch_add(&failed, 1);
         answer[i] = server.address[0];
     }
+    ketama_find_many(c, keys, KEYS, in_batch, NULL);
+    if (memcmp(found, in_batch, sizeof found) != 0)
+        atomic_fetch_add(&failed, 1);
 }
 
 /* Per request, as programs written for the 2007 libketama do. */
