@@ -1,7 +1,7 @@
 """Build the sdist, and a wheel for each platform, with the compiler of PyPI's ziglang.
 
-Usage: wheels.py FOLDER. All are made from the files of the last commit, and the same commit
-gives the same bytes. packaging/check.sh checks them.
+Usage: wheels.py FOLDER. All are made from the files that git tracks, as they are, and the same
+commit gives the same bytes. packaging/check.sh checks them.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ MACOS_LINK = "-Wl,-undefined,dynamic_lookup"
 MACOS_WARNINGS = "-Werror=unguarded-availability-new"
 
 
-def committed_at() -> str:
-    """Return when the last commit was made, in seconds since 1970."""
-    command = ["git", "-C", ROOT, "log", "-1", "--format=%ct"]
+def git(*arguments: str | Path) -> str:
+    """Return what a command of git prints."""
+    command = ["git", "-C", ROOT, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -52,9 +52,11 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def export(folder: Path) -> None:
-    """Copy the files of the last commit to a new folder."""
+    """Copy the files that git tracks, as they are, to a new folder."""
     archive = folder.with_suffix(".tar")
-    subprocess.run(["git", "-C", ROOT, "archive", "-o", archive, "HEAD"], check=True)
+    # A commit that no branch has; nothing if all is committed.
+    changed = git("-c", "user.name=-", "-c", "user.email=-", "stash", "create")
+    git("archive", "-o", archive, changed or "HEAD")
     unpack(archive, folder)
 
 
@@ -121,7 +123,7 @@ def cross(platform: str, headers: Path) -> dict[str, str]:
 
 def main(out: Path) -> None:
     """Build all into a folder, which must be empty or missing."""
-    epoch = committed_at()
+    epoch = git("log", "-1", "--format=%ct")
     environment = {"SOURCE_DATE_EPOCH": epoch}
     with tempfile.TemporaryDirectory() as folder:
         checkout, headers = Path(folder, "checkout"), Path(folder, "include")
