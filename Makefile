@@ -96,6 +96,11 @@ docs: $(VENV)/test ## run what docs/cli.md shows, put what it prints into it; wr
 	$(BIN)/python docs/manual.py >docs/ketama.1
 	$(BIN)/python docs/profiles.py
 
+site: $(VENV)/docs ## the documentation site, in build/site/; broken links and names are errors
+	rm -rf build/site
+	$(BIN)/python -m sphinx -W --keep-going -n -q -d build/doctrees docs build/site
+	$(BIN)/python docs/links.py build/site
+
 bench: $(VENV)/bench ## measure, side by side with others (20 minutes)
 	$(MAKE) -s -C libketama build/libketama.a
 	for program in lookups sharing profiles; do \
@@ -142,6 +147,10 @@ $(VENV)/dev: $(VENV)/test
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+$(VENV)/docs: $(VENV)/run
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
 $(VENV)/cross: $(VENV)/made
 	$(BIN)/pip install --quiet --disable-pip-version-check 'ziglang==0.17.*'
 	@touch $@
@@ -169,4 +178,4 @@ $(VENV)/bench: $(VENV)/run
 
 .PHONY: help run test test-c test-hardened test-clang test-emulated test-erlang test-cross fuzz \
         stress test-lookups test-versions lint lint-workflows typecheck dist deb wheels \
-        test-wheels docs bench clean
+        test-wheels docs site bench clean

@@ -1,7 +1,7 @@
-"""Run the commands in docs/cli.md, and replace the output below them.
+"""Run the commands in some pages of the documentation, and replace the output below them.
 
 Usage: regenerate.py [--check]. With --check, nothing is written, and a difference is an error.
-All commands of the page run in one shell, in a copy of examples/. Times, ages and paths, which
+All commands of a page run in one shell, in a copy of examples/. Times, ages and paths, which
 differ from run to run, are replaced by fixed ones.
 """
 
@@ -20,7 +20,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "cli.md"
+PAGES = [
+    ROOT / "docs" / f"{name}.md"
+    for name in ("cli", "installation", "migrating", "mixed-fleet", "pool", "tutorial")
+]
 BLOCK = re.compile(r"(?<=```console\n).*?(?=```)", re.DOTALL)
 PICTURES = ("shares.png", "friday.png")
 SEPARATOR = "\0"
@@ -103,7 +106,8 @@ def run(script: str, pool: Path, output: BinaryIO, environment: dict[str, str]) 
 def keep_pictures(folder: Path) -> None:
     """Copy the pictures; they are not compared, as their bytes depend on matplotlib."""
     for picture in PICTURES:
-        shutil.copy(folder / "pool" / picture, PAGE.with_name(picture))
+        if (drawn := folder / "pool" / picture).exists():
+            shutil.copy(drawn, ROOT / "docs" / picture)
 
 
 def commands_of(block: str) -> list[tuple[str, int]]:
@@ -126,15 +130,17 @@ def regenerated(page: str, pictures: bool) -> str:
 
 
 def main() -> None:
-    """Regenerate the page, or check that it is as it would be."""
-    page = PAGE.read_text(encoding="utf-8")
+    """Regenerate the pages, or check that they are as they would be."""
     check = sys.argv[1:] == ["--check"]
-    new = regenerated(page, pictures=not check)
-    if not check:
-        PAGE.write_text(new, encoding="utf-8")
-    elif new != page:
-        lines = page.splitlines(), new.splitlines()
-        sys.exit("\n".join(difflib.unified_diff(*lines, "docs/cli.md", "now", lineterm="")))
+    for path in PAGES:
+        page = path.read_text(encoding="utf-8")
+        new = regenerated(page, pictures=not check)
+        name = str(path.relative_to(ROOT))
+        if not check:
+            path.write_text(new, encoding="utf-8")
+        elif new != page:
+            lines = page.splitlines(), new.splitlines()
+            sys.exit("\n".join(difflib.unified_diff(*lines, name, "now", lineterm="")))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,23 @@
-"""The Python examples of docs/clients.md run, on real servers; test_recipes.py has the rest."""
+"""Python examples of the documentation, on real servers; test_recipes.py has the rest."""
 
 from __future__ import annotations
 
 import ast
 import asyncio
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from needs import need_module
 
 from clients.memcached import Fleet
+from clients.pages import DOCS, EXAMPLES, Example
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
-FILE = "/etc/ketama.servers"
 # The sections whose examples run, and the modules that they need.
 SECTIONS = {
+    "libketama": ["django", "pymemcache"],
+    "6. Store a value": ["pymemcache"],
+    "pylibmc": ["pymemcache"],
     "pymemcache": ["pymemcache"],
     "Django": ["django", "pymemcache"],
     "Hasher": ["pymemcache"],
@@ -26,28 +26,19 @@ SECTIONS = {
     "emcache": ["emcache"],
     "memcachio": ["memcachio"],
 }
+HERE = [
+    pytest.param(example, id=f"{example.page.stem}-{example.line}")
+    for example in EXAMPLES
+    if example.title in SECTIONS
+]
 
 
-def examples() -> Iterator[Any]:
-    """Yield each example with the title of its section."""
-    title = ""
-    line = 0
-    for part in re.split(
-        r"^(## .+|```python\n[^`]*```)$", PAGE.read_text(), flags=re.MULTILINE
-    ):
-        if part.startswith("## "):
-            title = part.removeprefix("## ")
-        elif part.startswith("```python") and title in SECTIONS:
-            code = part.removeprefix("```python").removesuffix("```")
-            yield pytest.param(title, "\n" * line + code, id=f"{title}-{line + 1}")
-        line += part.count("\n")
-
-
-def run(code: str) -> dict[str, Any]:
+def run(fleet: Fleet, example: Example) -> dict[str, Any]:
     """Run an example, which may await; close its client, and return its names."""
     names: dict[str, Any] = {}
+    code, page = example.code_for(fleet.path), str(example.page)
     compiled = compile(
-        code, str(PAGE), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+        code, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
     )
 
     async def run_and_close() -> None:
@@ -60,13 +51,12 @@ def run(code: str) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize(("title", "code"), [*examples()])
-def test_an_example(four: Fleet, title: str, code: str) -> None:
+@pytest.mark.parametrize("example", HERE)
+def test_an_example(four: Fleet, example: Example) -> None:
     """It uses the server file of the page, which here is that of four servers."""
-    for name in SECTIONS[title]:
+    for name in SECTIONS[example.title]:
         need_module(name)
-    assert FILE in code
-    names = run(code.replace(FILE, str(four.path)))
+    names = run(four, example)
     if "CACHES" in names:
         from django.core.cache import CacheHandler
 
@@ -80,7 +70,23 @@ def test_an_example(four: Fleet, title: str, code: str) -> None:
 
 def test_every_section_has_one() -> None:
     """The sections of clients are those in which examples are found."""
-    assert {*SECTIONS} <= {parameters.values[0] for parameters in examples()}
+    assert {*SECTIONS} <= {example.title for example in EXAMPLES}
+
+
+def test_the_end_of_the_tutorial(fleet: Fleet) -> None:
+    """Where one of two servers is stopped, its key is missing, and can be stored again."""
+    need_module("pymemcache")
+    fleet.start(2)
+    fleet.write({server.address: 100 for server in fleet.servers})
+    (example,) = (one for one in EXAMPLES if one.page.stem == "tutorial")
+    names: dict[str, Any] = {}
+    exec(example.code_for(fleet.path), names)
+    with names["client"] as client:
+        (home,) = fleet.holders("user:42")
+        home.kill()
+        assert client.get("user:42") is None
+        assert client.set("user:42", "Ada")
+        assert client.get("user:42") == b"Ada"
 
 
 def test_the_table_of_hashed_bytes(four: Fleet) -> None:
@@ -92,7 +98,8 @@ def test_the_table_of_hashed_bytes(four: Fleet) -> None:
     from ketama.clients import django as adapter
     from ketama.clients.pymemcache import HashClient
 
-    rows = re.findall(r"^\| (.+?) \| `(.+?)` \| `(.+?)` \|$", PAGE.read_text(), re.MULTILINE)
+    page = (DOCS / "clients.md").read_text()
+    rows = re.findall(r"^\| (.+?) \| `(.+?)` \| `(.+?)` \|$", page, re.MULTILINE)
     stated = {client: (sent, hashed) for client, sent, hashed in rows}
 
     def cache(**settings: Any) -> Any:

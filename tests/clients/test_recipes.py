@@ -1,33 +1,29 @@
-"""The examples of docs/clients.md, on real servers."""
+"""The examples of the documentation that have tests of their own, on real servers."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+import json
+import threading
+from collections import Counter
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from needs import need_module
+from waiting import wait_for
 
 import ketama
 from clients import test_page
 from clients.checks import KEYS
 from clients.memcached import Fleet
-
-PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
-SECTIONS = {
-    title: re.findall(r"^```python\n(.+?)^```$", section, re.MULTILINE | re.DOTALL)
-    for title, section in re.findall(
-        r"^## (.+?)\n(.+?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL
-    )
-}
+from clients.pages import EXAMPLES
 
 
 def run(fleet: Fleet, title: str, number: int = 0) -> dict[str, Any]:
     """Run an example with the test's server file, and return its names."""
     names: dict[str, Any] = {"__name__": "example"}
-    program = SECTIONS[title][number].replace("/etc/ketama.servers", str(fleet.path))
-    exec(compile(program, f"{PAGE.name}: {title}", "exec"), names)
+    example = [example for example in EXAMPLES if example.title == title][number]
+    exec(compile(example.code_for(fleet.path), str(example.page), "exec"), names)
     return names
 
 
@@ -39,8 +35,9 @@ def expect_at_home(fleet: Fleet, key: str) -> None:
 
 def test_all_examples_are_run() -> None:
     """Here, each by a test; those of the other sections by test_page.py."""
-    here = {title: len(SECTIONS[title]) for title in SECTIONS.keys() - test_page.SECTIONS}
-    assert {title: count for title, count in here.items() if count} == {
+    titles = (example.title for example in EXAMPLES)
+    assert Counter(title for title in titles if title not in test_page.SECTIONS) == {
+        "In a web application": 1,
         "python-memcached": 1,
         "cachelib and Flask-Caching": 2,
         "dogpile.cache": 1,
@@ -49,6 +46,26 @@ def test_all_examples_are_run() -> None:
         "limits and Flask-Limiter": 1,
         "python-binary-memcached": 1,
     }
+
+
+def test_a_web_application(four: Fleet) -> None:
+    """Requests to a real web server store values where the ring has their keys."""
+    need_module("fastapi")
+    uvicorn = need_module("uvicorn")
+    names = run(four, "In a web application")
+    server = uvicorn.Server(uvicorn.Config(names["app"], port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_for(lambda: server.started)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        for answer in ("computed", "cached"):
+            with urlopen(f"http://127.0.0.1:{port}/users/42") as page:
+                assert json.load(page) == {"name": "Ada", "from": answer}
+        expect_at_home(four, "user:42")
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def test_python_memcached(four: Fleet) -> None:
