@@ -91,9 +91,9 @@ wheels: $(VENV)/wheels ## sdist, and wheels for Linux (glibc, musl) and macOS, i
 test-wheels: ## the wheels on other CPythons and processors, and built twice (an hour; as root)
 	sh tests/wheels.sh $(BIN)
 
-docs: $(VENV)/test ## run what docs/cli.md shows, put what it prints into it; write ketama(1)
+docs: $(VENV)/test ## run the commands that docs/ shows, insert their output; write manual pages
 	$(BIN)/python docs/regenerate.py
-	$(BIN)/python docs/manual.py >docs/ketama.1
+	$(BIN)/python docs/manual.py
 	$(BIN)/python docs/profiles.py
 
 site: $(VENV)/docs ## the documentation site, in build/site/; broken links and names are errors

@@ -22,4 +22,8 @@ if [ "$(man -M "$manual" -w 1 ketama)" != "$manual/man1/ketama.1" ]; then
     echo "$file: man does not find ketama(1) in $manual" >&2
     exit 1
 fi
+if [ "$(man -M "$manual" -w 5 ketama.servers)" != "$manual/man5/ketama.servers.5" ]; then
+    echo "$file: man does not find ketama.servers(5) in $manual" >&2
+    exit 1
+fi
 echo "$file: good in a fresh environment"

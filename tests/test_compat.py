@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from hashlib import md5
 from pathlib import Path
 
@@ -160,6 +162,7 @@ def test_what_is_installed(installed: Path) -> None:
         "lib/libketama.so.1",
         "lib/pkgconfig/libketama.pc",
         "share/man/man3/ketama.3",
+        "share/man/man5/ketama.servers.5",
         real,
     }
     for name in ("libketama.so", "libketama.so.1"):
@@ -182,6 +185,20 @@ def test_what_is_installed(installed: Path) -> None:
     )
     assert manual.stderr == ""
     assert "ketama_open(ketama_continuum" in manual.stdout
+
+
+def test_the_program_of_the_manual(installed: Path, tmp_path: Path) -> None:
+    """The program of docs/c.md compiles and prints the server of its key."""
+    page = (Path(__file__).parents[1] / "docs" / "c.md").read_text()
+    block = re.search(r"^    #include.+?^    }$", page, re.MULTILINE | re.DOTALL)
+    assert block
+    servers = VECTORS / "two" / "ketama.servers"
+    program, source = tmp_path / "program", tmp_path / "program.c"
+    source.write_text(textwrap.dedent(block[0]).replace("/etc/ketama.servers", str(servers)))
+    root = installed / "root/opt/k"
+    options = ["-Wall", "-Werror", f"-I{root}/include", source, f"{root}/lib/libketama.a"]
+    subprocess.run([need("cc"), "-o", program, *options, "-pthread"], check=True)
+    assert output(program) == ketama.Continuum(servers)["user:42"] + "\n"
 
 
 def test_pkg_config_and_uninstall(installed: Path, tmp_path: Path) -> None:
