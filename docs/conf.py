@@ -36,6 +36,7 @@ extensions = [
 exclude_patterns = ["build"]
 default_role = "code"
 nitpicky = True
+smartquotes = False  # messages are searched for as they are printed
 
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]

@@ -196,8 +196,9 @@ def test_the_program_of_the_manual(installed: Path, tmp_path: Path) -> None:
     program, source = tmp_path / "program", tmp_path / "program.c"
     source.write_text(textwrap.dedent(block[0]).replace("/etc/ketama.servers", str(servers)))
     root = installed / "root/opt/k"
-    options = ["-Wall", "-Werror", f"-I{root}/include", source, f"{root}/lib/libketama.a"]
-    subprocess.run([need("cc"), "-o", program, *options, "-pthread"], check=True)
+    options = ["-Wall", "-Werror", "-pthread", f"-I{root}/include"]
+    command = [need("cc"), *options, "-o", str(program), str(source), f"{root}/lib/libketama.a"]
+    subprocess.run(command, check=True)
     assert output(program) == ketama.Continuum(servers)["user:42"] + "\n"
 
 
