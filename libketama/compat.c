@@ -51,11 +51,11 @@ static int check_addresses(ketama_continuum c)
  * dialect. Returns NULL on failure. */
 static struct mcs_array *mcs_array_of(ketama_continuum c)
 {
-    if (c == NULL || c->view.arc_count == 0)
+    if (c == NULL || c->view.arcs.count == 0)
         return NULL;
     struct mcs_array *made = atomic_load(&c->mcs_array);
     void *none = NULL;
-    uint32_t count = c->view.arc_count;
+    uint32_t count = c->view.arcs.count;
 
     if (made != NULL || check_addresses(c) != KETAMA_OK)
         return made;
@@ -67,12 +67,13 @@ static struct mcs_array *mcs_array_of(ketama_continuum c)
     }
     made->modtime = (time_t)(c->source.stamp.mtime_ns / 1000000000 -
                              (c->source.stamp.mtime_ns % 1000000000 < 0));
+    uint32_t bucket = 0;
     for (uint32_t i = 0; i < count; i++) {
-        const ketama_arc *arc = &c->view.arcs[i];
+        ketama_arc arc = ketama_arc_from(&c->view.arcs, i, &bucket);
         ketama_server server;
-        made->array[i].point = arc->end;
+        made->array[i].point = arc.end;
         /* The image may have been damaged since it was checked: cut, do not overrun. */
-        if (ketama_server_at(c, arc->server, &server) == KETAMA_OK)
+        if (ketama_server_at(c, arc.server, &server) == KETAMA_OK)
             memcpy(made->array[i].ip, server.address, strnlen(server.address, IP_MAX));
     }
     if (!atomic_compare_exchange_strong(&c->mcs_array, &none, made)) {
@@ -167,7 +168,7 @@ static bool make_and_cache(ketama_continuum c)
     struct mcs_array *points = mcs_array_of(c);
     if (points == NULL)
         return false;
-    c->numpoints = (int)c->view.arc_count;
+    c->numpoints = (int)c->view.arcs.count;
     c->modtime = &points->modtime;
     c->array = points->array;
     cache_put(c);
@@ -219,16 +220,14 @@ static ketama_continuum newest(const char *path)
 /* Without servers and points: for a program whose first roll failed. Every function
  * accepts it; a lookup reads some of the arcs, and finds server 0, which does not exist.
  */
-static const ketama_arc no_arcs[8];
+static const uint32_t no_words[KETAMA_WINDOW];
 static const uint32_t no_index[3];
 static const _Atomic uint32_t not_superseded;
 static char nothing[1];
 static struct ketama_handle empty = {
-    .view = {.arcs = no_arcs,
-             .index = no_index,
+    .view = {.arcs = {.words = no_words, .index = no_index, .shift = 31},
              .strings = nothing,
-             .superseded = &not_superseded,
-             .shift = 31},
+             .superseded = &not_superseded},
     .dialect = {.profile = &ketama_profile_libketama, .hash = ketama_hash_md5},
     .chosen = nothing,
     .ring_settings = nothing,
@@ -275,8 +274,8 @@ void ketama_print_continuum(ketama_continuum c)
     struct mcs_array *points = mcs_array_of(c);
     if (points == NULL && c != &empty)
         return;
-    printf("Numpoints in continuum: %lu\n", (unsigned long)c->view.arc_count);
-    for (uint32_t i = 0; i < c->view.arc_count; i++)
+    printf("Numpoints in continuum: %lu\n", (unsigned long)c->view.arcs.count);
+    for (uint32_t i = 0; i < c->view.arcs.count; i++)
         printf("%s (%u)\n", points->array[i].ip, points->array[i].point);
 }
 

@@ -6,11 +6,6 @@
  * It contains no pointers, only offsets from its first byte, so it may be mapped at any
  * suitably aligned address. It is written once and then only read, except for the mark
  * that says that there is a newer one. docs/image-format.md describes it byte by byte.
- *
- * The index makes lookups O(1): a hash's top bits are a bucket, and index[bucket] is the
- * first arc that does not end before the bucket. There are as many buckets as the
- * largest power of two that is not above the number of arcs (at most 2^14). Points are
- * spread evenly, so a bucket has one or two.
  */
 #include "internal.h"
 
@@ -64,36 +59,18 @@ static uint64_t align(uint64_t offset)
     return (offset + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-/*
- * The number of bits to shift a hash right to get its bucket. There is a bucket for each
- * arc or two, as long as the index fits in the processor's caches: a lookup should wait
- * for memory only once, for the arcs, not also for the index.
- */
-static uint32_t index_shift(uint32_t arc_count)
-{
-    enum { BITS_MAX = 14 };
-    uint32_t bits = 1;
-    while (bits < BITS_MAX && arc_count >> (bits + 1) > 0)
-        bits++;
-    return 32 - bits;
-}
-
-static uint64_t index_entries(uint32_t shift)
-{
-    return (UINT64_C(1) << (32 - shift)) + 1;
-}
-
 /* Computes from the header's counts where everything goes. */
 static void plan(struct ketama_image *image)
 {
-    image->shift = index_shift(image->arc_count);
+    image->shift = ketama_index_shift(image->arc_count, image->server_count);
     image->servers_at = align(sizeof *image);
     image->arcs_at = align(image->servers_at +
                            image->server_count * sizeof(struct ketama_image_server));
     image->index_at =
-        align(image->arcs_at + image->arc_count * (uint64_t)sizeof(ketama_arc));
+        align(image->arcs_at +
+              (image->arc_count + (uint64_t)KETAMA_WINDOW) * sizeof(uint32_t));
     image->strings_at =
-        align(image->index_at + index_entries(image->shift) * sizeof(uint32_t));
+        align(image->index_at + ketama_index_entries(image->shift) * sizeof(uint32_t));
     image->path_at = image->strings_at + image->strings_bytes;
     image->settings_at = image->path_at + image->path_bytes;
     image->stated_at = image->settings_at + image->settings_bytes;
@@ -142,6 +119,7 @@ static void write_servers(struct ketama_image_server *to, char *strings,
         const struct ketama_listed *listed = &servers->at[i];
         to[i] = (struct ketama_image_server){
             .weight = listed->weight,
+            .share = ring->shares_of[i],
             .points = ring->points_of[i],
             .address_at =
                 write_string(strings, &at, listed->address, listed->address_bytes),
@@ -150,28 +128,6 @@ static void write_servers(struct ketama_image_server *to, char *strings,
         if (listed->name != NULL)
             to[i].name_at = write_string(strings, &at, listed->name, listed->name_bytes);
     }
-}
-
-/* An arc has the hashes after its predecessor's end up to its own; the first one also
- * has those after the last. Of equal ends only the first has any. */
-static void write_shares(struct ketama_image_server *servers, const ketama_arc *arcs,
-                         uint32_t count)
-{
-    const uint64_t circle = UINT64_C(1) << 32;
-    servers[arcs[0].server].share += arcs[0].end + circle - arcs[count - 1].end;
-    for (uint32_t i = 1; i < count; i++)
-        servers[arcs[i].server].share += arcs[i].end - arcs[i - 1].end;
-}
-
-static void write_index(uint32_t *index, uint32_t shift, const ketama_arc *arcs,
-                        uint32_t count)
-{
-    uint64_t bucket = 0;
-    for (uint32_t i = 0; i < count; i++)
-        while (bucket <= arcs[i].end >> shift)
-            index[bucket++] = i;
-    while (bucket < index_entries(shift))
-        index[bucket++] = count;
 }
 
 static void fill_info(struct ketama_image_info *info, const struct ketama_image *header,
@@ -191,17 +147,21 @@ static void fill_info(struct ketama_image_info *info, const struct ketama_image 
                    (uint32_t)header->stated_bytes - 1},
         .view =
             {
-                .arcs = (const void *)(bytes + header->arcs_at),
-                .index = (const void *)(bytes + header->index_at),
+                .arcs =
+                    {
+                        .words = (const void *)(bytes + header->arcs_at),
+                        .index = (const void *)(bytes + header->index_at),
+                        .count = header->arc_count,
+                        .server_bits = ketama_server_bits(header->server_count),
+                        .shift = header->shift,
+                    },
                 .servers = (const void *)(bytes + header->servers_at),
                 .strings = (const char *)bytes + header->strings_at,
                 .superseded = &((const struct ketama_image *)image)->superseded,
                 .strings_bytes = header->strings_bytes,
-                .arc_count = header->arc_count,
                 .server_count = header->server_count,
                 .first_point = header->first_point,
                 .point_count = header->point_count,
-                .shift = header->shift,
                 .image = image,
                 .size_bytes = (size_t)header->size_bytes,
                 .checksum = header->checksum,
@@ -226,7 +186,7 @@ struct ketama_image *ketama_image_make(const struct ketama_identity *identity,
         .stated_bytes = servers->stated.bytes + UINT64_C(1),
         .profile = identity->profile,
         .server_count = servers->count,
-        .arc_count = ring->arc_count,
+        .arc_count = ring->arcs.count,
         .first_point = ring->first_point,
         .point_count = ring->point_count,
         .source = *source,
@@ -243,12 +203,12 @@ struct ketama_image *ketama_image_make(const struct ketama_identity *identity,
     memset(bytes, 0, (size_t)header.size_bytes);
 
     ketama_report_progress(servers);
-    struct ketama_image_server *to = (void *)(bytes + header.servers_at);
-    write_servers(to, (char *)bytes + header.strings_at, servers, ring);
-    write_shares(to, ring->arcs, ring->arc_count);
-    memcpy(bytes + header.arcs_at, ring->arcs, ring->arc_count * sizeof(ketama_arc));
-    write_index((void *)(bytes + header.index_at), header.shift, ring->arcs,
-                ring->arc_count);
+    write_servers((void *)(bytes + header.servers_at), (char *)bytes + header.strings_at,
+                  servers, ring);
+    memcpy(bytes + header.arcs_at, ring->arcs.words,
+           ring->arcs.count * sizeof *ring->arcs.words);
+    memcpy(bytes + header.index_at, ring->arcs.index,
+           (size_t)ketama_index_entries(header.shift) * sizeof *ring->arcs.index);
     memcpy(bytes + header.path_at, identity->path, (size_t)header.path_bytes);
     memcpy(bytes + header.settings_at, identity->settings,
            (size_t)header.settings_bytes);

@@ -9,10 +9,10 @@
  * attach to a published image or to build one; roll.c opens and refreshes handles.
  * hash/, profile/ and admin/ have headers of their own.
  *
- * servers.c, utf8.c, clashes.c, points.c, image.c, hash/, profile/ are pure: no global
- * state, and no system call except in the caller's progress report. A stage that can
- * fail fills a ketama_failure and returns its status; roll.c and the other public
- * boundaries store it for the calling thread.
+ * servers.c, utf8.c, clashes.c, points.c, packed.c, image.c, hash/, profile/ are pure:
+ * no global state, and no system call except in the caller's progress report. A stage
+ * that can fail fills a ketama_failure and returns its status; roll.c and the other
+ * public boundaries store it for the calling thread.
  */
 #ifndef KETAMA_INTERNAL_H
 #define KETAMA_INTERNAL_H
@@ -230,7 +230,7 @@ int ketama_check_names(const struct ketama_server_list *list,
                        const struct ketama_text *names, bool all,
                        ketama_failure *failure);
 
-/* ---- points.c: server list -> arcs */
+/* ---- packed.c: arcs <-> words of 32 bits, found by an index */
 
 /* An arc of the ring: the hashes after the previous arc's end, up to and including this
  * one's, belong to a server. */
@@ -239,12 +239,62 @@ typedef struct ketama_arc {
     uint32_t server;
 } ketama_arc;
 
+/* Arcs, ascending by end; of equal ends the first has the arc. */
+struct ketama_packed {
+    const uint32_t *words; /* and KETAMA_WINDOW more, whatever they are */
+    const uint32_t *index; /* index[b]: the first arc whose end's top bits are >= b */
+    uint32_t count;
+    uint32_t server_bits; /* of a word, its lowest */
+    uint32_t shift;       /* a hash shifted right by this is its b */
+};
+
+enum { KETAMA_WINDOW = 16 }; /* words that a lookup reads at once */
+
+/* The bits that a server's index takes; and the shift for so many arcs and servers. */
+uint32_t ketama_server_bits(uint32_t server_count);
+uint32_t ketama_index_shift(uint32_t arc_count, uint32_t server_count);
+static inline uint64_t ketama_index_entries(uint32_t shift)
+{
+    return (UINT64_C(1) << (32 - shift)) + 1;
+}
+
+static inline uint32_t ketama_packed_server(const struct ketama_packed *arcs,
+                                            uint32_t word)
+{
+    return word & ((UINT32_C(1) << arcs->server_bits) - 1);
+}
+
+/* The arc at an index, which is below the count. Its server need not exist if the image
+ * is damaged. The second is for arcs one after the other: *bucket is 0 for the first. */
+ketama_arc ketama_arc_at(const struct ketama_packed *arcs, uint32_t at);
+ketama_arc ketama_arc_from(const struct ketama_packed *arcs, uint32_t at,
+                           uint32_t *bucket);
+
+/* Where arcs are packed, in ascending order. Then ketama_pack_finish() is called. */
+struct ketama_packer {
+    uint32_t *words;
+    uint32_t *index; /* zeros */
+    uint32_t count;  /* of the words so far */
+    uint32_t server_bits;
+    uint32_t shift;
+};
+
+static inline void ketama_pack(struct ketama_packer *packer, ketama_arc arc)
+{
+    packer->words[packer->count++] = arc.end << packer->server_bits | arc.server;
+    packer->index[(arc.end >> packer->shift) + 1] = packer->count;
+}
+
+void ketama_pack_finish(const struct ketama_packer *packer);
+
+/* ---- points.c: server list -> arcs */
+
 struct ketama_ring {
-    ketama_arc *arcs; /* ascending by end; of equal ends the first has the arc */
-    uint32_t arc_count;
+    struct ketama_packer arcs;
     uint32_t first_point; /* the index of the arc whose point is the smallest */
     uint32_t point_count; /* fewer than arcs if the dialect has added some */
-    uint32_t *points_of;  /* how many points each server has */
+    uint32_t *points_of;  /* how many points each server has; */
+    uint64_t *shares_of;  /* and how many hashes */
 };
 
 int ketama_ring_make(const struct ketama_dialect *dialect,
@@ -255,7 +305,7 @@ void ketama_ring_free(struct ketama_ring *ring);
 /* ---- image.c: ring <-> flat relocatable bytes (docs/image-format.md) */
 
 enum {
-    KETAMA_IMAGE_FORMAT = 2,
+    KETAMA_IMAGE_FORMAT = 3,
     KETAMA_HEADER_BYTES = 320,
     KETAMA_SUPERSEDED_AT = 256, /* the offset of the superseded mark, a uint32_t */
 };
@@ -273,17 +323,14 @@ struct ketama_image_server {
 
 /* Where things are in an image, computed once so that lookups need not. */
 struct ketama_view {
-    const ketama_arc *arcs;
-    const uint32_t *index; /* index[b]: the first arc whose end's top bits are >= b */
+    struct ketama_packed arcs;
     const struct ketama_image_server *servers;
     const char *strings; /* "", then NUL-terminated addresses and names */
     const _Atomic uint32_t *superseded;
     uint64_t strings_bytes;
-    uint32_t arc_count;
     uint32_t server_count;
     uint32_t first_point; /* as in struct ketama_ring; */
     uint32_t point_count; /* likewise */
-    uint32_t shift;       /* a hash shifted right by this is its b */
 
     const void *image;
     size_t size_bytes; /* of the image */

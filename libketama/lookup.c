@@ -22,64 +22,57 @@ struct range {
     uint32_t low, high;
 };
 
-enum { FEW = 4, NEAR = 16 };
-
-static inline struct range bucket_of(const struct ketama_view *view, uint32_t hash)
+static inline struct range bucket_of(const struct ketama_packed *arcs, uint32_t hash)
 {
-    const uint32_t *bucket = &view->index[hash >> view->shift];
-    uint32_t high = at_most(bucket[1], view->arc_count);
+    const uint32_t *bucket = &arcs->index[hash >> arcs->shift];
+    uint32_t high = at_most(bucket[1], arcs->count);
     return (struct range){at_most(bucket[0], high), high};
 }
 
-/* Arcs end at evenly spread hashes, so a hash's position in its bucket predicts that of
- * its arc. Prefetches the memory there, with some arcs on either side. */
-static inline uint32_t guess(const struct ketama_view *view, struct range in,
-                             uint32_t hash)
+/* The words of a bucket are in the order of their arcs' ends, those of equal ends aside;
+ * they are not less than the word of a hash that is one of these ends. */
+static inline uint32_t word_of(const struct ketama_packed *arcs, uint32_t hash)
 {
-    enum { SIDE = 5 };
-    uint64_t inside = hash & ((UINT32_C(1) << view->shift) - 1);
-    uint32_t at = in.low + (uint32_t)(inside * (in.high - in.low) >> view->shift);
-    KETAMA_PREFETCH(&view->arcs[at - at_most(SIDE, at)]);
-    KETAMA_PREFETCH(&view->arcs[at_most(at + SIDE, view->arc_count - 1)]);
-    return at;
+    return hash << arcs->server_bits;
 }
 
-/* Which of a few arcs it is cannot be predicted, so all are compared and counted without
- * a branch; those beyond the range count as 0. */
-static inline uint32_t among_few(const struct ketama_view *view, struct range in,
-                                 uint32_t hash)
+/* How many words from there on end before that one. Which it is cannot be predicted, so
+ * all in the window are compared and counted without a branch; those from `most` on
+ * count as 0. */
+static inline uint32_t count_passed(const uint32_t *words, int most, uint32_t word)
 {
     uint32_t passed = 0;
-    for (uint32_t i = 0; i < FEW; i++) {
-        uint32_t at = at_most(in.low + i, view->arc_count - 1);
-        passed += (uint32_t)(in.low + i < in.high) & (view->arcs[at].end < hash);
-    }
-    return in.low + passed;
+    for (int i = 0; i < KETAMA_WINDOW; i++)
+        passed += (uint32_t)(i < most) & (words[i] < word);
+    return passed;
+}
+
+/* Arcs end at evenly spread hashes, so a hash's position in its bucket predicts that of
+ * its arc. Returns where the window begins: the words around there, or the first ones of
+ * a bucket that has no more. */
+static inline uint32_t guess(const struct ketama_packed *arcs, struct range in,
+                             uint32_t hash)
+{
+    uint64_t inside = hash & ((UINT32_C(1) << arcs->shift) - 1);
+    uint32_t count = in.high - in.low, at = (uint32_t)(inside * count >> arcs->shift);
+    uint32_t most = count - at_most(KETAMA_WINDOW, count);
+    return in.low + at_most(at - at_most(KETAMA_WINDOW / 2, at), most);
 }
 
 /* Among many: those near the guess, and if the guess is bad, a binary search. */
-KETAMA_NOINLINE static uint32_t among_many(const struct ketama_view *view,
-                                           struct range in, uint32_t hash)
+KETAMA_NOINLINE static uint32_t among_many(const struct ketama_packed *arcs,
+                                           uint32_t hash)
 {
-    const ketama_arc *arcs = view->arcs;
-    uint32_t at = guess(view, in, hash), end;
+    struct range in = bucket_of(arcs, hash);
+    uint32_t at = guess(arcs, in, hash), word = word_of(arcs, hash);
+    uint32_t passed = count_passed(&arcs->words[at], KETAMA_WINDOW, word);
 
-    if (arcs[at].end < hash) {
-        end = at + 1 + at_most(NEAR, in.high - at - 1);
-        while (++at < end)
-            if (arcs[at].end >= hash)
-                return at;
-        in.low = at;
-    } else {
-        end = at - at_most(NEAR, at - in.low);
-        for (; at > end; at--)
-            if (arcs[at - 1].end < hash)
-                return at;
-        in.high = at;
-    }
+    if ((passed > 0 || at == in.low) &&
+        (passed < KETAMA_WINDOW || at + KETAMA_WINDOW >= in.high))
+        return at_most(at + passed, in.high);
     while (in.low < in.high) {
         uint32_t middle = in.low + (in.high - in.low) / 2;
-        if (arcs[middle].end < hash)
+        if (arcs->words[middle] < word)
             in.low = middle + 1;
         else
             in.high = middle;
@@ -87,39 +80,72 @@ KETAMA_NOINLINE static uint32_t among_many(const struct ketama_view *view,
     return in.low;
 }
 
-/* The index of the first arc that ends at or after a hash; past the last one, 0. */
-static inline uint32_t find_arc(const struct ketama_view *view, uint32_t hash)
+/* The index of the first arc that ends at or after a hash; past the last one, the count
+ * or more. */
+static inline uint32_t find_arc(const struct ketama_packed *arcs, uint32_t hash)
 {
-    struct range in = bucket_of(view, hash);
-    uint32_t at =
-        in.high - in.low > FEW ? among_many(view, in, hash) : among_few(view, in, hash);
-    return at < view->arc_count ? at : 0;
+    const uint32_t *bucket = &arcs->index[hash >> arcs->shift];
+    uint32_t low = at_most(bucket[0], arcs->count), count = bucket[1] - low;
+    if (count > KETAMA_WINDOW)
+        return among_many(arcs, hash);
+    return low + count_passed(&arcs->words[low], (int)count, word_of(arcs, hash));
+}
+
+static inline uint32_t wrap(const struct ketama_packed *arcs, uint32_t at)
+{
+    return at < arcs->count ? at : 0;
 }
 
 static inline uint32_t server_at(const struct ketama_view *view, uint32_t at)
 {
-    return at_most(view->arcs[at].server, view->server_count - 1);
+    return at_most(ketama_packed_server(&view->arcs, view->arcs.words[at]),
+                   view->server_count - 1);
 }
 
-/* The point that an arc belongs to. */
-static inline uint32_t point_at(const struct ketama_profile *profile,
-                                const struct ketama_view *view, uint32_t at)
+/* The end of the arc that find_arc() has returned for a hash. The two words tell how far
+ * it is after the hash, if that is not so far that the bits which words lack differ. */
+static inline uint32_t end_after(const struct ketama_packed *arcs, uint32_t hash,
+                                 uint32_t at)
 {
-    return profile->point_at == NULL ? view->arcs[at].end : profile->point_at(view, at);
+    uint32_t buckets = UINT32_C(1) << (32 - arcs->shift);
+    uint32_t far = (hash >> arcs->shift) + (buckets >> arcs->server_bits);
+    if (at >= at_most(arcs->index[at_most(far, buckets)], arcs->count))
+        return ketama_arc_at(arcs, wrap(arcs, at)).end;
+    return hash + ((arcs->words[at] - word_of(arcs, hash)) >> arcs->server_bits);
+}
+
+/* The point of an arc that ends there. */
+static inline uint32_t point_of(ketama_continuum c, uint32_t at, uint32_t end)
+{
+    const struct ketama_profile *profile = c->dialect.profile;
+    return profile->point_at == NULL ? end : profile->point_at(&c->view, at, end);
+}
+
+static uint32_t point_at(ketama_continuum c, uint32_t at)
+{
+    return point_of(c, at, ketama_arc_at(&c->view.arcs, at).end);
 }
 
 uint32_t ketama_find_arc(ketama_continuum c, const void *key, size_t len)
 {
-    return find_arc(&c->view, ketama_hash_key(&c->dialect, key, len));
+    const struct ketama_packed *arcs = &c->view.arcs;
+    return wrap(arcs, find_arc(arcs, ketama_hash_key(&c->dialect, key, len)));
+}
+
+KETAMA_NOINLINE static uint32_t point_after(ketama_continuum c, uint32_t hash,
+                                            uint32_t at)
+{
+    const struct ketama_packed *arcs = &c->view.arcs;
+    return point_of(c, wrap(arcs, at), end_after(arcs, hash, at));
 }
 
 /* Inline, as a call would cost ketama_find() more than its branch does. */
 static inline uint32_t find_hash(ketama_continuum c, uint32_t hash, uint32_t *point)
 {
-    uint32_t at = find_arc(&c->view, hash);
+    uint32_t at = find_arc(&c->view.arcs, hash);
     if (point != NULL)
-        *point = point_at(c->dialect.profile, &c->view, at);
-    return server_at(&c->view, at);
+        *point = point_after(c, hash, at);
+    return server_at(&c->view, wrap(&c->view.arcs, at));
 }
 
 uint32_t ketama_find_hash(ketama_continuum c, uint32_t hash, uint32_t *point)
@@ -137,14 +163,22 @@ uint32_t ketama_key_hash(ketama_continuum c, const void *key, size_t len)
     return ketama_hash_key(&c->dialect, key, len);
 }
 
+static void prefetch(const struct ketama_packed *arcs, const uint32_t *hashes,
+                     size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint32_t at = guess(arcs, bucket_of(arcs, hashes[i]), hashes[i]);
+        KETAMA_PREFETCH(&arcs->words[at]);
+        KETAMA_PREFETCH(&arcs->words[at + KETAMA_WINDOW - 1]);
+    }
+}
+
 /* In two passes, so that the memory for all is being fetched before the first is needed.
  */
 static void find_hashes(ketama_continuum c, const uint32_t *hashes, size_t count,
                         uint32_t *servers, uint32_t *points)
 {
-    const struct ketama_view *view = &c->view;
-    for (size_t i = 0; i < count; i++)
-        (void)guess(view, bucket_of(view, hashes[i]), hashes[i]);
+    prefetch(&c->view.arcs, hashes, count);
     for (size_t i = 0; i < count; i++)
         servers[i] = find_hash(c, hashes[i], points != NULL ? &points[i] : NULL);
 }
@@ -164,11 +198,6 @@ void ketama_find_many(ketama_continuum c, const ketama_key *keys, size_t count,
 
 /* ---- Without some of the servers */
 
-static inline uint32_t next_arc(const struct ketama_view *view, uint32_t at)
-{
-    return at + 1 < view->arc_count ? at + 1 : 0;
-}
-
 static uint32_t no_server(uint32_t *point)
 {
     if (point != NULL)
@@ -182,12 +211,12 @@ static uint32_t find_among(ketama_continuum c, uint32_t at,
 {
     const struct ketama_view *view = &c->view;
 
-    for (uint32_t i = 0; i < view->arc_count; i++, at = next_arc(view, at)) {
+    for (uint32_t i = 0; i < view->arcs.count; i++, at = wrap(&view->arcs, at + 1)) {
         uint32_t server = server_at(view, at);
         if (excluded[server])
             continue;
         if (point != NULL)
-            *point = point_at(c->dialect.profile, view, at);
+            *point = point_at(c, at);
         return server;
     }
     return no_server(point);
@@ -210,11 +239,10 @@ void ketama_find_many_among(ketama_continuum c, const ketama_key *keys, size_t c
     for (size_t done = 0, some; done < count; done += some) {
         some = count - done < KETAMA_BATCH ? count - done : KETAMA_BATCH;
         ketama_hash_keys(&c->dialect, keys + done, some, hashes);
-        for (size_t i = 0; i < some; i++)
-            (void)guess(&c->view, bucket_of(&c->view, hashes[i]), hashes[i]);
+        prefetch(&c->view.arcs, hashes, some);
         for (size_t i = 0; i < some; i++) {
             uint32_t *point = points != NULL ? &points[done + i] : NULL;
-            uint32_t arc = find_arc(&c->view, hashes[i]);
+            uint32_t arc = wrap(&c->view.arcs, find_arc(&c->view.arcs, hashes[i]));
             servers[done + i] =
                 is_any_left ? find_among(c, arc, excluded, point) : no_server(point);
             is_any_left = servers[done + i] != KETAMA_NO_SERVER;
@@ -247,7 +275,7 @@ int ketama_successors_among(ketama_continuum c, const void *key, size_t len,
 {
     const struct ketama_view *view = &c->view;
     struct seen seen = {servers, 0, NULL};
-    uint32_t at = find_arc(view, ketama_hash_key(&c->dialect, key, len));
+    uint32_t at = ketama_find_arc(c, key, len);
 
     count = at_most(count, view->server_count);
     if (count > SHORT_LIST) {
@@ -255,14 +283,14 @@ int ketama_successors_among(ketama_continuum c, const void *key, size_t len,
         if (seen.bits == NULL)
             return ketama_store_failure(KETAMA_ENOMEM, NULL, NULL);
     }
-    for (uint32_t i = 0; i < view->arc_count && seen.count < count; i++) {
+    for (uint32_t i = 0; i < view->arcs.count && seen.count < count; i++) {
         uint32_t server = server_at(view, at);
         if ((excluded == NULL || !excluded[server]) && is_new(&seen, server)) {
             servers[seen.count++] = server;
             if (seen.bits != NULL)
                 seen.bits[server / 8] |= (unsigned char)(1 << server % 8);
         }
-        at = next_arc(view, at);
+        at = wrap(&view->arcs, at + 1);
     }
     free(seen.bits);
     return (int)seen.count;
@@ -327,9 +355,8 @@ uint32_t ketama_points(ketama_continuum c, uint32_t first, uint32_t count,
     count = at_most(count, available);
     for (uint32_t i = 0; i < count; i++) {
         uint64_t at = (uint64_t)view->first_point + first + i;
-        uint32_t arc = (uint32_t)(at < view->arc_count ? at : at - view->arc_count);
-        out[i] = (ketama_point){point_at(c->dialect.profile, view, arc),
-                                server_at(view, arc)};
+        uint32_t arc = (uint32_t)(at < view->arcs.count ? at : at - view->arcs.count);
+        out[i] = (ketama_point){point_at(c, arc), server_at(view, arc)};
     }
     return count;
 }

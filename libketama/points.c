@@ -2,13 +2,14 @@
  * points.c - server list -> arcs
  *
  * The tie rule: of equal points, the one generated first comes first and has the arc. So
- * a profile generates points server by server, in the order in which servers win, and
- * the sort is stable.
+ * a profile generates points server by server, in the order in which servers win; and
+ * what is sorted is the point with its server's rank in that order.
  */
 #include "internal.h"
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "profile/profile.h"
 
@@ -34,35 +35,98 @@ static int count_points(const struct ketama_layout *layout, uint32_t *points_of,
     return KETAMA_OK;
 }
 
-enum { PASSES = 3, BITS = 11, BUCKETS = 1 << BITS, MASK = BUCKETS - 1 };
+enum { FEW = 16, DIGIT_BITS = 7, DIGITS = 1 << DIGIT_BITS };
+enum { REPORT_EVERY = 1024 }; /* buckets */
+
+/* An insertion sort from one array into another one, which may be the same. */
+static void insert(const uint32_t *from, uint32_t *to, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t word = from[i], at = i;
+        for (; at > 0 && to[at - 1] > word; at--)
+            to[at] = to[at - 1];
+        to[at] = word;
+    }
+}
 
 /*
- * A radix sort from the low bits to the high ones: stable, and linear whatever the
- * points are. Three passes, so the result is in `spare`. at: zeros, which would be too
- * much for a small stack.
+ * Sorts words whose bits from `bits` on are equal: by the highest 7 of the others.
+ * Points are spread evenly, so few words have equal ones, and inserting each among those
+ * before it puts these in order. Where many have, they are sorted by the next 7 bits
+ * first: five times at most, whatever the points are.
  */
-static void sort(const struct ketama_server_list *servers, ketama_arc *points,
-                 ketama_arc *spare, uint32_t count, uint32_t at[PASSES][BUCKETS])
+static void sort(uint32_t *words, uint32_t *spare, uint32_t count, uint32_t bits)
 {
-    for (uint32_t i = 0; i < count; i++)
-        for (unsigned pass = 0; pass < PASSES; pass++)
-            at[pass][points[i].end >> (pass * BITS) & MASK]++;
+    uint32_t at[DIGITS] = {0}, next = 0, sizes = 0;
+    uint32_t shift = bits > DIGIT_BITS ? bits - DIGIT_BITS : 0;
 
-    for (unsigned pass = 0; pass < PASSES; pass++) {
-        uint32_t next = 0;
-        ketama_report_progress(servers);
-        for (uint32_t b = 0; b < BUCKETS; b++) {
-            uint32_t size = at[pass][b];
-            at[pass][b] = next;
-            next += size;
-        }
-        for (uint32_t i = 0; i < count; i++)
-            spare[at[pass][points[i].end >> (pass * BITS) & MASK]++] = points[i];
-
-        ketama_arc *swap = points;
-        points = spare;
-        spare = swap;
+    if (count <= FEW || bits == 0) {
+        insert(words, words, count);
+        return;
     }
+    for (uint32_t i = 0; i < count; i++)
+        at[words[i] >> shift & (DIGITS - 1)]++;
+    for (uint32_t digit = 0; digit < DIGITS; digit++) {
+        uint32_t size = at[digit];
+        at[digit] = next;
+        next += size;
+        sizes |= size;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        spare[at[words[i] >> shift & (DIGITS - 1)]++] = words[i];
+    if (sizes < FEW) { /* all of them are */
+        insert(spare, words, count);
+        return;
+    }
+    memcpy(words, spare, count * sizeof *words);
+    for (uint32_t digit = 0, begin = 0; digit < DIGITS; begin = at[digit++])
+        sort(words + begin, spare, at[digit] - begin, shift);
+}
+
+/* Points by their top bits: in each bucket, words of the other bits and the rank. */
+struct buckets {
+    uint32_t *begin; /* of each in the words; and of one more */
+    uint32_t count;
+    uint32_t shift;
+    uint32_t rank_bits;
+};
+
+/* How to spread points over buckets: some ten dozen in each, and as many buckets as the
+ * rank's bits take from a word. */
+static bool make_buckets(struct buckets *buckets, uint32_t points, uint32_t servers)
+{
+    enum { POINTS = 128 };
+    uint32_t bits = 1;
+    buckets->rank_bits = ketama_server_bits(servers);
+    while (bits < buckets->rank_bits || points / POINTS >> bits > 0)
+        bits++;
+    buckets->shift = 32 - bits;
+    buckets->count = UINT32_C(1) << bits;
+    buckets->begin = calloc((size_t)buckets->count + 1, sizeof *buckets->begin);
+    return buckets->begin != NULL;
+}
+
+static void scatter(const struct ketama_layout *layout, const struct buckets *buckets,
+                    const uint32_t *points, uint32_t count, uint32_t *words)
+{
+    uint32_t *at = buckets->begin, next = 0;
+    uint32_t shift = buckets->shift, rank_bits = buckets->rank_bits;
+    for (uint32_t i = 0; i < count; i++)
+        at[points[i] >> shift]++;
+    for (uint32_t b = 0; b <= buckets->count; b++) {
+        uint32_t size = at[b];
+        at[b] = next;
+        next += size;
+    }
+    for (uint32_t rank = 0; rank < layout->servers->count; rank++) {
+        uint32_t server = (uint32_t)(layout->order[rank] - layout->names);
+        for (const uint32_t *end = points + layout->points_of[server]; points < end;
+             points++)
+            words[at[*points >> shift]++] = *points << rank_bits | rank;
+    }
+    /* Now each is the end of its bucket. */
+    memmove(at + 1, at, buckets->count * sizeof *at);
+    at[0] = 0;
 }
 
 static bool has_weights(const struct ketama_server_list *servers)
@@ -85,67 +149,129 @@ ketama_profile_of_ring(const struct ketama_dialect *dialect,
 /* The memory that a ring is made in: more than a small stack has. */
 struct scratch {
     struct ketama_labels *labels;
-    uint32_t (*buckets)[BUCKETS];
     struct ketama_text *names;
     char *names_storage;
     const struct ketama_text **order;
-    uint32_t *points_of;
-    ketama_arc *points, *sorted;
+    uint32_t *points;
+    struct buckets buckets;
+    ketama_arc *arcs; /* for a dialect that turns points into arcs; else NULL */
 };
 
 static void free_scratch(struct scratch *work)
 {
     free(work->labels);
-    free(work->buckets);
     free(work->names);
     free(work->names_storage);
     free(work->order);
-    free(work->points_of);
     free(work->points);
-    free(work->sorted);
+    free(work->buckets.begin);
+    free(work->arcs);
 }
 
 /* The names of the servers, and how many points they get: *count all together. */
-static int prepare(struct ketama_layout *layout, struct scratch *work, uint32_t *count,
-                   ketama_failure *failure)
+static int prepare(struct ketama_layout *layout, struct scratch *work,
+                   struct ketama_ring *ring, ketama_failure *failure)
 {
     const struct ketama_dialect *dialect = layout->dialect;
     uint32_t servers = layout->servers->count;
 
     work->labels = malloc(sizeof *work->labels);
-    work->buckets = calloc(PASSES, sizeof *work->buckets);
     work->names = calloc(servers, sizeof *work->names);
     work->order = calloc(servers, sizeof *work->order);
-    work->points_of = calloc(servers, sizeof *work->points_of);
-    if (work->labels == NULL || work->buckets == NULL || work->names == NULL ||
-        work->order == NULL || work->points_of == NULL)
+    ring->points_of = calloc(servers, sizeof *ring->points_of);
+    ring->shares_of = calloc(servers, sizeof *ring->shares_of);
+    if (work->labels == NULL || work->names == NULL || work->order == NULL ||
+        ring->points_of == NULL || ring->shares_of == NULL)
         return KETAMA_ENOMEM;
     layout->labels = work->labels;
     layout->names = work->names;
     layout->order = work->order;
-    layout->points_of = work->points_of;
+    layout->points_of = ring->points_of;
     int status = ketama_names_make(dialect, layout->servers, work->names,
                                    &work->names_storage, failure);
     if (status == KETAMA_OK)
         status = ketama_check_names(layout->servers, work->names,
                                     dialect->profile->unique_servers, failure);
     if (status == KETAMA_OK)
-        status = count_points(layout, work->points_of, count, failure);
+        status = count_points(layout, ring->points_of, &ring->point_count, failure);
     return status;
 }
 
-static void fill_ring(struct ketama_ring *ring, const struct ketama_layout *layout,
-                      struct scratch *work, uint32_t count)
+/* Memory for the points, in each of the forms that they take. */
+static bool make_room(const struct ketama_layout *layout, struct scratch *work,
+                      struct ketama_ring *ring)
 {
-    layout->profile->order(work->names, layout->servers->count, work->order);
-    layout->profile->generate(layout, work->points);
-    sort(layout->servers, work->points, work->sorted, count, work->buckets);
-    ring->arc_count = layout->profile->to_arcs(work->sorted, count, &ring->first_point);
-    ring->point_count = count;
-    ring->arcs = work->sorted;
-    ring->points_of = work->points_of;
-    work->sorted = NULL;
-    work->points_of = NULL;
+    size_t points = ring->point_count, arcs = points + KETAMA_ADDED_ARCS_MAX;
+
+    work->points = malloc(points * sizeof *work->points);
+    ring->arcs.words = malloc(arcs * sizeof *ring->arcs.words);
+    if (layout->profile->to_arcs != NULL)
+        work->arcs = malloc(arcs * sizeof *work->arcs);
+    return work->points != NULL && ring->arcs.words != NULL &&
+           (layout->profile->to_arcs == NULL || work->arcs != NULL) &&
+           make_buckets(&work->buckets, ring->point_count, layout->servers->count);
+}
+
+static bool make_index(const struct ketama_layout *layout, struct ketama_ring *ring,
+                       uint32_t arcs)
+{
+    uint32_t servers = layout->servers->count;
+    ring->arcs.server_bits = ketama_server_bits(servers);
+    ring->arcs.shift = ketama_index_shift(arcs, servers);
+    ring->arcs.index =
+        calloc((size_t)ketama_index_entries(ring->arcs.shift), sizeof *ring->arcs.index);
+    return ring->arcs.index != NULL;
+}
+
+/* Adds the next arc to a ring. It has the hashes after the end of the one before; of
+ * equal ends only the first has any. */
+static inline void add(struct ketama_packer *to, uint64_t *shares_of, uint32_t *end,
+                       ketama_arc arc)
+{
+    shares_of[arc.server] += arc.end - *end;
+    *end = arc.end;
+    ketama_pack(to, arc);
+}
+
+/* Sorts the words, in place, into arcs; or takes what to_arcs() has made of them. */
+static bool fill(struct ketama_ring *ring, const struct ketama_layout *layout,
+                 struct scratch *work)
+{
+    const struct buckets *buckets = &work->buckets;
+    uint32_t rank_mask = (UINT32_C(1) << buckets->rank_bits) - 1, end = 0;
+
+    if (work->arcs == NULL && !make_index(layout, ring, ring->point_count))
+        return false;
+    struct ketama_packer to = ring->arcs; /* which registers can hold */
+    for (uint32_t b = 0; b < buckets->count; b++) {
+        uint32_t *words = ring->arcs.words + buckets->begin[b];
+        uint32_t count = buckets->begin[b + 1] - buckets->begin[b];
+        if (b % REPORT_EVERY == 0)
+            ketama_report_progress(layout->servers);
+        sort(words, work->points, count, buckets->shift + buckets->rank_bits);
+        for (uint32_t i = 0; i < count; i++) {
+            const struct ketama_text *name = layout->order[words[i] & rank_mask];
+            ketama_arc arc = {b << buckets->shift | words[i] >> buckets->rank_bits,
+                              (uint32_t)(name - layout->names)};
+            if (work->arcs != NULL)
+                work->arcs[buckets->begin[b] + i] = arc;
+            else
+                add(&to, ring->shares_of, &end, arc);
+        }
+    }
+    if (work->arcs != NULL) {
+        uint32_t arcs =
+            layout->profile->to_arcs(work->arcs, ring->point_count, &ring->first_point);
+        if (!make_index(layout, ring, arcs))
+            return false;
+        to = ring->arcs;
+        for (uint32_t i = 0; i < arcs; i++)
+            add(&to, ring->shares_of, &end, work->arcs[i]);
+    }
+    ring->arcs = to;
+    ring->shares_of[to.words[0] & rank_mask] += (UINT64_C(1) << 32) - end;
+    ketama_pack_finish(&to);
+    return true;
 }
 
 int ketama_ring_make(const struct ketama_dialect *dialect,
@@ -156,25 +282,30 @@ int ketama_ring_make(const struct ketama_dialect *dialect,
     struct ketama_layout layout = {.profile = ketama_profile_of_ring(dialect, servers),
                                    .dialect = dialect,
                                    .servers = servers};
-    uint32_t count = 0;
 
     *ring = (struct ketama_ring){0};
-    int status = prepare(&layout, &work, &count, failure);
+    int status = prepare(&layout, &work, ring, failure);
+    if (status == KETAMA_OK && !make_room(&layout, &work, ring))
+        status = KETAMA_ENOMEM;
     if (status == KETAMA_OK) {
-        work.points = calloc(count, sizeof *work.points);
-        work.sorted = calloc((size_t)count + KETAMA_ADDED_ARCS_MAX, sizeof *work.sorted);
-        if (work.points == NULL || work.sorted == NULL)
+        layout.profile->order(work.names, servers->count, work.order);
+        layout.profile->generate(&layout, work.points);
+        scatter(&layout, &work.buckets, work.points, ring->point_count,
+                ring->arcs.words);
+        if (!fill(ring, &layout, &work))
             status = KETAMA_ENOMEM;
     }
-    if (status == KETAMA_OK)
-        fill_ring(ring, &layout, &work, count);
     free_scratch(&work);
+    if (status != KETAMA_OK)
+        ketama_ring_free(ring);
     return status;
 }
 
 void ketama_ring_free(struct ketama_ring *ring)
 {
-    free(ring->arcs);
+    free(ring->arcs.words);
+    free(ring->arcs.index);
     free(ring->points_of);
+    free(ring->shares_of);
     *ring = (struct ketama_ring){0};
 }

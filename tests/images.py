@@ -17,7 +17,7 @@ def folder(base: Path | None = None) -> Path:
 
 def image(path: Path, base: Path | None = None) -> Path:
     """Return the path of a server file's image."""
-    return folder(base) / f"{md5(os.fsencode(path)).hexdigest()}-1.2"
+    return folder(base) / f"{md5(os.fsencode(path)).hexdigest()}-1.3"
 
 
 def generation(path: Path) -> int:

@@ -628,7 +628,7 @@ def test_purging_tells_what(folder: Path, path: Path) -> None:
 def test_an_orphan_that_cannot_be_removed(folder: Path, path: Path) -> None:
     """What can't be removed is said, and the others go."""
     ketama.Continuum(path)
-    strange = images.folder() / (32 * "0" + "-1.2")
+    strange = images.folder() / (32 * "0" + "-1.3")
     strange.mkdir()
     path.unlink()
     done = run("images", "--purge")
@@ -642,7 +642,7 @@ def test_an_unreadable_folder(folder: Path) -> None:
     """A folder that is not this user's alone is nobody's: there is nothing to list."""
     strange = images.folder()
     strange.mkdir(mode=0o755)
-    (strange / (32 * "0" + "-1.2")).write_bytes(b"x")
+    (strange / (32 * "0" + "-1.3")).write_bytes(b"x")
     assert text("images", "--purge") == "no images: this user has published none\n"
     assert len(os.listdir(strange)) == 1
 
@@ -657,7 +657,7 @@ def test_images_of_all_users(folder: Path, path: Path) -> None:
     own = images.image(path)
     theirs = folder / f"libketama-{OTHER}"
     theirs.mkdir(mode=0o700)
-    for name, content in ((own.name, own.read_bytes()), (32 * "0" + "-1.2", b"x")):
+    for name, content in ((own.name, own.read_bytes()), (32 * "0" + "-1.3", b"x")):
         (theirs / name).write_bytes(content)
         (theirs / name).chmod(0o600)
         os.chown(theirs / name, OTHER, OTHER)
@@ -670,7 +670,7 @@ def test_images_of_all_users(folder: Path, path: Path) -> None:
     rows = [line.split()[:5] for line in shown.splitlines()]
     assert rows[0] == ["user", "server", "file", "state", "generation"]
     assert rows[1][:4] == ["root", str(path), "current", "1"]
-    assert rows[2][:4] == [str(OTHER), 32 * "0" + "-1.2", "unchecked", "?"]
+    assert rows[2][:4] == [str(OTHER), 32 * "0" + "-1.3", "unchecked", "?"]
     assert rows[3][:4] == [str(OTHER), str(path), "unchecked", "1"]
     assert shown.splitlines()[-1].startswith("2 users: 3 images, ")
     found = fits_schema("images", as_json("images", "--all-users"))

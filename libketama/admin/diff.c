@@ -67,29 +67,38 @@ static bool append(struct moves *moves, ketama_move move)
 
 struct walk {
     ketama_continuum c;
-    uint32_t next; /* the index of the first arc that is not passed yet */
+    uint32_t next;   /* the index of the first arc that is not passed yet */
+    uint32_t bucket; /* of the arcs' index, for it */
 };
 
-/* The hashes after the last arc belong to the first one. */
-static uint32_t end_of_arc(const struct walk *walk)
+static bool is_at_end(const struct walk *walk)
 {
-    const struct ketama_view *view = &walk->c->view;
-    return walk->next < view->arc_count ? view->arcs[walk->next].end : UINT32_MAX;
+    return walk->next >= walk->c->view.arcs.count;
+}
+
+static uint32_t next_end(struct walk *walk)
+{
+    return ketama_arc_from(&walk->c->view.arcs, walk->next, &walk->bucket).end;
+}
+
+/* The hashes after the last arc belong to the first one. */
+static uint32_t end_of_arc(struct walk *walk)
+{
+    return is_at_end(walk) ? UINT32_MAX : next_end(walk);
 }
 
 static uint32_t owner(const struct walk *walk)
 {
     const struct ketama_view *view = &walk->c->view;
-    uint32_t at = walk->next < view->arc_count ? walk->next : 0;
-    uint32_t server = view->arcs[at].server;
+    uint32_t word = view->arcs.words[is_at_end(walk) ? 0 : walk->next];
+    uint32_t server = ketama_packed_server(&view->arcs, word);
     return server < view->server_count ? server : view->server_count - 1;
 }
 
 /* Of equal ends the first one had the arc, and the others are passed with it. */
 static void pass(struct walk *walk, uint32_t hash)
 {
-    const struct ketama_view *view = &walk->c->view;
-    while (walk->next < view->arc_count && view->arcs[walk->next].end <= hash)
+    while (!is_at_end(walk) && next_end(walk) <= hash)
         walk->next++;
 }
 
@@ -150,7 +159,7 @@ static bool is_empty(ketama_continuum before, ketama_continuum after)
 static bool collect(ketama_continuum before, ketama_continuum after,
                     const struct groups *groups, struct moves *moves)
 {
-    struct walks walks = {{before, 0}, {after, 0}, 0};
+    struct walks walks = {{before, 0, 0}, {after, 0, 0}, 0};
     ketama_move move;
 
     while (take_next(&walks, &move))
@@ -186,7 +195,7 @@ int ketama_diff(ketama_continuum before, ketama_continuum after, ketama_move **m
 
 int ketama_count_moved(ketama_continuum before, ketama_continuum after, uint64_t *moved)
 {
-    struct walks walks = {{before, 0}, {after, 0}, 0};
+    struct walks walks = {{before, 0, 0}, {after, 0, 0}, 0};
     struct groups groups;
     ketama_move move;
 

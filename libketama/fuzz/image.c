@@ -72,7 +72,7 @@ static void use(const struct ketama_view *view)
         must(ketama_server_at(&c, i, &server) == KETAMA_OK &&
              strlen(server.address) < view->strings_bytes);
     ketama_point points[4];
-    must(ketama_points(&c, view->arc_count / 2, 4, points) <= 4);
+    must(ketama_points(&c, view->arcs.count / 2, 4, points) <= 4);
     must(ketama_due(&c) == 0);
 }
 

@@ -12,7 +12,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { POINTS_MAX = 200, BITS_MAX = 6 };
+enum { POINTS_MAX = 200, SERVERS = 5, BITS_MIN = 3, BITS_MAX = 8 };
 
 static void must(bool condition)
 {
@@ -49,30 +49,35 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     uint32_t head = take(&data, &size);
     uint32_t count = 1 + (head & 0xff) % POINTS_MAX,
-             bits = 1 + (head >> 8 & 0xff) % BITS_MAX;
+             bits = BITS_MIN + (head >> 8 & 0xff) % (BITS_MAX - BITS_MIN + 1);
     bool lies = (head >> 16 & 1) != 0;
-    uint32_t buckets = UINT32_C(1) << bits, next = 0, servers[8];
+    uint32_t entries = (UINT32_C(1) << bits) + 1, servers[8];
     /* Allocated at their exact sizes, so that the sanitizer finds any overrun. */
     ketama_arc *points = malloc(count * sizeof *points);
-    uint32_t *index = malloc((buckets + 1) * sizeof *index);
+    struct ketama_packer packer = {
+        .words = calloc(count + KETAMA_WINDOW, sizeof *packer.words),
+        .index = calloc(entries, sizeof *packer.index),
+        .server_bits = ketama_server_bits(SERVERS),
+        .shift = 32 - bits,
+    };
     struct ketama_handle c = {.dialect = ketama_libketama};
 
-    if (points == NULL || index == NULL)
+    if (points == NULL || packer.words == NULL || packer.index == NULL)
         abort();
     for (uint32_t i = 0; i < count; i++)
-        points[i] = (ketama_arc){take(&data, &size), lies ? take(&data, &size) : i % 5};
+        points[i] = (ketama_arc){take(&data, &size), i % SERVERS};
     if (!lies)
         qsort(points, count, sizeof *points, by_point);
-    for (uint32_t b = 0; b <= buckets; b++) {
-        while (next < count && points[next].end >> (32 - bits) < b)
-            next++;
-        index[b] = lies ? take(&data, &size) : b == buckets ? count : next;
-    }
-    c.view = (struct ketama_view){.arcs = points,
-                                  .index = index,
-                                  .arc_count = count,
-                                  .server_count = 5,
-                                  .shift = 32 - bits};
+    for (uint32_t i = 0; i < count; i++)
+        ketama_pack(&packer, points[i]);
+    ketama_pack_finish(&packer);
+    for (uint32_t i = 0; lies && i < entries; i++)
+        packer.index[i] = take(&data, &size);
+    for (uint32_t i = 0; lies && i < count; i++)
+        packer.words[i] ^= take(&data, &size);
+    c.view = (struct ketama_view){
+        .arcs = {packer.words, packer.index, count, packer.server_bits, packer.shift},
+        .server_count = SERVERS};
     for (int i = 0; i < 64; i++) {
         uint32_t point,
             hash = size > 0 ? take(&data, &size) : points[i % (int)count].end;
@@ -87,6 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint32_t left = ketama_find_among(&c, "key", 3, excluded, NULL);
     must(left == KETAMA_NO_SERVER || (left < 5 && !excluded[left]));
     free(points);
-    free(index);
+    free(packer.words);
+    free(packer.index);
     return 0;
 }

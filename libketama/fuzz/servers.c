@@ -46,10 +46,15 @@ static void check_points(const struct ketama_dialect *dialect,
     ketama_failure failure = {.status = 0};
     int status = ketama_ring_make(dialect, list, &ring, &failure);
     must(status == KETAMA_OK || failure.reason[0] != '\0');
-    must(status != KETAMA_OK || ring.arc_count > 0);
-    for (uint32_t i = 1; i < ring.arc_count; i++)
-        must(ring.arcs[i - 1].end <= ring.arcs[i].end &&
-             ring.arcs[i].server < list->count);
+    must(status != KETAMA_OK || ring.arcs.count > 0);
+    const struct ketama_packed arcs = {ring.arcs.words, ring.arcs.index, ring.arcs.count,
+                                       ring.arcs.server_bits, ring.arcs.shift};
+    uint32_t bucket = 0, end = 0;
+    for (uint32_t i = 0; i < arcs.count; i++) {
+        ketama_arc arc = ketama_arc_from(&arcs, i, &bucket);
+        must(end <= arc.end && arc.server < list->count);
+        end = arc.end;
+    }
     ketama_ring_free(&ring);
 }
 

@@ -25,14 +25,6 @@ static void rotate(ketama_arc *arcs, uint32_t count, uint32_t by)
     reverse(arcs, arcs + count);
 }
 
-/* A point is the end of its arc. */
-uint32_t ketama_arcs_at_or_after(ketama_arc *points, uint32_t count, uint32_t *first)
-{
-    (void)points;
-    *first = 0;
-    return count;
-}
-
 /* An arc ends one before its point: before the point 0, at the largest hash. */
 uint32_t ketama_arcs_after(ketama_arc *points, uint32_t count, uint32_t *first)
 {
@@ -46,9 +38,11 @@ uint32_t ketama_arcs_after(ketama_arc *points, uint32_t count, uint32_t *first)
     return count;
 }
 
-uint32_t ketama_point_after(const struct ketama_view *view, uint32_t at)
+uint32_t ketama_point_after(const struct ketama_view *view, uint32_t at, uint32_t end)
 {
-    return view->arcs[at].end + 1;
+    (void)view;
+    (void)at;
+    return end + 1;
 }
 
 /* An arc begins at its point and ends one before the next larger one. That of the
@@ -73,11 +67,13 @@ uint32_t ketama_arcs_at_or_before(ketama_arc *points, uint32_t count, uint32_t *
     return count;
 }
 
-uint32_t ketama_point_at_or_before(const struct ketama_view *view, uint32_t at)
+uint32_t ketama_point_at_or_before(const struct ketama_view *view, uint32_t at,
+                                   uint32_t end)
 {
-    uint32_t end = view->arcs[at].end, count = view->arc_count;
+    uint32_t count = view->arcs.count;
     for (uint32_t i = 1; i < count; i++) {
-        uint32_t before = view->arcs[at >= i ? at - i : at + count - i].end;
+        uint32_t earlier = at >= i ? at - i : at + count - i;
+        uint32_t before = ketama_arc_at(&view->arcs, earlier).end;
         if (before != end)
             return before + 1;
     }
@@ -118,11 +114,14 @@ uint32_t ketama_arcs_enyim(ketama_arc *points, uint32_t count, uint32_t *first)
     return count;
 }
 
-uint32_t ketama_point_enyim(const struct ketama_view *view, uint32_t at)
+uint32_t ketama_point_enyim(const struct ketama_view *view, uint32_t at, uint32_t end)
 {
     if (at < view->first_point)
         at = view->first_point + view->point_count - 1;
     else if (at - view->first_point >= view->point_count)
         at = view->first_point;
-    return at < view->arc_count ? view->arcs[at].end : 0; /* 0: a damaged image */
+    else
+        return end;
+    return at < view->arcs.count ? ketama_arc_at(&view->arcs, at).end
+                                 : 0; /* 0: a damaged image */
 }

@@ -30,18 +30,16 @@ static size_t write_label(char *to, struct ketama_text name, char joint, uint64_
     return len;
 }
 
-static ketama_arc *flush(const struct ketama_layout *layout, ketama_arc *out)
+static uint32_t *flush(const struct ketama_layout *layout, uint32_t *out)
 {
     struct ketama_labels *batch = layout->labels;
-    uint32_t words = layout->profile->points_per_label;
-    layout->profile->hash_labels(layout, batch->label, batch->count, batch->points);
-    for (uint32_t i = 0; i < batch->count * words; i++)
-        *out++ = (ketama_arc){batch->points[i], batch->server[i / words]};
+    uint32_t count = batch->count;
     batch->count = 0;
-    return out;
+    layout->profile->hash_labels(layout, batch->label, count, out);
+    return out + count * layout->profile->points_per_label;
 }
 
-void ketama_generate_labels(const struct ketama_layout *layout, ketama_arc *out)
+void ketama_generate_labels(const struct ketama_layout *layout, uint32_t *out)
 {
     struct ketama_labels *batch = layout->labels;
     batch->count = 0;
@@ -52,7 +50,6 @@ void ketama_generate_labels(const struct ketama_layout *layout, ketama_arc *out)
             ketama_report_progress(layout->servers);
         for (uint32_t k = 0; k < labels; k++) {
             uint32_t at = batch->count++;
-            batch->server[at] = server;
             batch->label[at].bytes = batch->text[at];
             batch->label[at].len = write_label(batch->text[at], layout->names[server],
                                                layout->profile->joint, k);
@@ -110,7 +107,7 @@ static uint32_t continue_chain(uint32_t name_register, uint32_t point)
     return ~ketama_crc32_update(name_register, bytes, sizeof bytes);
 }
 
-void ketama_generate_chain(const struct ketama_layout *layout, ketama_arc *out)
+void ketama_generate_chain(const struct ketama_layout *layout, uint32_t *out)
 {
     for (uint32_t i = 0; i < layout->servers->count; i++) {
         uint32_t server = index_of(layout, i), point = 0;
@@ -118,7 +115,7 @@ void ketama_generate_chain(const struct ketama_layout *layout, ketama_arc *out)
             UINT32_MAX, layout->names[server].at, layout->names[server].bytes);
         for (uint32_t k = 0; k < layout->points_of[server]; k++) {
             point = continue_chain(name_register, point);
-            *out++ = (ketama_arc){point, server};
+            *out++ = point;
         }
     }
 }

@@ -54,10 +54,8 @@ struct ketama_named_format {
 enum { KETAMA_LABELS = 16 };
 struct ketama_labels {
     uint32_t count;
-    uint32_t server[KETAMA_LABELS];
     ketama_key label[KETAMA_LABELS];
     char text[KETAMA_LABELS][KETAMA_LABEL_MAX];
-    uint32_t points[KETAMA_LABELS * KETAMA_WORDS_MAX];
 };
 
 /* What points are made from. */
@@ -103,8 +101,8 @@ struct ketama_profile {
     /* How many labels a server gets; and how many points each of them gives. */
     uint64_t (*count_labels)(const struct ketama_layout *layout, uint64_t weight);
     uint32_t points_per_label;
-    /* Writes all points, each as the end of an arc, server by server in that order. */
-    void (*generate)(const struct ketama_layout *layout, ketama_arc *out);
+    /* Writes all points, server by server in that order. */
+    void (*generate)(const struct ketama_layout *layout, uint32_t *out);
     /* For ketama_generate_labels: what stands before the number in a label; and hashes
      * labels to points_per_label points each. */
     char joint;
@@ -115,12 +113,14 @@ struct ketama_profile {
 
     /* ---- search */
 
-    /* Turns points in ascending order, in place, into arcs in ascending order; may add
-     * some. Sets *first_point to the index of the arc whose point is the smallest, and
-     * returns how many arcs there are. */
+    /* Turns points in ascending order, each as the end of an arc, in place into arcs in
+     * ascending order; may add some. Sets *first_point to the index of the arc whose
+     * point is the smallest, and returns how many arcs there are. NULL: a point is the
+     * end of its arc, and a hash belongs to the first one >= it; past the last one, to
+     * the smallest. */
     uint32_t (*to_arcs)(ketama_arc *points, uint32_t count, uint32_t *first_point);
-    /* The point of the arc at an index. NULL: the arc's end. */
-    uint32_t (*point_at)(const struct ketama_view *view, uint32_t at);
+    /* The point of the arc at an index, which ends there. NULL: the arc's end. */
+    uint32_t (*point_at)(const struct ketama_view *view, uint32_t at, uint32_t end);
 
     /* ---- keys */
 
@@ -231,9 +231,9 @@ void ketama_order_by_length(const struct ketama_text *names, uint32_t count,
 
 /* ---- generate.c */
 
-void ketama_generate_labels(const struct ketama_layout *layout, ketama_arc *out);
+void ketama_generate_labels(const struct ketama_layout *layout, uint32_t *out);
 /* Each point is the CRC-32 of the name and the point before it. */
-void ketama_generate_chain(const struct ketama_layout *layout, ketama_arc *out);
+void ketama_generate_chain(const struct ketama_layout *layout, uint32_t *out);
 
 /* The first points_per_label words of the MD5, or of the SHA-384; the first word of the
  * SHA-1; XXH3; and the hash of keys. */
@@ -251,20 +251,19 @@ void ketama_labels_as_keys(const struct ketama_layout *layout, const ketama_key 
 /* ---- arcs.c: for each search, its arcs, and the point of an arc where it isn't its
  * end. A hash belongs to: */
 
-/* the first point >= hash; past the last one, the smallest */
-uint32_t ketama_arcs_at_or_after(ketama_arc *points, uint32_t count, uint32_t *first);
 /* the first point > hash; past the last one, the smallest */
 uint32_t ketama_arcs_after(ketama_arc *points, uint32_t count, uint32_t *first);
-uint32_t ketama_point_after(const struct ketama_view *view, uint32_t at);
+uint32_t ketama_point_after(const struct ketama_view *view, uint32_t at, uint32_t end);
 /* the last point <= hash; below the smallest, the largest */
 uint32_t ketama_arcs_at_or_before(ketama_arc *points, uint32_t count, uint32_t *first);
-uint32_t ketama_point_at_or_before(const struct ketama_view *view, uint32_t at);
+uint32_t ketama_point_at_or_before(const struct ketama_view *view, uint32_t at,
+                                   uint32_t end);
 /* the first point >= hash; of m equal points p, to that numbered p mod m */
 uint32_t ketama_arcs_xmemcached(ketama_arc *points, uint32_t count, uint32_t *first);
 /* the first point >= hash; past the last one, the smallest; but below the smallest, the
  * largest */
 uint32_t ketama_arcs_enyim(ketama_arc *points, uint32_t count, uint32_t *first);
-uint32_t ketama_point_enyim(const struct ketama_view *view, uint32_t at);
+uint32_t ketama_point_enyim(const struct ketama_view *view, uint32_t at, uint32_t end);
 
 /* ---- keys.c: narrow a key to the part that is hashed; false: the hash is 0 */
 

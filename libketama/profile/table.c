@@ -31,7 +31,6 @@ const struct ketama_profile ketama_profile_libketama = {
     .generate = ketama_generate_labels,
     .joint = '-',
     .hash_labels = ketama_labels_md5,
-    .to_arcs = ketama_arcs_at_or_after,
 };
 
 const struct ketama_dialect ketama_libketama = {
@@ -88,7 +87,6 @@ static const struct ketama_profile libmemcached = {
     .generate = ketama_generate_labels,
     .joint = '-',
     .hash_labels = ketama_labels_md5,
-    .to_arcs = ketama_arcs_at_or_after,
 };
 
 static const struct ketama_profile libmemcached_ketama = {
@@ -111,7 +109,6 @@ static const struct ketama_profile libmemcached_ketama = {
     .joint = '-',
     .hash_labels = ketama_labels_as_keys,
     .weighted = &libmemcached,
-    .to_arcs = ketama_arcs_at_or_after,
 };
 
 static const struct ketama_profile libmemcached_spy = {
@@ -133,7 +130,6 @@ static const struct ketama_profile libmemcached_spy = {
     .joint = '-',
     .hash_labels = ketama_labels_as_keys,
     .weighted = &libmemcached,
-    .to_arcs = ketama_arcs_at_or_after,
 };
 
 /* ---- twemproxy */
@@ -178,7 +174,6 @@ static const struct ketama_profile twemproxy = {
     .generate = ketama_generate_labels,
     .joint = '-',
     .hash_labels = ketama_labels_md5,
-    .to_arcs = ketama_arcs_at_or_after,
     .part = ketama_part_twemproxy,
 };
 
@@ -200,8 +195,7 @@ static const struct ketama_named_format spymemcached_formats[] = {
     .hashes = (of_hashes), .formats = spymemcached_formats, .points = 160,              \
     .name_rule = ketama_name_as_listed, .host = JAVA_HOST, .ip_form = "host/ip:port",   \
     .order = ketama_order_reversed, .count_labels = (of_count), .points_per_label = 4,  \
-    .generate = ketama_generate_labels, .joint = '-', .hash_labels = (of_labels),       \
-    .to_arcs = ketama_arcs_at_or_after
+    .generate = ketama_generate_labels, .joint = '-', .hash_labels = (of_labels)
 
 static const struct ketama_profile spymemcached_weighted = {
     SPYMEMCACHED(md5, ketama_labels_md5, ketama_count_ratio_b),
@@ -255,7 +249,6 @@ static const struct ketama_profile evcache = {
     .generate = ketama_generate_labels,
     .joint = '-',
     .hash_labels = ketama_labels_md5,
-    .to_arcs = ketama_arcs_at_or_after,
 };
 
 static const struct ketama_named_format xmemcached_formats[] = {
@@ -312,7 +305,6 @@ static const struct ketama_profile nginx = {
     .count_labels = ketama_count_absolute,
     .points_per_label = 1,
     .generate = ketama_generate_chain,
-    .to_arcs = ketama_arcs_at_or_after,
 };
 
 static const struct ketama_profile pingora = {
@@ -332,7 +324,6 @@ static const struct ketama_profile pingora = {
     .count_labels = ketama_count_absolute,
     .points_per_label = 1,
     .generate = ketama_generate_chain,
-    .to_arcs = ketama_arcs_at_or_after,
 };
 
 /* ---- memcached's proxy */
@@ -348,8 +339,7 @@ static const struct ketama_named_hash proxy_hashes[] = {
     .options = KETAMA_HAS_POINTS | KETAMA_HAS_FILTER | KETAMA_HAS_SEED, .points = 160,  \
     .points_step = (of_points), .order = ketama_order_as_listed,                        \
     .count_labels = ketama_count_flat, .points_per_label = (of_points),                 \
-    .generate = ketama_generate_labels, .joint = '-', .hash_labels = (of_labels),       \
-    .to_arcs = ketama_arcs_at_or_after
+    .generate = ketama_generate_labels, .joint = '-', .hash_labels = (of_labels)
 
 static const struct ketama_profile memcached_proxy = {
     .id = 12,
@@ -432,7 +422,6 @@ static const struct ketama_profile libmc = {
     .generate = ketama_generate_labels,
     .joint = '-',
     .hash_labels = ketama_labels_md5,
-    .to_arcs = ketama_arcs_at_or_after,
 };
 
 static const struct ketama_profile uhashring = {
@@ -493,7 +482,6 @@ static const struct ketama_profile node_hashring = {
     .generate = ketama_generate_labels,
     .joint = '-',
     .hash_labels = ketama_labels_md5,
-    .to_arcs = ketama_arcs_at_or_after,
 };
 
 static const struct ketama_profile predis = {
@@ -513,7 +501,6 @@ static const struct ketama_profile predis = {
     .generate = ketama_generate_labels,
     .joint = '-',
     .hash_labels = ketama_labels_md5,
-    .to_arcs = ketama_arcs_at_or_after,
 };
 
 static const struct ketama_profile dalli = {
@@ -574,7 +561,6 @@ static const struct ketama_profile couchbase = {
     .generate = ketama_generate_labels,
     .joint = '-',
     .hash_labels = ketama_labels_md5,
-    .to_arcs = ketama_arcs_at_or_after,
 };
 
 static const struct ketama_profile *const table[] = {

@@ -76,6 +76,18 @@ extern const ketama_options private_copy;
 /* Copies the bytes to the end of a page before an unreadable one; freed at exit. */
 const void *against_the_edge(const void *bytes, size_t size);
 
+/* Packs arcs, given in ascending order, so that a bucket of their index has the hashes
+ * which are equal when shifted right by `shift`. Likewise. */
+struct ketama_packed packed(const ketama_arc *arcs, uint32_t count, uint32_t servers,
+                            uint32_t shift);
+
+/* The arcs of a ring, to be read. */
+static inline struct ketama_packed arcs_of(const struct ketama_ring *ring)
+{
+    return (struct ketama_packed){ring->arcs.words, ring->arcs.index, ring->arcs.count,
+                                  ring->arcs.server_bits, ring->arcs.shift};
+}
+
 /* Writes a file in the tests' own directory, removed at exit; returns its path. */
 const char *write_file(const char *name, const void *text, size_t size);
 const char *put(const char *name, const char *text);

@@ -32,6 +32,36 @@ const void *against_the_edge(const void *bytes, size_t size)
     return to;
 }
 
+struct ketama_packed packed(const ketama_arc *arcs, uint32_t count, uint32_t servers,
+                            uint32_t shift)
+{
+    size_t entries = (size_t)ketama_index_entries(shift);
+    struct ketama_packer packer = {
+        .words = calloc((size_t)count + KETAMA_WINDOW, sizeof *packer.words),
+        .index = calloc(entries, sizeof *packer.index),
+        .server_bits = ketama_server_bits(servers),
+        .shift = shift,
+    };
+    if (packer.words == NULL || packer.index == NULL) {
+        perror("packed");
+        exit(1);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        ketama_pack(&packer, arcs[i]);
+    ketama_pack_finish(&packer);
+    struct ketama_packed made = {
+        .words = against_the_edge(packer.words, ((size_t)count + KETAMA_WINDOW) *
+                                                    sizeof *packer.words),
+        .index = against_the_edge(packer.index, entries * sizeof *packer.index),
+        .count = count,
+        .server_bits = packer.server_bits,
+        .shift = shift,
+    };
+    free(packer.words);
+    free(packer.index);
+    return made;
+}
+
 const char *scratch_path(const char *name)
 {
     static char paths[8][256];

@@ -285,16 +285,15 @@ static void damaged_points_are_harmless(void)
     static const char *const names[] = {"a:1", "b:1", "c:1"};
     static const uint64_t weights[] = {1, 1, 1};
     ketama_continuum a = opened(names, weights, 3), b = opened(names, weights, 2);
-    ketama_arc damaged[] = {
-        {7, 99}, {9, UINT32_MAX}, {3, 1}, {8000, 2}, {UINT32_MAX, 0}};
-    const ketama_arc *kept = a->view.arcs;
-    uint32_t kept_count = a->view.arc_count;
+    static const ketama_arc damaged[] = {{7, 3}, {9, 3}, {3, 1}, {8000, 2}, {4, 0}};
+    static const uint32_t wild[] = {0, UINT32_MAX, 2, 5, 4};
+    const struct ketama_packed kept = a->view.arcs;
     ketama_move *moves;
     size_t count;
     uint64_t moved = 0;
 
-    a->view.arcs = against_the_edge(damaged, sizeof damaged);
-    a->view.arc_count = 5;
+    a->view.arcs = packed(damaged, 5, 4, 30);
+    a->view.arcs.index = against_the_edge(wild, sizeof wild);
     CHECK_INT(KETAMA_OK, ketama_diff(a, b, &moves, &count));
     for (size_t i = 0; i < count; i++) {
         CHECK(moves[i].from < 3 && moves[i].to < 2);
@@ -303,7 +302,6 @@ static void damaged_points_are_harmless(void)
     CHECK(moved <= UINT64_C(1) << 32);
     free(moves);
     a->view.arcs = kept;
-    a->view.arc_count = kept_count;
     ketama_close(a);
     ketama_close(b);
 }
@@ -314,15 +312,14 @@ static void the_ring_wraps_around(void)
     static const char *const names[] = {"a:1", "b:1"};
     static const uint64_t weights[] = {1, 1};
     ketama_continuum a = opened(names, weights, 2), b = opened(names, weights, 1);
-    ketama_arc two[] = {{UINT32_MAX - 1, 0}, {UINT32_MAX, 1}}, one[] = {{UINT32_MAX, 0}};
+    static const ketama_arc two[] = {{UINT32_MAX - 1, 0}, {UINT32_MAX, 1}},
+                            one[] = {{UINT32_MAX, 0}};
     struct ketama_view kept[] = {a->view, b->view};
     ketama_move *moves;
     size_t count;
 
-    a->view.arcs = two;
-    a->view.arc_count = 2;
-    b->view.arcs = one;
-    b->view.arc_count = 1;
+    a->view.arcs = packed(two, 2, 2, 31);
+    b->view.arcs = packed(one, 1, 1, 31);
     CHECK_INT(KETAMA_OK, ketama_diff(a, b, &moves, &count));
     CHECK(count == 1 && moves[0].from == 1 && moves[0].to == 0 && moves[0].share == 1);
     free(moves);

@@ -192,7 +192,6 @@ static void clustered_points(void)
 {
     enum { POINTS = 3000, SHIFT = 30 };
     static ketama_arc points[POINTS];
-    uint32_t index[5], next = 0;
     struct ketama_handle handle = {.dialect = ketama_libketama};
 
     for (uint32_t heap = 0; heap < 3; heap++) { /* start, end and middle of a bucket */
@@ -202,16 +201,8 @@ static void clustered_points(void)
             points[heap * (POINTS / 3) + i] = (ketama_arc){at, heap};
         }
     }
-    for (uint32_t b = 0; b < 5; b++) {
-        while (next < POINTS && points[next].end >> SHIFT < b)
-            next++;
-        index[b] = next;
-    }
-    handle.view = (struct ketama_view){.arcs = points,
-                                       .index = index,
-                                       .arc_count = POINTS,
-                                       .server_count = 3,
-                                       .shift = SHIFT};
+    handle.view.arcs = packed(points, POINTS, 3, SHIFT);
+    handle.view.server_count = 3;
     for (uint32_t i = 0; i < POINTS; i++)
         for (uint32_t step = 0; step < 3; step++) {
             uint32_t hash = points[i].end + step - 1, point;
@@ -229,26 +220,29 @@ static void clustered_points(void)
 /* Nothing outside an image is read, even if its indexes are arbitrary. */
 static void wild_indexes_are_clamped(void)
 {
-    static ketama_arc points[] = {{10, 7}, {20, UINT32_MAX}, {UINT32_MAX - 1, 2}};
-    static ketama_arc lies[500]; /* unsorted */
-    static const uint32_t wild[][3] = {{0, 0, 0},
+    static const ketama_arc points[] = {{10, 0}, {20, 2}, {UINT32_MAX - 1, 1}};
+    static uint32_t lies[500 + KETAMA_WINDOW]; /* unsorted */
+    static const uint32_t wild[][5] = {{0, 0, 0},
                                        {UINT32_MAX, UINT32_MAX, UINT32_MAX},
                                        {3, 1, 0},
                                        {UINT32_MAX, 0, 77},
                                        {0, 1000000, 2}};
-    struct ketama_handle handle = {
-        .view = {.arcs = points, .arc_count = 3, .server_count = 2, .shift = 31}};
+    struct ketama_handle handle = {.dialect = ketama_libketama};
+    uint32_t point;
+
+    handle.view.arcs = packed(points, 3, 3, 30);
+    handle.view.server_count = 2;
     for (size_t i = 0; i < sizeof wild / sizeof *wild; i++) {
-        handle.view.index = wild[i];
+        handle.view.arcs.index = against_the_edge(wild[i], sizeof wild[i]);
         for (uint64_t hash = 0; hash <= UINT32_MAX; hash += 0x1fffffff)
-            CHECK(ketama_find_hash(&handle, (uint32_t)hash, NULL) < 2);
+            CHECK(ketama_find_hash(&handle, (uint32_t)hash, &point) < 2);
     }
 
     uint32_t *index = calloc(17, sizeof *index), random = 1;
-    for (size_t i = 0; i < 500; i++)
-        lies[i] = (ketama_arc){random = random * 1664525 + 1013904223, (uint32_t)i};
-    handle.view = (struct ketama_view){
-        .arcs = lies, .arc_count = 500, .server_count = 2, .shift = 28, .index = index};
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++)
+        lies[i] = random = random * 1664525 + 1013904223;
+    handle.view.arcs = (struct ketama_packed){against_the_edge(lies, sizeof lies), index,
+                                              500, ketama_server_bits(3), 28};
     for (int round = 0; round < 1000; round++) {
         uint32_t servers[3];
         char key[16];
@@ -256,8 +250,7 @@ static void wild_indexes_are_clamped(void)
         for (size_t i = 0; i < 17; i++)
             index[i] = (random = random * 1664525 + 1013904223) >> (round % 32);
         for (uint64_t hash = 0; hash <= UINT32_MAX; hash += 0x3ffffff)
-            CHECK(ketama_find_hash(&handle, (uint32_t)hash, NULL) < 2);
-        handle.dialect = ketama_libketama;
+            CHECK(ketama_find_hash(&handle, (uint32_t)hash, &point) < 2);
         CHECK(ketama_successors(&handle, key, strlen(key), servers, 3) <= 2);
     }
     free(index);

@@ -71,11 +71,16 @@ static void equal_points_keep_the_order_of_the_file(void)
 {
     static const char *const addresses[] = {"b:1", "a:1", "b:1", "a:1"};
     struct ketama_ring points = made(&ketama_libketama, addresses, 4);
-    CHECK_INT(640, points.arc_count);
-    for (uint32_t i = 0; i < points.arc_count; i += 2) {
-        CHECK(points.arcs[i].end == points.arcs[i + 1].end);
-        CHECK_INT(points.arcs[i].server + 2, points.arcs[i + 1].server);
-        CHECK(i == 0 || points.arcs[i - 1].end < points.arcs[i].end);
+    struct ketama_packed arcs = arcs_of(&points);
+    uint32_t end = 0;
+
+    CHECK_INT(640, arcs.count);
+    for (uint32_t i = 0; i < arcs.count; i += 2) {
+        ketama_arc one = ketama_arc_at(&arcs, i), other = ketama_arc_at(&arcs, i + 1);
+        CHECK(one.end == other.end);
+        CHECK_INT(one.server + 2, other.server);
+        CHECK(end < one.end);
+        end = one.end;
     }
     ketama_ring_free(&points);
 }
@@ -126,13 +131,20 @@ static void another_profile(void)
                                            .joint = '+',
                                            .hash_labels = text_itself,
                                            .generate = ketama_generate_labels,
-                                           .to_arcs = ketama_arcs_at_or_after,
                                            .order = ketama_order_reversed};
     const struct ketama_dialect dialect = {.profile = &profile,
                                            .name_rule = first_letter};
     struct ketama_ring points = made(&dialect, addresses, 3);
-    CHECK_INT(6, points.arc_count);
-    CHECK(memcmp(expected, points.arcs, sizeof expected) == 0);
+    struct ketama_packed arcs = arcs_of(&points);
+    uint32_t bucket = 0;
+
+    CHECK_INT(6, arcs.count);
+    for (uint32_t i = 0; i < arcs.count; i++) {
+        ketama_arc arc = ketama_arc_from(&arcs, i, &bucket);
+        CHECK_INT(expected[i].end, arc.end);
+        CHECK_INT(expected[i].server, arc.server);
+        CHECK_INT(expected[i].end, ketama_arc_at(&arcs, i).end);
+    }
     ketama_ring_free(&points);
 }
 
@@ -156,25 +168,71 @@ static void no_server_gets_a_point(void)
     CHECK_TEXT("too many points: at most 2147483647", failure.reason);
 }
 
+/* Servers whose points are what a test wants: each is the weight, less 1. */
+static uint64_t one_label(const struct ketama_layout *layout, uint64_t weight)
+{
+    return weight <= layout->servers->total_weight;
+}
+
+static void weights_as_points(const struct ketama_layout *layout, uint32_t *out)
+{
+    for (uint32_t i = 0; i < layout->servers->count; i++) {
+        const struct ketama_text *name = layout->order[i];
+        out[i] = (uint32_t)(layout->servers->at[name - layout->names].weight - 1);
+    }
+}
+
 static int ascending(const void *a, const void *b)
 {
     const ketama_arc *left = a, *right = b;
-    return (left->end > right->end) - (left->end < right->end);
+    if (left->end != right->end)
+        return left->end < right->end ? -1 : 1;
+    return (left->server > right->server) - (left->server < right->server);
 }
 
+/* However points are spread: evenly, in a few places, in one, by their low bits alone.
+ */
 static void sorted_as_qsort_would(void)
 {
-    static const char *const addresses[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i"};
-    struct ketama_ring points = made(&ketama_libketama, addresses, 9);
-    ketama_arc *sorted = malloc(points.arc_count * sizeof *sorted);
-    CHECK(sorted != NULL);
-    if (sorted != NULL) {
-        memcpy(sorted, points.arcs, points.arc_count * sizeof *sorted);
-        qsort(sorted, points.arc_count, sizeof *sorted, ascending);
-        CHECK(memcmp(sorted, points.arcs, points.arc_count * sizeof *sorted) == 0);
-    }
-    free(sorted);
-    ketama_ring_free(&points);
+    enum { SERVERS = 5000, SPREADS = 6 };
+    static const uint32_t keep[SPREADS] = {UINT32_MAX, 0x80000fff, 7,
+                                           0,          0xf000000f, 0x00ff0000};
+    static const struct ketama_profile profile = {.points_per_label = 1,
+                                                  .count_labels = one_label,
+                                                  .generate = weights_as_points,
+                                                  .order = ketama_order_as_listed};
+    const struct ketama_dialect dialect = {.profile = &profile,
+                                           .name_rule = ketama_name_as_listed};
+    static struct ketama_listed listed[SERVERS];
+    static ketama_arc sorted[SERVERS];
+    struct ketama_server_list servers = {.at = listed, .total_weight = UINT64_MAX};
+    uint32_t random = 1;
+
+    for (int spread = 0; spread < SPREADS; spread++)
+        for (uint32_t count = 1; count <= SERVERS; count += count / 2 + 1) {
+            struct ketama_ring ring;
+            ketama_failure failure;
+            servers.count = count;
+            for (uint32_t i = 0; i < count; i++) {
+                random = random * 1664525 + 1013904223;
+                sorted[i] = (ketama_arc){(random ^ random >> 15) & keep[spread], i};
+                listed[i] = (struct ketama_listed)LISTED("a", 0, 1);
+                listed[i].weight = sorted[i].end + UINT64_C(1);
+            }
+            qsort(sorted, count, sizeof *sorted, ascending);
+            CHECK_INT(KETAMA_OK, ketama_ring_make(&dialect, &servers, &ring, &failure));
+            struct ketama_packed arcs = arcs_of(&ring);
+            uint32_t bucket = 0, differ = 0;
+            uint64_t shares = 0;
+            for (uint32_t i = 0; i < count; i++) {
+                ketama_arc arc = ketama_arc_from(&arcs, i, &bucket);
+                differ += arc.end != sorted[i].end || arc.server != sorted[i].server;
+                shares += ring.shares_of[i];
+            }
+            CHECK_INT(0, differ);
+            CHECK_INT(UINT64_C(1) << 32, shares);
+            ketama_ring_free(&ring);
+        }
 }
 
 void run_points(void)

@@ -218,11 +218,11 @@ static void other_files_are_left_alone(void)
         "0123456789abcdef0123456789abcdef-",
         "0123456789abcdef0123456789abcdef-1",
         "0123456789abcdef0123456789abcdef-1.",
-        "0123456789abcdef0123456789abcdef-1.2x",
-        "0123456789abcdef0123456789abcdef-1.2.lock2",
-        "0123456789abcdef0123456789abcdef-1.2-5",
+        "0123456789abcdef0123456789abcdef-1.3x",
+        "0123456789abcdef0123456789abcdef-1.3.lock2",
+        "0123456789abcdef0123456789abcdef-1.3-5",
         "0123456789abcdef0123456789abcdef-1.111111111111111111111111111111",
-        "0123456789ABCDEF0123456789abcdef-1.2"};
+        "0123456789ABCDEF0123456789abcdef-1.3"};
     for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) {
         (void)beside(path, "");
         strcpy(file, beside(path, ""));
@@ -310,7 +310,7 @@ static int mapped(void)
     int count = 0;
     FILE *maps = fopen("/proc/self/maps", "r");
     while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
-        count += strstr(line, "/libketama-") != NULL && strstr(line, "-1.2") != NULL;
+        count += strstr(line, "/libketama-") != NULL && strstr(line, "-1.3") != NULL;
     if (maps != NULL)
         CHECK_INT(0, fclose(maps));
     return count;

@@ -272,7 +272,7 @@ static void forged_headers(void)
         size_t at, bytes;
         uint64_t value;
     } fields[] = {
-        {0, 1, 'K'},          {8, 4, 1},           {8, 4, 3},
+        {0, 1, 'K'},          {8, 4, 1},           {8, 4, 4},
         {12, 4, 0x04030201},  {16, 8, 0},          {24, 8, 0},
         {24, 8, 384},         {32, 8, UINT64_MAX}, {40, 8, 0},
         {48, 8, 1 << 20},     {56, 8, 0},          {56, 8, UINT64_MAX},
@@ -291,7 +291,7 @@ static void forged_headers(void)
     unsigned char *bytes = (unsigned char *)image, kept[8];
 
     CHECK(opens_forged(image, size));
-    CHECK_INT(316, info.view.arc_count);
+    CHECK_INT(316, info.view.arcs.count);
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         uint32_t word = (uint32_t)fields[i].value;
         memcpy(kept, bytes + fields[i].at, sizeof kept);

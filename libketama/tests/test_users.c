@@ -95,7 +95,7 @@ static size_t count_of(ketama_published **images, size_t count, uid_t user)
     return found;
 }
 
-#define NAME(digit)       digit "0123456789abcdef0123456789abcde-1.2"
+#define NAME(digit)       digit "0123456789abcdef0123456789abcde-1.3"
 #define IN(folder, digit) "/libketama-" folder "/" NAME(digit)
 
 static void own_images_are_checked(void)

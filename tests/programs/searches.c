@@ -22,12 +22,11 @@ static uint64_t one_label(const struct ketama_layout *layout, uint64_t weight)
 }
 
 /* Its weight, less 1, is a server's only point. */
-static void weights_as_points(const struct ketama_layout *layout, ketama_arc *out)
+static void weights_as_points(const struct ketama_layout *layout, uint32_t *out)
 {
     for (uint32_t i = 0; i < layout->servers->count; i++) {
         uint32_t server = (uint32_t)(layout->order[i] - layout->names);
-        out[i] =
-            (ketama_arc){(uint32_t)(layout->servers->at[server].weight - 1), server};
+        out[i] = (uint32_t)(layout->servers->at[server].weight - 1);
     }
 }
 
@@ -92,7 +91,6 @@ int main(int argc, char **argv)
         .points_per_label = 1,
         .order = ketama_order_as_listed,
         .generate = weights_as_points,
-        .to_arcs = ketama_arcs_at_or_after,
     };
 
     if (argc != 2)
