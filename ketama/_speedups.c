@@ -158,7 +158,8 @@ static int read_arguments(Py_ssize_t count, PyObject *names, PyObject *const *ar
 static int read_key(PyObject *object, ketama_key *key)
 {
     Py_ssize_t len;
-    if (PyUnicode_Check(object)) {
+    /* The exact check first: the other one is a call. */
+    if (PyUnicode_CheckExact(object) || PyUnicode_Check(object)) {
         key->bytes = PyUnicode_AsUTF8AndSize(object, &len);
         if (key->bytes == NULL) {
             PyErr_Clear();
@@ -252,25 +253,20 @@ static PyObject *subscript(PyObject *self, PyObject *key)
 
 static PyObject *point_and_address(Lookups *self, const ketama_key *key)
 {
-    uint32_t point, server;
-    PyObject *pair, *number, *address;
+    uint32_t point;
+    PyObject *pair = NULL;
 
     if (!is_ready(self))
         return NULL;
-    /* First, because it may run the garbage collector, and with it arbitrary code, which
-     * must not roll between finding an index and reading its address. */
-    pair = PyTuple_New(2);
-    server = functions->find(self->c, key->bytes, key->len, &point);
-    number = PyLong_FromUnsignedLong(point);
-    address = address_of(self, server);
-    if (address == NULL || number == NULL || pair == NULL) {
-        Py_XDECREF(address);
-        Py_XDECREF(number);
-        Py_XDECREF(pair);
-        return NULL;
-    }
-    PyTuple_SetItem(pair, 0, number);
-    PyTuple_SetItem(pair, 1, address);
+    /* First of all, because the rest may run the garbage collector, and with it arbitrary
+     * code, which may roll. */
+    PyObject *address =
+        address_of(self, functions->find(self->c, key->bytes, key->len, &point));
+    PyObject *number = PyLong_FromUnsignedLong(point);
+    if (address != NULL && number != NULL)
+        pair = PyTuple_Pack(2, number, address);
+    Py_XDECREF(address);
+    Py_XDECREF(number);
     return pair;
 }
 

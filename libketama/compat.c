@@ -220,7 +220,7 @@ static ketama_continuum newest(const char *path)
 /* Without servers and points: for a program whose first roll failed. Every function
  * accepts it; a lookup reads some of the arcs, and finds server 0, which does not exist.
  */
-static const uint32_t no_words[KETAMA_WINDOW];
+static const uint32_t no_words[KETAMA_SLACK];
 static const uint32_t no_index[3];
 static const _Atomic uint32_t not_superseded;
 static char nothing[1];

@@ -66,9 +66,8 @@ static void plan(struct ketama_image *image)
     image->servers_at = align(sizeof *image);
     image->arcs_at = align(image->servers_at +
                            image->server_count * sizeof(struct ketama_image_server));
-    image->index_at =
-        align(image->arcs_at +
-              (image->arc_count + (uint64_t)KETAMA_WINDOW) * sizeof(uint32_t));
+    image->index_at = align(
+        image->arcs_at + (image->arc_count + (uint64_t)KETAMA_SLACK) * sizeof(uint32_t));
     image->strings_at =
         align(image->index_at + ketama_index_entries(image->shift) * sizeof(uint32_t));
     image->path_at = image->strings_at + image->strings_bytes;
@@ -134,6 +133,7 @@ static void fill_info(struct ketama_image_info *info, const struct ketama_image 
                       const void *image)
 {
     const unsigned char *bytes = image;
+    uint32_t server_bits = ketama_server_bits(header->server_count);
     *info = (struct ketama_image_info){
         .source = header->source,
         .generation = header->generation,
@@ -152,7 +152,8 @@ static void fill_info(struct ketama_image_info *info, const struct ketama_image 
                         .words = (const void *)(bytes + header->arcs_at),
                         .index = (const void *)(bytes + header->index_at),
                         .count = header->arc_count,
-                        .server_bits = ketama_server_bits(header->server_count),
+                        .server_bits = server_bits,
+                        .server_mask = (UINT32_C(1) << server_bits) - 1,
                         .shift = header->shift,
                     },
                 .servers = (const void *)(bytes + header->servers_at),
@@ -205,8 +206,9 @@ struct ketama_image *ketama_image_make(const struct ketama_identity *identity,
     ketama_report_progress(servers);
     write_servers((void *)(bytes + header.servers_at), (char *)bytes + header.strings_at,
                   servers, ring);
-    memcpy(bytes + header.arcs_at, ring->arcs.words,
-           ring->arcs.count * sizeof *ring->arcs.words);
+    uint32_t *words = (void *)(bytes + header.arcs_at);
+    memcpy(words, ring->arcs.words, ring->arcs.count * sizeof *words);
+    words[ring->arcs.count] = words[0]; /* where a search ends that found none */
     memcpy(bytes + header.index_at, ring->arcs.index,
            (size_t)ketama_index_entries(header.shift) * sizeof *ring->arcs.index);
     memcpy(bytes + header.path_at, identity->path, (size_t)header.path_bytes);

@@ -241,16 +241,22 @@ typedef struct ketama_arc {
 
 /* Arcs, ascending by end; of equal ends the first has the arc. */
 struct ketama_packed {
-    const uint32_t *words; /* and KETAMA_WINDOW more, whatever they are */
+    const uint32_t *words; /* and KETAMA_SLACK more, of which the first is words[0] */
     const uint32_t *index; /* index[b]: the first arc whose end's top bits are >= b */
     uint32_t count;
     uint32_t server_bits; /* of a word, its lowest */
+    uint32_t server_mask; /* these bits */
     uint32_t shift;       /* a hash shifted right by this is its b */
 };
 
-enum { KETAMA_WINDOW = 16 }; /* words that a lookup reads at once */
+enum {
+    KETAMA_WINDOW = 16, /* words that a lookup compares at once */
+    /* Words that it may read after the last one: where it finds no arc, the first one
+     * again; in a damaged image, those after that. */
+    KETAMA_SLACK = KETAMA_WINDOW + 1,
+};
 
-/* The bits that a server's index takes; and the shift for so many arcs and servers. */
+/* The bits that a server's index takes, 0 to 20; and the shift for so many arcs. */
 uint32_t ketama_server_bits(uint32_t server_count);
 uint32_t ketama_index_shift(uint32_t arc_count, uint32_t server_count);
 static inline uint64_t ketama_index_entries(uint32_t shift)
@@ -261,7 +267,7 @@ static inline uint64_t ketama_index_entries(uint32_t shift)
 static inline uint32_t ketama_packed_server(const struct ketama_packed *arcs,
                                             uint32_t word)
 {
-    return word & ((UINT32_C(1) << arcs->server_bits) - 1);
+    return word & arcs->server_mask;
 }
 
 /* The arc at an index, which is below the count. Its server need not exist if the image

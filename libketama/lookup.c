@@ -80,8 +80,8 @@ KETAMA_NOINLINE static uint32_t among_many(const struct ketama_packed *arcs,
     return in.low;
 }
 
-/* The index of the first arc that ends at or after a hash; past the last one, the count
- * or more. */
+/* The index of the first arc that ends at or after a hash; past the last one, the count,
+ * or a little more if the image is damaged. */
 static inline uint32_t find_arc(const struct ketama_packed *arcs, uint32_t hash)
 {
     const uint32_t *bucket = &arcs->index[hash >> arcs->shift];
@@ -145,7 +145,7 @@ static inline uint32_t find_hash(ketama_continuum c, uint32_t hash, uint32_t *po
     uint32_t at = find_arc(&c->view.arcs, hash);
     if (point != NULL)
         *point = point_after(c, hash, at);
-    return server_at(&c->view, wrap(&c->view.arcs, at));
+    return server_at(&c->view, at);
 }
 
 uint32_t ketama_find_hash(ketama_continuum c, uint32_t hash, uint32_t *point)

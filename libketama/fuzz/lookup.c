@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* Allocated at their exact sizes, so that the sanitizer finds any overrun. */
     ketama_arc *points = malloc(count * sizeof *points);
     struct ketama_packer packer = {
-        .words = calloc(count + KETAMA_WINDOW, sizeof *packer.words),
+        .words = calloc(count + KETAMA_SLACK, sizeof *packer.words),
         .index = calloc(entries, sizeof *packer.index),
         .server_bits = ketama_server_bits(SERVERS),
         .shift = 32 - bits,
@@ -71,12 +71,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (uint32_t i = 0; i < count; i++)
         ketama_pack(&packer, points[i]);
     ketama_pack_finish(&packer);
+    packer.words[count] = packer.words[0];
     for (uint32_t i = 0; lies && i < entries; i++)
         packer.index[i] = take(&data, &size);
     for (uint32_t i = 0; lies && i < count; i++)
         packer.words[i] ^= take(&data, &size);
     c.view = (struct ketama_view){
-        .arcs = {packer.words, packer.index, count, packer.server_bits, packer.shift},
+        .arcs = {packer.words, packer.index, count, packer.server_bits,
+                 (UINT32_C(1) << packer.server_bits) - 1, packer.shift},
         .server_count = SERVERS};
     for (int i = 0; i < 64; i++) {
         uint32_t point,

@@ -47,8 +47,12 @@ static void check_points(const struct ketama_dialect *dialect,
     int status = ketama_ring_make(dialect, list, &ring, &failure);
     must(status == KETAMA_OK || failure.reason[0] != '\0');
     must(status != KETAMA_OK || ring.arcs.count > 0);
-    const struct ketama_packed arcs = {ring.arcs.words, ring.arcs.index, ring.arcs.count,
-                                       ring.arcs.server_bits, ring.arcs.shift};
+    const struct ketama_packed arcs = {ring.arcs.words,
+                                       ring.arcs.index,
+                                       ring.arcs.count,
+                                       ring.arcs.server_bits,
+                                       (UINT32_C(1) << ring.arcs.server_bits) - 1,
+                                       ring.arcs.shift};
     uint32_t bucket = 0, end = 0;
     for (uint32_t i = 0; i < arcs.count; i++) {
         ketama_arc arc = ketama_arc_from(&arcs, i, &bucket);

@@ -84,8 +84,12 @@ struct ketama_packed packed(const ketama_arc *arcs, uint32_t count, uint32_t ser
 /* The arcs of a ring, to be read. */
 static inline struct ketama_packed arcs_of(const struct ketama_ring *ring)
 {
-    return (struct ketama_packed){ring->arcs.words, ring->arcs.index, ring->arcs.count,
-                                  ring->arcs.server_bits, ring->arcs.shift};
+    return (struct ketama_packed){ring->arcs.words,
+                                  ring->arcs.index,
+                                  ring->arcs.count,
+                                  ring->arcs.server_bits,
+                                  (UINT32_C(1) << ring->arcs.server_bits) - 1,
+                                  ring->arcs.shift};
 }
 
 /* Writes a file in the tests' own directory, removed at exit; returns its path. */

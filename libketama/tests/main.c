@@ -37,7 +37,7 @@ struct ketama_packed packed(const ketama_arc *arcs, uint32_t count, uint32_t ser
 {
     size_t entries = (size_t)ketama_index_entries(shift);
     struct ketama_packer packer = {
-        .words = calloc((size_t)count + KETAMA_WINDOW, sizeof *packer.words),
+        .words = calloc((size_t)count + KETAMA_SLACK, sizeof *packer.words),
         .index = calloc(entries, sizeof *packer.index),
         .server_bits = ketama_server_bits(servers),
         .shift = shift,
@@ -49,12 +49,14 @@ struct ketama_packed packed(const ketama_arc *arcs, uint32_t count, uint32_t ser
     for (uint32_t i = 0; i < count; i++)
         ketama_pack(&packer, arcs[i]);
     ketama_pack_finish(&packer);
+    packer.words[count] = packer.words[0];
     struct ketama_packed made = {
-        .words = against_the_edge(packer.words, ((size_t)count + KETAMA_WINDOW) *
-                                                    sizeof *packer.words),
+        .words = against_the_edge(packer.words,
+                                  ((size_t)count + KETAMA_SLACK) * sizeof *packer.words),
         .index = against_the_edge(packer.index, entries * sizeof *packer.index),
         .count = count,
         .server_bits = packer.server_bits,
+        .server_mask = (UINT32_C(1) << packer.server_bits) - 1,
         .shift = shift,
     };
     free(packer.words);

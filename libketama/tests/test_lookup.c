@@ -221,7 +221,7 @@ static void clustered_points(void)
 static void wild_indexes_are_clamped(void)
 {
     static const ketama_arc points[] = {{10, 0}, {20, 2}, {UINT32_MAX - 1, 1}};
-    static uint32_t lies[500 + KETAMA_WINDOW]; /* unsorted */
+    static uint32_t lies[500 + KETAMA_SLACK]; /* unsorted */
     static const uint32_t wild[][5] = {{0, 0, 0},
                                        {UINT32_MAX, UINT32_MAX, UINT32_MAX},
                                        {3, 1, 0},
@@ -241,8 +241,8 @@ static void wild_indexes_are_clamped(void)
     uint32_t *index = calloc(17, sizeof *index), random = 1;
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++)
         lies[i] = random = random * 1664525 + 1013904223;
-    handle.view.arcs = (struct ketama_packed){against_the_edge(lies, sizeof lies), index,
-                                              500, ketama_server_bits(3), 28};
+    handle.view.arcs = (struct ketama_packed){
+        against_the_edge(lies, sizeof lies), index, 500, 2, 3, 28};
     for (int round = 0; round < 1000; round++) {
         uint32_t servers[3];
         char key[16];
