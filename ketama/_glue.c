@@ -28,6 +28,12 @@ int open_file(ketama_continuum *c, const char *path, unsigned flags,
               const char *settings, ketama_failure *failure);
 int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
                  const char *settings, ketama_failure *failure);
+/* Texts that each end in a NUL: what servers[] has, the address of each and after it the
+ * name, if it is named; and all addresses of c, which are written to `to` if that is not
+ * NULL. Both return how many bytes these are. */
+size_t point_servers(ketama_server *servers, size_t count, const char *texts,
+                     const uint64_t *weights, const unsigned char *named);
+size_t addresses_of(ketama_continuum c, char *to);
 int open_text(ketama_continuum *c, const char *text, size_t size, const char *settings,
               ketama_failure *failure);
 int refresh(ketama_continuum c, ketama_continuum *newer, ketama_failure *failure);
@@ -167,6 +173,36 @@ const uint32_t *health_changes(const ketama_health *health)
 {
     _Static_assert(sizeof(_Atomic uint32_t) == sizeof(uint32_t), "Python reads it");
     return (const uint32_t *)&atomic_load(&health->now)->table->changes;
+}
+
+size_t point_servers(ketama_server *servers, size_t count, const char *texts,
+                     const uint64_t *weights, const unsigned char *named)
+{
+    const char *at = texts;
+    for (size_t i = 0; i < count; i++) {
+        servers[i] = (ketama_server){.address = at, .weight = weights[i]};
+        at += strlen(at) + 1;
+        if (named[i]) {
+            servers[i].name = at;
+            at += strlen(at) + 1;
+        }
+    }
+    return (size_t)(at - texts);
+}
+
+size_t addresses_of(ketama_continuum c, char *to)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < ketama_count_servers(c); i++) {
+        ketama_server server;
+        if (ketama_server_at(c, i, &server) != KETAMA_OK)
+            break;
+        size_t size = strlen(server.address) + 1;
+        if (to != NULL)
+            memcpy(to + bytes, server.address, size);
+        bytes += size;
+    }
+    return bytes;
 }
 
 const char *settings_of(ketama_continuum c)

@@ -23,7 +23,7 @@ from ketama.lookups import (
     packed_buffers,
     successors,
 )
-from ketama.servers import Entry, Server, Servers, from_c, name_of, to_c
+from ketama.servers import Entry, Server, Servers, addresses_of, from_c, name_of, to_c
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ os.register_at_fork(after_in_child=_renew_swap_lock)
 def _version(handle: Any) -> Version:
     """Return a version that owns a C handle, with its addresses decoded once."""
     owned = ffi.gc(handle, lib.ketama_close)
-    addresses = tuple(ffi.string(row.address).decode() for row in from_c(owned))
-    return owned, addresses, int(ffi.cast("uintptr_t", owned))
+    return owned, addresses_of(owned), int(ffi.cast("uintptr_t", owned))
 
 
 def absolute(filename: str | bytes) -> bytes:
@@ -255,7 +254,7 @@ class Continuum(_Lookups):
                 raise ValueError(
                     "invalid auto_roll: a list of servers cannot change; pass a server file"
                 )
-            array, count, _kept_alive = to_c(source)
+            array, count, _texts = to_c(source)
             status = lib.open_servers(out, array, count, settings, failed)
         if status < 0:
             raise _not_opened(failure(failed, filename), source)

@@ -53,6 +53,8 @@ Entry = (
 Servers = Iterable[Entry] | Mapping[str, SupportsIndex]
 
 DEFAULT_WEIGHT = 100
+# Bound once: reading them from `lib` takes as long as checking a weight.
+SERVERS_MAX, WEIGHT_MAX = lib.KETAMA_SERVERS_MAX, lib.KETAMA_WEIGHT_MAX
 # Of memcached. Beside an address without a port, such a number is refused as a weight.
 PORTS = range(11210, 11220)
 
@@ -64,15 +66,15 @@ def _rows(servers: Servers) -> Iterator[tuple[object, object, object]]:
             yield address, weight, None
         return
     for position, entry in enumerate(servers, 1):
-        if isinstance(entry, Server):
+        if isinstance(entry, str):
+            yield entry, DEFAULT_WEIGHT, None
+        elif isinstance(entry, Server):
             yield entry.address, entry.weight, entry.name
         elif isinstance(entry, (tuple, list)) and len(entry) == 2:
             _refuse_port(position, *entry)
             yield entry[0], entry[1], None
         elif isinstance(entry, (tuple, list)) and len(entry) == 3:
             yield entry[0], entry[1], entry[2]
-        elif isinstance(entry, str):
-            yield entry, DEFAULT_WEIGHT, None
         else:
             raise TypeError(
                 f"server {position} must be an address, (address, weight) or "
@@ -114,29 +116,46 @@ def _weight(position: int, weight: Any) -> int:
     if isinstance(weight, bool) or not hasattr(weight, "__index__"):
         raise TypeError(f"server {position}: weight must be int, not {type(weight).__name__}")
     number = index(weight)
-    if not 0 < number <= lib.KETAMA_WEIGHT_MAX:
+    if not 0 < number <= WEIGHT_MAX:
         bits = number.bit_length()
         text = str(number) if bits < 256 else f"of {bits} bits"
-        limit = lib.KETAMA_WEIGHT_MAX
-        reason = f"invalid weight {text}: must be an integer from 1 to {limit}"
+        reason = f"invalid weight {text}: must be an integer from 1 to {WEIGHT_MAX}"
         raise ServersError(None, position, reason)
     return number
 
 
-def to_c(servers: Servers) -> tuple[Any, int, list[Any]]:
-    """Return servers as a C array, its length, and the objects that it points to."""
-    rows = []
-    kept_alive: list[Any] = []
+def to_c(servers: Servers) -> tuple[Any, int, Any]:
+    """Return servers as a C array, its length, and the texts that it points to."""
+    texts: list[bytes] = []
+    weights: list[int] = []
+    named = bytearray()
     for position, (address, weight, name) in enumerate(_rows(servers), 1):
-        if position > lib.KETAMA_SERVERS_MAX:
-            reason = f"too many servers: at most {lib.KETAMA_SERVERS_MAX}"
+        if position > SERVERS_MAX:
+            reason = f"too many servers: at most {SERVERS_MAX}"
             raise ServersError(None, position, reason)
-        row = {"address": ffi.new("char[]", _text(position, "address", address))}
+        texts.append(_text(position, "address", address))
         if name is not None:
-            row["name"] = ffi.new("char[]", _text(position, "name", name))
-        kept_alive.extend(row.values())
-        rows.append({**row, "weight": _weight(position, weight)})
-    return ffi.new("ketama_server[]", rows), len(rows), kept_alive
+            texts.append(_text(position, "name", name))
+        named.append(name is not None)
+        weights.append(
+            weight
+            if type(weight) is int and 0 < weight <= WEIGHT_MAX
+            else _weight(position, weight)
+        )
+    array = ffi.new("ketama_server[]", len(weights))
+    joined = ffi.new("char[]", b"\0".join(texts))
+    lib.point_servers(array, len(array), joined, ffi.new("uint64_t[]", weights), bytes(named))
+    return array, len(array), joined
+
+
+def addresses_of(handle: Any) -> tuple[str, ...]:
+    """Return the address of each server of a handle."""
+    size = lib.addresses_of(handle, ffi.NULL)
+    if size == 0:
+        return ()
+    joined = ffi.new("char[]", size)
+    lib.addresses_of(handle, joined)
+    return tuple(ffi.unpack(joined, size - 1).decode().split("\0"))
 
 
 def from_c(handle: Any) -> Iterator[Any]:

@@ -130,7 +130,7 @@ def check_server(address: str, weight: SupportsIndex, name: str | None = None) -
     Raises ServersError if they are invalid, TypeError if they are of a wrong type.
     """
     try:
-        array, _, _kept_alive = to_c([(address, weight, name)])
+        array, _, _texts = to_c([(address, weight, name)])
         failed = ffi.new("ketama_failure *")
         if lib.check_server(array, failed) < 0:
             raise failure(failed, None)
