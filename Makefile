@@ -101,7 +101,7 @@ site: $(VENV)/docs ## the documentation site, in build/site/; broken links and n
 	$(BIN)/python -m sphinx -W --keep-going -n -q -d build/doctrees docs build/site
 	$(BIN)/python docs/links.py build/site
 
-bench: $(VENV)/bench ## measure, side by side with others (20 minutes)
+bench: $(VENV)/bench ## measure, side by side with others, and write docs/figures.md (20 minutes; QUICK=1)
 	$(MAKE) -s -C libketama build/libketama.a
 	for program in lookups sharing profiles; do \
 	    $(CC) -O2 -D_GNU_SOURCE -Ilibketama -o libketama/build/$$program benchmarks/$$program.c \
@@ -112,7 +112,8 @@ bench: $(VENV)/bench ## measure, side by side with others (20 minutes)
 	$(BIN)/python benchmarks/import_time.py --quiet
 	$(BIN)/python benchmarks/command.py
 	$(BIN)/python benchmarks/clients.py
-	libketama/build/sharing
+	$(BIN)/python benchmarks/sharing.py libketama/build/sharing
+	$(BIN)/python benchmarks/report.py
 
 clean: ## remove all that was built
 	rm -rf $(VENV) build dist *.egg-info ketama/*.so ketama/_ketama.c .coverage

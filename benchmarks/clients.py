@@ -3,8 +3,8 @@
 Usage: clients.py [lookups]. Needs memcached. Starts 4 and 20 servers, and measures calls of
 each client on loopback and with a round trip of 0.5 ms. Every figure is the median of the calls
 of a round, and the best of several rounds in which the clients take turns. Writes
-results/clients.md and clients.png. With "lookups", prints only what excluding a server costs a
-lookup.
+results/clients.tsv, single.tsv (a `get` of one key) and excluding.tsv (what excluding a server
+costs a lookup). With "lookups", writes only the last.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ HERE = Path(__file__).resolve().parent
 # Before this folder, in which `clients` is this file.
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-import report
+import results
 from clients.memcached import Fleet, connect, parse
 from fleet import keys as some_keys
 from network import network
 
 import ketama
 
-ROUNDS = 5
+ROUNDS = results.rounds(5)
 CALLS = {"get": 400, "get_many": 40, "set_many": 30}
 KEYS = some_keys(20)
 VALUE = b"v" * 100
@@ -252,8 +252,8 @@ def measure(figures: Figures, servers: int, round_trip: float, path: Path) -> No
         close(operations)
 
 
-def lookups() -> list[str]:
-    """Return lines of Markdown: lookups with none and with one of 20 servers excluded."""
+def lookups() -> None:
+    """Measure lookups with none and with one of 20 servers excluded."""
     listed = [f"10.0.0.{number}:11211" for number in range(20)]
     continuum = ketama.Continuum(listed)
     none, one = None, frozenset(listed[:1])
@@ -268,21 +268,12 @@ def lookups() -> list[str]:
             call(down)
             took = 1e9 * (time.perf_counter() - begin) / len(KEYS)
             best[name, down] = min(took, best.get((name, down), took))
-    lines = [
-        "Nanoseconds per key, 20 servers, 100 keys, with none and with one server excluded:",
-        "",
-        "| | none | one | one / none |",
-        "|---|---:|---:|---:|",
-    ]
-    for name in calls:
-        without, excluded = best[name, none], best[name, one]
-        ratio = excluded / without
-        lines.append(f"| `{name}` | {without:.0f} | {excluded:.0f} | {ratio:.2f} |")
-    return lines
+    rows = ((name, f"{best[name, none]:.0f}", f"{best[name, one]:.0f}") for name in calls)
+    results.save("excluding", "call\tnone\tone", rows)
 
 
-def overhead(path: Path) -> str:
-    """Return a line: a get by pymemcache's client of one server, and by ours of that server.
+def overhead(path: Path) -> None:
+    """Measure a get by pymemcache's client of one server, and by ours of that server.
 
     The clients take turns at every call: what else runs here slows both down.
     """
@@ -307,13 +298,14 @@ def overhead(path: Path) -> str:
         measured.append(time.perf_counter() - begin)
     for client in clients:
         client.close()
-    one, ours, one_limited, ours_limited = (1e6 * statistics.median(each) for each in times)
-    return (
-        "`get` of one key on loopback, in microseconds, medians of calls in turn: pymemcache's "
-        f"client of one server {one:.1f}, `ketama.clients.pymemcache` {ours:.1f}; with its "
-        f"timeouts, for which Python polls before it sends and reads, {one_limited:.1f} and "
-        f"{ours_limited:.1f}."
+    names = ("pymemcache's client of one server", "`ketama.clients.pymemcache`")
+    rows = (
+        (name + suffix, f"{1e6 * statistics.median(each):.1f}")
+        for (suffix, name), each in zip(
+            itertools.product(("", ", with time-outs"), names), times, strict=True
+        )
     )
+    results.save("single", "client\tmicroseconds", rows)
 
 
 def label(servers: int, round_trip: float) -> str:
@@ -321,58 +313,12 @@ def label(servers: int, round_trip: float) -> str:
     return f"{servers} servers" + (f", {1e3 * round_trip:g} ms" if round_trip else "")
 
 
-def table(figures: Figures) -> list[str]:
-    """Return lines of Markdown."""
-    lines = [
-        f"Microseconds per call; {report.machine()}. Keys of 20 bytes, values of 100, 100 keys",
-        f"in a batch; medians, best of {ROUNDS} interleaved rounds; on loopback, or through a",
-        "forwarder that adds a round trip of 0.5 ms and its own work, see the floor.",
-    ]
-    for what in CALLS:
-        lines += ["", f"| `{what}` | " + " | ".join(label(*n) for n in NETWORKS) + " |"]
-        lines.append("|---|" + "---:|" * len(NETWORKS))
-        for name in dict.fromkeys(name for name, *_ in figures):
-            cells = [f"{figures[(name, what, *where)]:,.0f}" for where in NETWORKS]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def plot(figures: Figures, path: Path) -> None:
-    """Plot the microseconds per call of each client."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    names = [*dict.fromkeys(name for name, *_ in figures)]
-    figure, axes = plt.subplots(1, len(CALLS), figsize=(13, 5), sharey=True)
-    for axis, what in zip(axes, CALLS, strict=True):
-        for number, where in enumerate(NETWORKS):
-            axis.plot(
-                [figures[(name, what, *where)] for name in names],
-                range(len(names)),
-                "os"[number // 2],
-                color=plt.get_cmap("Paired")(1 + 2 * (number % 2) - number // 2),
-                label=label(*where),
-            )
-        title = what if what == "get" else f"{what}, 100 keys"
-        axis.set(title=title, xscale="log", xlabel="microseconds per call")
-        axis.xaxis.set_major_formatter("{x:,.0f}")
-        axis.grid(visible=True, which="both", alpha=0.25)
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False)
-    figure.tight_layout(rect=(0, 0.06, 1, 1))
-    figure.savefig(path, dpi=110)
-
-
 def main(mode: str = "") -> None:
-    """Measure, and write the table and the plot."""
+    """Measure, and write the results."""
     if mode == "lookups":
-        print("\n".join(lookups()))
+        lookups()
         return
-    excluding = lookups()
+    lookups()
     figures: Figures = {}
     for servers, round_trip in NETWORKS:
         print(label(servers, round_trip), file=sys.stderr, flush=True)
@@ -382,16 +328,14 @@ def main(mode: str = "") -> None:
                 fleet.start(servers)
                 fleet.write()
                 if not figures:
-                    single = overhead(fleet.path)
+                    overhead(fleet.path)
                 if round_trip:
                     fleet.write(dict.fromkeys(fleet.forward(round_trip).addresses, 100))
                 measure(figures, servers, round_trip, fleet.path)
             finally:
                 fleet.close()
-    text = "\n".join([*table(figures), "", single, "", *excluding, ""])
-    (HERE / "results" / "clients.md").write_text(text)
-    plot(figures, HERE / "results" / "clients.png")
-    print(text)
+    rows = ((*map(str, where), f"{figure:.1f}") for where, figure in figures.items())
+    results.save("clients", "client\tcall\tservers\tround trip in s\tmicroseconds", rows)
 
 
 if __name__ == "__main__":

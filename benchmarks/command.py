@@ -1,24 +1,24 @@
 """Measure the command's start-up time, and the keys per second it looks up: make bench.
 
-Usage: command.py [MILLIONS of keys, 10]. Prints a table, and writes it to results/command.md.
-Each figure is the best of three runs; the commands take turns.
+Usage: command.py [MILLIONS of keys, 10]. Writes results/start.tsv and streams.tsv. Each figure
+is the best of three runs; the commands take turns.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import results
+
 ROOT = Path(__file__).resolve().parents[1]
 SERVERS = ROOT / "tests" / "vectors" / "classic8" / "ketama.servers"
-RESULT = Path(__file__).parent / "results" / "command.md"
 KETAMA = f"{sys.executable} -m ketama"
-ROUNDS = 3
+ROUNDS = results.rounds(3)
 Figures = dict[str, tuple[float, float]]
 # The script that a user would write instead.
 LOOP = f"""{sys.executable} -c '
@@ -40,7 +40,7 @@ STREAMS = {
     "cat <KEYS": "cat <KEYS",
     "a loop over lookup() in Python": f"{LOOP} <KEYS",
     "ketama where FILE <KEYS": f"{KETAMA} where SERVERS <KEYS",
-    "cat KEYS \\| ketama where FILE \\| cat": f"cat KEYS | {KETAMA} where SERVERS | cat",
+    "cat KEYS | ketama where FILE | cat": f"cat KEYS | {KETAMA} where SERVERS | cat",
     "ketama where --json FILE <KEYS": f"{KETAMA} where --json SERVERS <KEYS",
     "ketama where -v FILE <KEYS, a tenth of them": f"{KETAMA} where -v SERVERS <TENTH",
     "ketama diff --keys KEYS FILE FILE": f"{KETAMA} diff --keys KEYS SERVERS SERVERS",
@@ -74,7 +74,7 @@ def best(lines: dict[str, str], out: Path, names: dict[str, Path]) -> Figures:
 
 
 def main() -> None:
-    """Measure, print and save the tables."""
+    """Measure, and save the figures."""
     millions = float(sys.argv[1]) if len(sys.argv) > 1 else 10
     count = int(millions * 1e6)
     with tempfile.TemporaryDirectory() as folder:
@@ -84,23 +84,13 @@ def main() -> None:
                 file.writelines(f"user:{i:015d}\n" for i in range(keys))
         starts = best(STARTS, Path(folder) / "out", names)
         streams = best(STREAMS, Path(folder) / "out", names)
-    rows = [
-        f"CPython {platform.python_version()}, {os.cpu_count()} cores; best of {ROUNDS} "
-        "runs. `python benchmarks/command.py`",
-        "",
-        "| to start | ms |",
-        "|---|---|",
-        *(f"| `{name}` | {1e3 * seconds:.0f} |" for name, (seconds, _) in starts.items()),
-        "",
-        f"| {count:,} keys of 20 bytes, 8 servers | s | keys per second | MiB |",
-        "|---|---|---|---|",
-    ]
+    started = ((name, f"{1e3 * seconds:.0f}") for name, (seconds, _) in starts.items())
+    results.save("start", "command\tms", started)
+    rows = []
     for name, (seconds, mib) in streams.items():
         keys = count // 10 if "tenth" in name else count
-        rows.append(f"| `{name}` | {seconds:.2f} | {keys / seconds:,.0f} | {mib:.0f} |")
-    table = "\n".join(rows) + "\n"
-    print(table, end="")
-    RESULT.write_text(table)
+        rows.append((name, f"{seconds:.2f}", f"{keys / seconds:.0f}", f"{mib:.0f}"))
+    results.save("streams", "command\ts\tkeys per second\tMiB", rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Measure what `import ketama` adds to the start of an interpreter: make bench.
 
-And what the backend of Django adds to that of Django itself, which imports it anyway.
+And what the backend of Django adds to that of Django itself, which imports it anyway. Writes
+results/imports.tsv.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import sys
 
 import pyperf
+import results as stored
 
 # What Django imports for its own backend of pymemcache.
 DJANGO = "import django.core.cache.backends.memcached, pymemcache.serde"
@@ -28,10 +30,8 @@ def main() -> None:
     ]
     if runner.args.worker:
         return
-    base = results[0][1].mean()
-    print(f"\n{'':<34}{'ms':>6}{'over a bare one':>20}")
-    for name, result in results:
-        print(f"{name:<34}{1e3 * result.mean():>6.1f}{1e3 * (result.mean() - base):>20.1f}")
+    figures = ((name, f"{1e3 * result.mean():.1f}") for name, result in results)
+    stored.save("imports", "program\tms", figures)
 
 
 if __name__ == "__main__":

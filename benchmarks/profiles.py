@@ -1,8 +1,8 @@
 """Measure each profile's lookups beside its hash alone, and beside the real clients'.
 
 Usage: profiles.py PROGRAM [LIBMEMCACHED]: the compiled profiles.c and libmemcached.c. Writes
-results/profiles.md. Everything is measured in several passes, in turn, and the best of each
-figure is kept.
+results/profiles.tsv and peers.tsv. Everything is measured in several passes, in turn, and the
+best of each figure is kept.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import fleet
+import results
 
 import ketama
 
-PASSES = 5
+PASSES = results.rounds(5)
 LOOPS = 50
 SERVERS = [f"10.0.0.{number}:11211" for number in range(1, 9)]
 KEYS = [f"session:{number * 2654435761 % 2**32:08x}:usr" for number in range(1000)]
@@ -55,32 +55,8 @@ def in_python(figures: Figures) -> None:
             keep(figures, (profile,), [time_each(theirs), time_each(ours)])
 
 
-def table(lookups: Figures, peers: Figures) -> str:
-    """Return the tables as Markdown."""
-    lines = [
-        "Nanoseconds per key, eight servers, keys of 20 bytes: the key's hash alone, the",
-        "search for a hash alone, single lookups, batches of 64; best of several passes.",
-        "",
-        "| profile | key hash | hash | search | single | single / hash | batch |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
-    for (profile, name), (hashed, search, single, batch) in lookups.items():
-        lines.append(
-            f"| `{profile}` | {name} | {hashed:.1f} | {search:.1f} | {single:.1f} "
-            f"| {single / hashed:.2f} | {batch:.1f} |"
-        )
-    lines += [
-        "",
-        "| the client itself | its lookup | ours | ours / its |",
-        "|---|---:|---:|---:|",
-    ]
-    for (name, *_), (theirs, ours) in peers.items():
-        lines.append(f"| {name} | {theirs:.1f} | {ours:.1f} | {ours / theirs:.2f} |")
-    return "\n".join([*lines, ""])
-
-
 def main(program: str, libmemcached: str | None = None) -> None:
-    """Run all passes, and write the tables."""
+    """Run all passes, and keep the best of each figure."""
     lookups: Figures = {}
     peers: Figures = {}
     for number in range(1, PASSES + 1):
@@ -92,9 +68,12 @@ def main(program: str, libmemcached: str | None = None) -> None:
             ours = next(row[2] for name, row in lookups.items() if name[0] == profile)
             keep(peers, (f"libmemcached, in C: `{profile}`",), [float(ns), ours])
         in_python(peers)
-    path = Path(__file__).resolve().parent / "results" / "profiles.md"
-    path.write_text(table(lookups, peers))
-    print(path.read_text())
+    for name, columns, figures in (
+        ("profiles", "profile\tkey hash\thash\tsearch\tsingle\tbatch", lookups),
+        ("peers", "client\tits lookup\tours", peers),
+    ):
+        found = ((*what, *(f"{ns:.1f}" for ns in row)) for what, row in figures.items())
+        results.save(name, columns, found)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run all benchmarks and write benchmarks/results/: make bench.
+"""Measure lookups, builds, threads and memory; write results/lookups.tsv: make bench.
 
 Everything is measured in several passes, and the best of each figure is kept: other load on
 the machine can only add time.
@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 
 import pyperf
-import report
+import results
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
-PASSES = 4
+PASSES = results.rounds(4)
 QUICK = ["--processes=1", "--values=3", "--warmups=1", "--min-time=0.02", "--quiet"]
+# (what, number of servers, bytes per key) -> nanoseconds per key, or as the name says
+Figures = dict[tuple[str, int, int], float]
 
 
 def rows(*command: str | Path) -> list[list[str]]:
@@ -27,10 +28,9 @@ def rows(*command: str | Path) -> list[list[str]]:
 
 def main(lookups_in_c: str) -> None:
     """Run all passes, and keep the best of each figure."""
-    RESULTS.mkdir(exist_ok=True)
-    raw = RESULTS / "lookups.json"
+    raw = results.FOLDER / "lookups.json"
     raw.unlink(missing_ok=True)
-    figures: report.Figures = {}
+    figures: Figures = {}
 
     def keep(what: str, servers: str, length: str, value: float) -> None:
         where = what, int(servers), int(length)
@@ -55,8 +55,8 @@ def main(lookups_in_c: str) -> None:
         what, servers, length = benchmark.get_name().split(", ")
         keep(what, servers, length, 1e9 * min(benchmark.get_values()))
     raw.unlink()
-    report.write(figures, RESULTS)
-    print((RESULTS / "table.md").read_text())
+    rows_found = ((*where, f"{value:.5g}") for where, value in sorted(figures.items()))
+    results.save("lookups", "what\tservers\tbytes in a key\tvalue", rows_found)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 /*
  * sharing.c - measures refresh, attach, build and publish: make bench
  *
- * Prints medians. Runs in its own directory in /dev/shm.
+ * Prints rows of: servers, microseconds of an unchanged refresh, of ketama_roll and
+ * ketama_smoke, of attaching, of building, of building and publishing, bytes of the
+ * image; medians. Then what ketama_due() adds to a search, in nanoseconds. Runs in its
+ * own directory in /dev/shm.
  */
 #define _DEFAULT_SOURCE
 
@@ -14,6 +17,7 @@
 #include <unistd.h>
 
 #include "ketama.h"
+#include "ketama_admin.h"
 
 enum { TIMES = 201 };
 
@@ -119,16 +123,25 @@ static double lookup_ns(ketama_continuum c, int ask_due)
     return median(took, ROUNDS);
 }
 
+static size_t image_bytes(void)
+{
+    ketama_published *image;
+    if (ketama_find_published(path, NULL, &image) != KETAMA_OK || image == NULL)
+        exit(1);
+    size_t bytes = (size_t)image->size_bytes;
+    ketama_free_image(image);
+    return bytes;
+}
+
 int main(void)
 {
     static const int counts[] = {8, 100, 1000, 10000};
     char command[96];
+    double due = 0;
 
     if (mkdtemp(folder) == NULL || setenv("KETAMA_SHM_DIR", folder, 1) != 0)
         return 1;
     snprintf(path, sizeof path, "%s/ketama.servers", folder);
-    printf("%10s%22s%24s%14s%14s%24s\n", "servers", "unchanged refresh us",
-           "ketama_roll, smoke us", "attach us", "build us", "build and publish us");
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         int times = counts[i] > 1000 ? 11 : TIMES;
         write_servers(counts[i]);
@@ -138,17 +151,16 @@ int main(void)
         sleep(3); /* until the time stamp is reliable */
         double refresh = (refresh_us(c), refresh_us(c));
         double old = (roll_and_smoke_us(), roll_and_smoke_us());
-        printf("%10d%22.2f%24.2f%14.1f%14.1f%24.1f\n", counts[i], refresh, old, attach,
-               build, publish);
+        printf("%d\t%.2f\t%.2f\t%.1f\t%.1f\t%.1f\t%zu\n", counts[i], refresh, old,
+               attach, build, publish, image_bytes());
         if (i == 0) {
             ketama_follow(c, INT64_MAX);
             double plain = lookup_ns(c, 0), asked = lookup_ns(c, 1);
-            printf(
-                "%10s ketama_due() costs %.1f ns a lookup (%.1f with, %.1f without)\n",
-                "", asked - plain, asked, plain);
+            due = asked - plain;
         }
         ketama_close(c);
     }
+    printf("due\t%.1f\n", due);
     snprintf(command, sizeof command, "rm -r '%s'", folder);
     return system(command) != 0;
 }

@@ -235,7 +235,7 @@ import resource, sys; sys.path[:0] = {sys.path!r}
 import ketama
 continuum, servers = ketama.Continuum(["a"]), [f"s{{i}}" for i in range(50_000)]
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20,) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (used + 50 * 2**20,) * 2)
 try:
     ketama.Continuum(servers)
 except MemoryError:
