@@ -664,7 +664,7 @@ def test_images_of_all_users(folder: Path, path: Path) -> None:
     os.chown(theirs, OTHER, OTHER)
 
     assert text("images").endswith(
-        f"{own.parent}: 1 image, {len(own.read_bytes()) // 1024} KiB\n"
+        f"{own.parent}: 1 image, {len(own.read_bytes()) / 1024:.0f} KiB\n"
     )
     shown = text("images", "--all-users")
     rows = [line.split()[:5] for line in shown.splitlines()]
