@@ -49,9 +49,9 @@ struct ketama_named_format {
     ketama_name_rule *rule;
 };
 
-/* Labels of several servers, hashed together because vectors are faster: as many as the
- * widest have lanes. */
-enum { KETAMA_LABELS = 16 };
+/* Labels of several servers, hashed together because vectors are faster: a few times as
+ * many as the widest two vectors have lanes, so that these are full. */
+enum { KETAMA_LABELS = 64 };
 struct ketama_labels {
     uint32_t count;
     ketama_key label[KETAMA_LABELS];
