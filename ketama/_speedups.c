@@ -258,8 +258,8 @@ static PyObject *point_and_address(Lookups *self, const ketama_key *key)
 
     if (!is_ready(self))
         return NULL;
-    /* First of all, because the rest may run the garbage collector, and with it arbitrary
-     * code, which may roll. */
+    /* First of all, because the rest may run the garbage collector, and with it
+     * arbitrary code, which may roll. */
     PyObject *address =
         address_of(self, functions->find(self->c, key->bytes, key->len, &point));
     PyObject *number = PyLong_FromUnsignedLong(point);
