@@ -104,7 +104,7 @@ extern "C" {
 #pragma GCC visibility push(default)
 #endif
 
-#define KETAMA_VERSION "0.1.0"
+#define KETAMA_VERSION "1.0.0rc1"
 
 /* One version of a ring. Immutable and opaque; freed by ketama_close(). */
 #ifndef KETAMA_CONTINUUM

@@ -16,7 +16,8 @@ command -v dpkg-checkbuilddeps >/dev/null || lack "dpkg-dev is not installed"
 command -v lintian >/dev/null || lack "lintian is not installed"
 unmet=$(dpkg-checkbuilddeps 2>&1) || lack "$unmet"
 
-version=$(sed -n 's/^#define KETAMA_VERSION "\(.*\)"$/\1/p' libketama/ketama.h)
+# Debian sorts 1.0.0~rc1 before 1.0.0.
+version=$(sed -n 's/^#define KETAMA_VERSION "\(.*\)"$/\1/p' libketama/ketama.h | sed 's/rc/~rc/')
 packaged=$(dpkg-parsechangelog --show-field Version)
 if [ "${packaged%-*}" != "$version" ]; then
     echo "debian/changelog has $packaged, but libketama/ketama.h $version: run dch -v $version-0upstream1" >&2
