@@ -22,6 +22,7 @@ import pytest
 from command import as_json, fits_schema, refusal, text
 from needs import need_root
 from others import open_to_all
+from threads import forks_beside_threads
 from waiting import wait_for
 
 import ketama
@@ -267,6 +268,7 @@ def test_a_killed_reporter_loses_nothing() -> None:
     assert live.down(ADDRESSES) == frozenset()
 
 
+@forks_beside_threads
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_forked_child_shares_it(shared: bool) -> None:
     live = Liveness(shared=shared, **LONG)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from threads import forks_beside_threads
 from waiting import PATIENCE
 
 import ketama
@@ -89,6 +90,7 @@ def test_eight_threads_look_up_while_others_roll(rollers: int, tmp_path: Path) -
     assert errors == []
 
 
+@forks_beside_threads
 def test_a_fork(tmp_path: Path) -> None:
     """A Continuum made before a fork looks up and rolls in the child as in the parent."""
     path = tmp_path / "ketama.servers"
@@ -140,6 +142,7 @@ done = True; thread.join(); print("good")
     assert output.stdout == "good\n"
 
 
+@forks_beside_threads
 def test_the_lock_is_new_in_a_child(tmp_path: Path) -> None:
     """A child does not wait for the lock that a thread of its parent held at the fork."""
     path = tmp_path / "ketama.servers"
@@ -195,6 +198,7 @@ def test_a_roll_that_loses_the_race(
     assert not continuum.roll()
 
 
+@forks_beside_threads
 def test_a_roll_while_the_lock_is_held(tmp_path: Path) -> None:
     """A signal handler may roll even if the interrupted thread holds the lock."""
     path = tmp_path / "ketama.servers"

@@ -18,6 +18,7 @@ import pytest
 from needs import need, need_root, need_strace
 from others import open_to_all
 from pool import TEXT, edited, left_over, lock_of, remove_first
+from threads import forks_beside_threads
 
 import ketama
 from ketama.admin.replace import Target
@@ -271,6 +272,7 @@ def test_waiting_for_many(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "10.0.1.1:" not in edited(path)
 
 
+@forks_beside_threads
 def test_a_child_that_is_forked_meanwhile(path: Path) -> None:
     """A child that outlives the edit does not keep the lock."""
     with ketama.edit(path):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from needs import need_strace
+from threads import forks_beside_threads
 from waiting import wait_until_reliable
 
 import ketama
@@ -187,6 +188,7 @@ def test_symbolic_links_in_the_path(path: Path) -> None:
     assert continuum.lookup("key") == "b:1"
 
 
+@forks_beside_threads
 def test_a_removed_working_directory(path: Path) -> None:
     """A relative path in a removed working directory raises KetamaOSError with the path."""
     child = os.fork()

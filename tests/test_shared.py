@@ -26,11 +26,14 @@ import pytest
 from library import LIBRARY, archive, compile_program
 from needs import need, need_root, need_strace
 from others import open_to_all
+from threads import forks_beside_threads
 from waiting import PATIENCE, wait_for
 
 import ketama
 from ketama.admin.images import images as all_images
 from ketama.admin.images import remove
+
+pytestmark = forks_beside_threads
 
 A, B = "a:1 1\nb:1 1\nc:1 1\n", "d:1 1\ne:1 3\n"
 

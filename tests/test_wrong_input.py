@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from threads import forks_beside_threads
 
 import ketama
 
@@ -190,6 +191,7 @@ def test_not_a_regular_file(tmp_path: Path) -> None:
         assert number == caught.value.errno
 
 
+@forks_beside_threads
 def test_an_unreadable_file() -> None:
     """A file that may not be read raises an OSError with EACCES."""
     with tempfile.TemporaryDirectory() as folder:
@@ -209,6 +211,7 @@ def test_an_unreadable_file() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@forks_beside_threads
 def test_a_constantly_growing_file(two: Path) -> None:
     """A file that grows while it is read, such as a log, raises EAGAIN."""
     child = os.fork()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from needs import need_module
+from threads import forks_beside_threads
 from waiting import wait_for
 
 import ketama
@@ -414,6 +415,7 @@ def test_contexts_share_a_client(four: Fleet) -> None:
         assert server.connections() <= 30
 
 
+@forks_beside_threads
 def test_children_that_are_forked(cache: Any) -> None:
     """An open cache gives parent and children the right values, and each has one client."""
     values = {key: f"{key}!" for key in KEYS}

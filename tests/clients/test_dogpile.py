@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from needs import need_module
+from threads import forks_beside_threads
 from waiting import wait_for
 
 import ketama
@@ -237,6 +238,7 @@ def test_a_server_hangs(four: Fleet) -> None:
 # ---- Processes
 
 
+@forks_beside_threads
 def test_children_that_are_forked(region: Any) -> None:
     """Parent and three children use it: of 1,600 gets, none is wrong, none is missing."""
     region.set_multi({key: key for key in KEYS})

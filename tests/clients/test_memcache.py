@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from needs import need_module
+from threads import forks_beside_threads
 from waiting import wait_for
 
 import ketama
@@ -430,6 +431,7 @@ def test_without_failover(four: Fleet) -> None:
     client.disconnect_all()
 
 
+@forks_beside_threads
 def test_a_server_hangs(four: Fleet) -> None:
     """A process waits for it at most `failures` times; then its keys go on."""
     options: Any = {"failures": 3, "window": HOUR, "interval": HOUR, "interval_max": HOUR}
@@ -458,6 +460,7 @@ def test_a_server_hangs(four: Fleet) -> None:
     client.disconnect_all()
 
 
+@forks_beside_threads
 def test_a_process_without_descriptors(four: Fleet) -> None:
     """It takes no server down, and writes to no other one: the error is its own."""
     victim = four.servers[VICTIM]
@@ -555,6 +558,7 @@ def test_a_server_that_rejoins_is_flushed(four: Fleet) -> None:
 # ---- Processes
 
 
+@forks_beside_threads
 def test_children_that_are_forked(client: Client) -> None:
     """Parent and three children use it: of 1,600 gets, none is wrong, none is None."""
     assert client.set_multi({key: key for key in KEYS}) == []

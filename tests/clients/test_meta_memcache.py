@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from needs import need_module
+from threads import forks_beside_threads
 from waiting import wait_for
 
 import ketama
@@ -259,6 +260,7 @@ def test_without_failover(four: Fleet) -> None:
     assert not any(four.holders(key) for key in lost)
 
 
+@forks_beside_threads
 def test_a_server_hangs(four: Fleet) -> None:
     """A process waits for it at most `failures` times; then its keys go on."""
     options: Any = {"failures": 3, "window": HOUR, "interval": HOUR, "interval_max": HOUR}
@@ -285,6 +287,7 @@ def test_a_server_hangs(four: Fleet) -> None:
     assert victim.stat("total_connections") == made + 1 + 2
 
 
+@forks_beside_threads
 def test_a_process_without_descriptors(four: Fleet) -> None:
     """It takes no server down, and writes to no other one: the error is its own."""
     victim = four.servers[VICTIM]
@@ -356,6 +359,7 @@ def test_values_on_a_substitute_expire(four: Fleet) -> None:
 # ---- Processes
 
 
+@forks_beside_threads
 def test_children_that_are_forked(client: CacheClient) -> None:
     """Parent and three children use it: of 1,600 gets, none is wrong, none is None."""
     for key in KEYS:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from threads import forks_beside_threads
 
 from clients.checks import in_children
 from ketama.clients.pools import Pools
@@ -96,6 +97,7 @@ def test_threads_while_the_servers_change() -> None:
     assert {connection.closed for connection in made} == {1}
 
 
+@forks_beside_threads
 def test_a_child_closes_no_connection_of_its_parents() -> None:
     """It abandons them: closing one might tell the server."""
     pools = Pools(Connection)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import pytest
 from needs import need_module
+from threads import forks_beside_threads
 from waiting import wait_for
 
 import ketama
@@ -622,6 +623,7 @@ def test_values_on_a_substitute_expire(four: Fleet) -> None:
 # ---- Processes
 
 
+@forks_beside_threads
 def test_children_that_are_forked(client: HashClient) -> None:
     """Parent and three children use it: of 1,600 gets, none is wrong, none is None."""
     values = {key: key.encode() for key in KEYS}
@@ -641,6 +643,7 @@ def test_children_that_are_forked(client: HashClient) -> None:
     work(-2)
 
 
+@forks_beside_threads
 def test_what_one_process_learns_all_know(four: Fleet) -> None:
     """After one report, no other process connects to the dead server."""
     options: Any = {"interval": HOUR, "interval_max": HOUR}
@@ -663,6 +666,7 @@ def test_what_one_process_learns_all_know(four: Fleet) -> None:
     client.close()
 
 
+@forks_beside_threads
 def test_a_process_without_descriptors(four: Fleet) -> None:
     """It takes no server down, and writes to no other one: the error is its own."""
     victim = four.servers[VICTIM]

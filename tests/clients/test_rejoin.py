@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from needs import need_module
+from threads import forks_beside_threads
 from waiting import wait_for
 
 need_module("pymemcache")
@@ -126,6 +127,7 @@ def partition(four: Fleet, shared: Shared, restart: bool = False) -> None:
     )
 
 
+@forks_beside_threads
 def test_a_server_that_missed_writes_is_flushed(
     four: Fleet, workers: Callable[[OnRejoin], Shared]
 ) -> None:
@@ -136,6 +138,7 @@ def test_a_server_that_missed_writes_is_flushed(
     assert four.servers[VICTIM].stat("cmd_flush") == 1
 
 
+@forks_beside_threads
 def test_a_server_that_was_restarted_is_not_flushed(
     four: Fleet, workers: Callable[[OnRejoin], Shared]
 ) -> None:
