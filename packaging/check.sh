@@ -28,7 +28,7 @@ for wheel in "$dist"/*.whl; do
     "$bin/python" -m zipfile -e "$wheel" "$unpacked"
     set -- "$unpacked"/ketama/*.so
     [ $# = 2 ] || fail "$name: $# extension modules, not _ketama and _speedups"
-    if grep -lE "$root|$HOME/|${TMPDIR:-/tmp}/" "$@"; then
+    if grep -lF -e "$root" -e "$HOME/" -e "${TMPDIR:-/tmp}/" "$@"; then
         fail "$name: a module names a folder of this machine"
     fi
     case $platform in
