@@ -21,7 +21,7 @@ trap 'unmount; rm -rf "$folder"' EXIT
 
 # One system per processor, complete once its last step is done.
 make_amd64() {
-    packages=acl,ca-certificates,faketime,gcc,libc6-dev,memcached,strace
+    packages=acl,ca-certificates,faketime,gcc,libc6-dev,make,memcached,strace
     for version in $versions; do packages=$packages,python$version,python$version-venv; done
     rm -rf "$systems/amd64"
     debootstrap --variant=minbase --include=$packages sid "$systems/amd64" "$mirror"
