@@ -15,6 +15,7 @@ PYTEST    = $(BIN)/pytest --numprocesses=$(JOBS) --dist=loadgroup
 LOOKUPS  := lookups golden differential
 # The slow model and other programs, of which coverage is not measured.
 UNMEASURED := tests/profiles tests/peers
+REMEDY := apt-get install gcc python3-dev, or dnf install gcc python3-devel
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -96,7 +97,7 @@ docs: $(VENV)/test ## run the commands that docs/ shows, insert their output; wr
 	$(BIN)/python docs/manual.py
 	$(BIN)/python docs/profiles.py
 
-site: $(VENV)/docs ## the documentation site, in build/site/; broken links and names are errors
+site: $(VENV)/docs ## the documentation site, in build/site/; broken links and names are errors (CPython 3.11)
 	rm -rf build/site
 	$(BIN)/python -m sphinx -W --keep-going -n -q -d build/doctrees docs build/site
 	$(BIN)/python docs/links.py build/site
@@ -126,7 +127,12 @@ $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
+# pip says it in the middle of thirty lines.
 $(VENV)/run: $(VENV)/made $(COMPILED)
+	@include=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
+	echo '#include <Python.h>' | $(CC) -I"$$include" -fsyntax-only -xc - || { echo \
+	"make: libketama needs a C compiler and Python's headers: $(REMEDY)" >&2; exit 1; }
+	@echo 'Building the package takes about a minute.'
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
