@@ -54,7 +54,7 @@
  * - Programs with different options share one table: the strictest takes a server down
  *   for all, and the shortest interval is probed. Remedy: use the same options.
  * - Addresses are compared as text. Remedy: pass them as the server file has them.
- * - The table holds 1024 servers that were reported of late, or are down and probed. If
+ * - The table holds 1024 servers that were reported recently, or are down and probed. If
  *   all are in use, a report of another server is ignored, and it counts as up.
  * - Removing the file splits the processes into those that have it and those that make a
  *   new one. Each process notices at its next report, ten seconds after it last checked.

@@ -386,7 +386,7 @@ def test_annotations_resolve() -> None:
 def test_live(two: Path, shm_dir: Path) -> None:
     """It shows what was reported, of a file or of all servers, and creates nothing."""
     assert text("live") == (
-        "0 servers reported of late, 0 down\n"
+        "0 servers reported recently, 0 down\n"
         "no process of this user has reported any server yet\n"
     )
     none = fits_schema("live", as_json("live"))
@@ -408,7 +408,7 @@ def test_live(two: Path, shm_dir: Path) -> None:
     assert [(row["address"], row["state"], row["failures"]) for row in rows] == [
         ("127.0.0.1:11212", "down", 0), ("elsewhere:1", "suspect", 1)
     ]  # fmt: skip
-    assert text("live").endswith("\n\n2 servers reported of late, 1 down\n")
+    assert text("live").endswith("\n\n2 servers reported recently, 1 down\n")
     assert "--profile and --option need a FILE" in refusal(2, "live", "--profile", "twemproxy")
 
 

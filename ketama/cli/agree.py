@@ -47,7 +47,7 @@ NAMES_MAX = 8  # lines
     "keys_file",
     metavar="FILE",
     type=click.Path(allow_dash=True, readable=False),
-    help="Ask about the keys in FILE, one per line, instead of random ones; - for standard "
+    help="Look up the keys in FILE, one per line, instead of random ones; - for standard "
     "input.",
 )
 @click.option(
@@ -56,7 +56,7 @@ NAMES_MAX = 8  # lines
     default="100%",
     show_default=True,
     callback=share_value,
-    help="Exit with 1 if two programs agree on less of the keys.",
+    help="Exit with 1 if two programs agree on a smaller share of the keys.",
 )
 @json_option
 def agree(
@@ -74,13 +74,13 @@ def agree(
     dialect of FILE is compared with all other profiles. The exit code is 1 if programs that
     were named do not agree on all keys.
 
-    Where two programs hash keys alike, their rings are compared, that is all keys (except the
-    empty one, which memcached does not have). Otherwise 100,000 random keys are asked, or those
-    of --keys.
+    Where two programs hash keys alike, their rings are compared, which covers all keys (except
+    the empty one, which memcached does not have). Otherwise 100,000 random keys are looked up,
+    or those of --keys.
 
     For two that differ, "why" has each difference that matters, with the share of the keys on
     which they would agree if it were the only one. A "remedy" was found by trying options,
-    names and weights, and then all keys were compared again. It moves keys, once.
+    names and weights, and then all keys were compared again. To apply it moves keys, once.
 
     \b
     Examples:

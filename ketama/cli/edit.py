@@ -81,7 +81,7 @@ OPTIONS = (
         "--max-moved",
         metavar="PERCENT",
         callback=share_value,
-        help="Refuse to move more of the keys, for example 20%.",
+        help="Refuse to move more than this share of the keys, such as 20%.",
     ),
     click.option("-y", "--yes", is_flag=True, help="Do not ask if more than half would move."),
     dialect_options,
@@ -159,7 +159,7 @@ def add(file: str, servers: tuple[str, ...], name: str | None, **options: Any) -
 def remove(file: str, servers: tuple[str, ...], **options: Any) -> int:
     r"""Remove servers from a server file, and show where their keys move.
 
-    A server that is not in the file is no error. The last server can't be removed. The file is
+    A server that is not in the file is no error. The last server cannot be removed. The file is
     replaced and published as 'ketama add' does.
 
     \b

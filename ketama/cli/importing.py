@@ -41,8 +41,8 @@ def import_(
     r"""Print a server file with the servers of another program's configuration.
 
     Its first line states the profile that gives that program's answers. What cannot be carried
-    over, and what makes keys move, is said on standard error. Nothing is written, run, or
-    followed: put the output into place with 'ketama apply'.
+    over, and what makes keys move, is reported on standard error. No file is written, no code
+    is run, and no include is followed: put the output into place with 'ketama apply'.
 
     \b
     twemproxy      nutcracker.yml

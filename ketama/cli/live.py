@@ -24,7 +24,7 @@ STYLES = {"up": "", "suspect": "yellow", "down": "red"}
 def live(file: str | None, dialect: bytes, as_json: bool) -> None:
     r"""List the servers that processes of this user found to be down, and when they are probed.
 
-    With FILE, all of its servers; else those that were reported of late, whatever their file.
+    With FILE, all of its servers; else those that were reported recently, whatever their file.
     Nothing is connected to: only what the processes reported is shown, and intervals are those
     of the default options.
 
@@ -71,8 +71,8 @@ def live(file: str | None, dialect: bytes, as_json: bool) -> None:
     down = sum(state.state == "down" for state in states)
     if file is not None:
         print(f"{printable(source.label(file))}: ", end="")
-    of_late = " reported of late" if file is None else ""
-    print(f"{counted(len(states), 'server')}{of_late}, {down} down")
+    recently = " reported recently" if file is None else ""
+    print(f"{counted(len(states), 'server')}{recently}, {down} down")
     if not health.shared:
         print("no process of this user has reported any server yet")
 

@@ -60,10 +60,10 @@ def where(
 ) -> None:
     r"""Show which server each key belongs to.
 
-    Without keys, or with -, keys are read from standard input, one per line (LF or CR LF), and
-    answered as they arrive: the key, a tab, its server; a key has at most 1 MiB there. -v adds
-    the key's hash, its point on the ring, and the servers that would take over if the first
-    were down. With --json, each answer is one line of JSON.
+    Without keys, or with -, keys are read from standard input, one per line (LF or CR LF) of at
+    most 1 MiB, and answered as they arrive: the key, a tab, its server. -v adds the key's hash,
+    its point on the ring, and the servers that would take over if the first were down. With
+    --json, each answer is one line of JSON.
 
     Many clients put a text of their own before each key. With --prefix it is hashed as well;
     keys are still printed as they were given. Django hashes KEY_PREFIX:VERSION:KEY, so its
