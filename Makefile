@@ -137,6 +137,7 @@ $(VENV)/run: $(VENV)/made $(COMPILED)
 	@touch $@
 
 $(VENV)/test: $(VENV)/run
+	@echo 'Installing what the tests need, half a gigabyte, takes some minutes the first time.'
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
