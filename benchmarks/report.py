@@ -36,7 +36,14 @@ INTRO = """# Figures
 `make bench` measures; `python benchmarks/report.py` writes this page from what it has stored in
 `benchmarks/results/`. Each figure is the best of several passes, in which all that is compared
 takes turns: other load on the machine can only add time. Each section names its machine.
+Where it does not name libketama's version, it was measured before 1.0, with images of twice the
+size.
 """
+
+
+def four_digits(value: float) -> str:
+    """Return a figure as text, with four digits, or all before the point if these are more."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def goals(f: Figures) -> Iterable[tuple[str, str, float, float]]:
@@ -45,7 +52,7 @@ def goals(f: Figures) -> Iterable[tuple[str, str, float, float]]:
     def ratio(
         name: str, ours: float, theirs: float, goal: float, unit: str = "ns"
     ) -> tuple[str, str, float, float]:
-        return name, f"{ours:,.4g} / {theirs:,.4g} {unit}", ours / theirs, goal
+        return name, f"{four_digits(ours)} / {four_digits(theirs)} {unit}", ours / theirs, goal
 
     pypi = f["PyPI ketama get_server", 8, 20]
     yield ratio("`get_server` / PyPI's ketama", f["get_server", 8, 20], pypi, 0.5)
@@ -135,7 +142,7 @@ def grid(head: Iterable[object], rows: Iterable[Iterable[object]]) -> list[str]:
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """Return a figure as text, "" if there is none."""
+    """Return a figure as text, or an empty one for None."""
     return "" if value is None else f"{value:,.{digits}f}"
 
 

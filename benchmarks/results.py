@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import ketama
+
 FOLDER = Path(__file__).resolve().with_name("results")
 Rows = list[list[str]]
 
@@ -25,7 +27,8 @@ def machine() -> str:
     processor = found.group(1) if found else platform.machine()
     return (
         f"{processor} ({', '.join(vectors[:1])}), {os.cpu_count()} cores, "
-        f"CPython {platform.python_version()}, {platform.system()}"
+        f"CPython {platform.python_version()}, {platform.system()}, "
+        f"libketama {ketama.__version__}"
     )
 
 

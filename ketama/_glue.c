@@ -29,11 +29,11 @@ int open_file(ketama_continuum *c, const char *path, unsigned flags,
 int open_servers(ketama_continuum *c, const ketama_server *servers, size_t count,
                  const char *settings, ketama_failure *failure);
 /* Texts that each end in a NUL: what servers[] has, the address of each and after it the
- * name, if it is named; and all addresses of c, which are written to `to` if that is not
- * NULL. Both return how many bytes these are. */
+ * name, if it is named; and all addresses of c, of which those are written to `to` that
+ * fit into so much room. Both return how many bytes these are. */
 size_t point_servers(ketama_server *servers, size_t count, const char *texts,
                      const uint64_t *weights, const unsigned char *named);
-size_t addresses_of(ketama_continuum c, char *to);
+size_t addresses_of(ketama_continuum c, char *to, size_t room);
 int open_text(ketama_continuum *c, const char *text, size_t size, const char *settings,
               ketama_failure *failure);
 int refresh(ketama_continuum c, ketama_continuum *newer, ketama_failure *failure);
@@ -190,15 +190,14 @@ size_t point_servers(ketama_server *servers, size_t count, const char *texts,
     return (size_t)(at - texts);
 }
 
-size_t addresses_of(ketama_continuum c, char *to)
+size_t addresses_of(ketama_continuum c, char *to, size_t room)
 {
     size_t bytes = 0;
     for (uint32_t i = 0; i < ketama_count_servers(c); i++) {
         ketama_server server;
-        if (ketama_server_at(c, i, &server) != KETAMA_OK)
-            break;
+        (void)ketama_server_at(c, i, &server); /* there is one */
         size_t size = strlen(server.address) + 1;
-        if (to != NULL)
+        if (size <= room && bytes <= room - size)
             memcpy(to + bytes, server.address, size);
         bytes += size;
     }

@@ -150,11 +150,11 @@ def to_c(servers: Servers) -> tuple[Any, int, Any]:
 
 def addresses_of(handle: Any) -> tuple[str, ...]:
     """Return the address of each server of a handle."""
-    size = lib.addresses_of(handle, ffi.NULL)
+    size = lib.addresses_of(handle, ffi.NULL, 0)
     if size == 0:
         return ()
     joined = ffi.new("char[]", size)
-    lib.addresses_of(handle, joined)
+    lib.addresses_of(handle, joined, size)
     return tuple(ffi.unpack(joined, size - 1).decode().split("\0"))
 
 

@@ -189,7 +189,7 @@ class Connection(Client):
         """Return a key's value; with the command b"gets ", and its unique number."""
         self.send(command + sent + b"\r\n")
         data = self._receive(b"", 1, RECEIVE_ONE_BYTES)
-        # Most answers have come whole, and are read here in a third of the time.
+        # Most answers have come whole, and need no loop.
         head, _, rest = data.partition(b"\r\n")
         words = head.split(b" ")
         if (
