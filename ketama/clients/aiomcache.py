@@ -29,7 +29,7 @@ from aiomcache import ClientException, ValidationException
 from ketama import Continuum, Path, Servers
 from ketama.clients.connections import Connections
 from ketama.clients.following import Following
-from ketama.clients.probe import endpoint
+from ketama.clients.probe import FLUSH_DELAYS, endpoint
 from ketama.clients.routing import OnError, OnRejoin
 from ketama.health import Liveness
 
@@ -140,7 +140,7 @@ class Server(Connections[Connection]):
 
     async def flush(self) -> None:
         """Remove all its items; over a new connection."""
-        await self._ask_once(_flush_all)
+        await self._ask_once(_flush)
 
     async def _ask_once(self, method: Callable[..., Awaitable[Answer]]) -> Answer:
         connection = await self.new()
@@ -349,6 +349,15 @@ class FlagClient(aiomcache.FlagClient[T], Generic[T]):
 
 class Client(FlagClient[bytes], aiomcache.Client):
     """aiomcache's Client on a continuum: see `FlagClient`."""
+
+
+async def _flush(_client: object, connection: Connection) -> None:
+    """Empty a server; aiomcache's own command cannot be given a delay."""
+    for delay in FLUSH_DELAYS:
+        connection.writer.write(b"flush_all %d\r\n" % delay)
+        answer = await connection.reader.readline()
+        if answer != b"OK\r\n":
+            raise ClientException("Memcached flush_all failed", answer)
 
 
 # aiomcache's own commands, which are called with a connection.

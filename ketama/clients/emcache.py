@@ -39,7 +39,7 @@ from emcache import (
 from ketama import Continuum, Path, Servers
 from ketama.clients.connections import Connections
 from ketama.clients.following import Following
-from ketama.clients.probe import endpoint
+from ketama.clients.probe import FLUSH_DELAYS, endpoint
 from ketama.clients.routing import OnError, OnRejoin
 from ketama.health import Liveness
 
@@ -158,9 +158,10 @@ class Server(Connections[Connection]):
 
     async def flush(self) -> None:
         """Remove all its items; over a new connection."""
-        answer = await self._ask_once("flush_all_command", 0, False)
-        if answer != b"OK":
-            raise CommandError(f"{self.address} refused flush_all: {answer!r:.80}")
+        for delay in FLUSH_DELAYS:
+            answer = await self._ask_once("flush_all_command", delay, False)
+            if answer != b"OK":
+                raise CommandError(f"{self.address} refused flush_all: {answer!r:.80}")
 
     async def _ask_once(self, command: str, *args: Any) -> bytes:
         connection = await self.new()

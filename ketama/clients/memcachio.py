@@ -48,7 +48,7 @@ from memcachio.errors import MemcachedError, MemcachioConnectionError, NoAvailab
 
 from ketama import Continuum, Path, Servers
 from ketama.clients.following import Following
-from ketama.clients.probe import endpoint
+from ketama.clients.probe import FLUSH_DELAYS, endpoint
 from ketama.clients.routing import OnError, OnRejoin
 from ketama.health import Liveness
 
@@ -139,7 +139,8 @@ class Server:
 
     async def flush(self) -> None:
         """Remove all its items; over a new connection."""
-        await self._ask_once(FlushAllCommand(expiry=0))
+        for delay in FLUSH_DELAYS:
+            await self._ask_once(FlushAllCommand(expiry=delay))
 
     def _discard(self, connection: BaseConnection) -> None:
         if self._connections.pop(connection, None) is not None:

@@ -17,7 +17,7 @@ from pymemcache.exceptions import (
     MemcacheUnknownError,
 )
 
-from ketama.clients.probe import endpoint
+from ketama.clients.probe import FLUSH_DELAYS, endpoint
 
 RECEIVE_BYTES = 2**16
 RECEIVE_ONE_BYTES = 2**12  # of an answer that has one value: a larger buffer costs time
@@ -274,7 +274,8 @@ class Connector:
         """Remove all items of a server. Raises OSError."""
         with contextlib.closing(self._impatient(address, timeout)) as connection:
             try:
-                connection.flush_all(noreply=False)
+                for delay in FLUSH_DELAYS:
+                    connection.flush_all(delay, noreply=False)
             except MemcacheError as error:
                 raise ConnectionAbortedError(f"{address} refused flush_all") from error
 

@@ -40,6 +40,7 @@ from clients.checks import (
 )  # fmt: skip
 from clients.memcached import Fleet, Listener
 from ketama.clients.memcache import Client
+from ketama.clients.probe import FLUSH_DELAYS
 from ketama.health import Liveness
 
 HOUR = 3600
@@ -550,7 +551,7 @@ def test_a_server_that_rejoins_is_flushed(four: Fleet) -> None:
     wait_for(lambda: client.get("any") or not client.liveness.down(client.continuum.addresses))
     assert client.get(key) is None
     assert [server.stat("cmd_flush") for server in four.servers] == [
-        int(server is victim) for server in four.servers
+        len(FLUSH_DELAYS) * (server is victim) for server in four.servers
     ]
     client.disconnect_all()
 
