@@ -66,11 +66,12 @@ class Memcached:
     """One memcached process at an address, which it keeps when it is restarted.
 
     What it is asked here, is asked on a new connection each time, which its `total_connections`
-    counts; gets count in its `cmd_get`.
+    counts; gets count in its `cmd_get`. options: further ones of its command line.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *options: str) -> None:
         self.address = address
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
@@ -91,7 +92,7 @@ class Memcached:
         """Start it, empty, and wait until it accepts connections."""
         assert self._process is None, f"{self} runs already"
         assert not accepts(self.address), f"another process, left by a killed test, is {self}"
-        command = ["memcached", "-t", "1", "-m", "16", "-c", "4096", "-U", "0"]
+        command = ["memcached", "-t", "1", "-m", "16", "-c", "4096", "-U", "0", *self._options]
         if os.getuid() == 0:
             command += ["-u", "nobody"]
         target = parse(self.address)
@@ -311,15 +312,15 @@ class Fleet:
         self._addresses = 0
         self._forwarders: list[Forwarder] = []
         # Short, as sockets' paths must be, and open to nobody, who runs the servers.
-        self._folder = Path(tempfile.mkdtemp(prefix="ketama-"))
-        self._folder.chmod(0o777)
+        self.folder = Path(tempfile.mkdtemp(prefix="ketama-"))
+        self.folder.chmod(0o777)
 
     def address(self, host: str | None = None) -> str:
         """Return an address that nobody else has: of a host, "unix", or IPv4 by default."""
         self._addresses += 1
         assert self._addresses <= 100, "a network has 100 ports of ::1"
         if host == "unix":
-            return str(self._folder / f"{self._addresses}.sock")
+            return str(self.folder / f"{self._addresses}.sock")
         port = 7000 + 100 * self._network + self._addresses - 1
         return f"{host or f'127.{self._network}.0.1'}:{port}"
 
@@ -361,4 +362,4 @@ class Fleet:
             forwarder.kill()
         for server in self.servers:
             server.kill()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
