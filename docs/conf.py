@@ -67,7 +67,7 @@ PYTHON = {
     "library/exceptions.html": "BaseException Exception OSError RuntimeError TypeError "
     "ValueError",
     "library/array.html": "array",
-    "library/collections.abc.html": "Awaitable Callable Container Iterable "
+    "library/collections.abc.html": "Awaitable Buffer Callable Container Iterable "
     "Iterator Mapping Sequence",
     "library/contextlib.html": "AbstractContextManager",
     "library/os.html": "PathLike",
