@@ -139,20 +139,24 @@ static bool look_up(const struct ketama_slot *slot, const char *name,
     return true;
 }
 
-/* Locks an open file, which must still be the one of that name then. */
+/* Locks an open file, which must still be the one of that name then. *progress is what
+ * that name stands for, unless it is gone: read by name, as in ketama_slot_break_lock(),
+ * since fstat(2) and stat(2) may disagree about times. */
 static enum ketama_lock lock_file(const struct ketama_slot *slot, const char *name,
                                   int fd, struct ketama_progress *progress)
 {
-    struct ketama_progress now;
     struct stat st;
     if (fstat(fd, &st) != 0)
         return KETAMA_LOCK_NONE;
     if ((st.st_mode & 0777) != 0600) /* whatever the umask: others open it, too */
         (void)fchmod(fd, 0600);
-    *progress = progress_of(&st);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-        return errno == EWOULDBLOCK ? KETAMA_LOCK_BUSY : KETAMA_LOCK_NONE;
-    if (look_up(slot, name, &now) && now.inode == progress->inode)
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK)
+            return KETAMA_LOCK_NONE;
+        (void)look_up(slot, name, progress);
+        return KETAMA_LOCK_BUSY;
+    }
+    if (look_up(slot, name, progress) && progress->inode == (uint64_t)st.st_ino)
         return KETAMA_LOCK_HELD;
     (void)flock(fd, LOCK_UN);
     return KETAMA_LOCK_BUSY;

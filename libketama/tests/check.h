@@ -109,6 +109,7 @@ bool allocation_failed(void);
 extern void (*before_read)(void);
 extern void (*before_open)(void); /* likewise before each open(2) */
 extern void (*after_openat)(int folder, const char *name); /* after each openat(2) */
+extern bool fstat_rounds_times; /* to seconds, unlike stat(2) */
 /* The errno with which the next read(2) fails; 0: it does not fail. */
 extern int read_fails;
 /* The number of next reads that a signal interrupts. */

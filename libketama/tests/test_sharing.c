@@ -383,6 +383,14 @@ static void the_lock_is_the_file_of_that_name(void)
     ketama_slot_close(&first);
 }
 
+/* As under some emulators, and in some file systems. */
+static void a_lock_whose_times_are_rounded(void)
+{
+    fstat_rounds_times = true;
+    the_lock_is_the_file_of_that_name();
+    fstat_rounds_times = false;
+}
+
 /* A call that signals interrupt again and again fails in the end. */
 static void endless_interrupts(void)
 {
@@ -407,5 +415,6 @@ void run_sharing(void)
     RUN(forged_headers);
     RUN(forged_text);
     RUN(the_lock_is_the_file_of_that_name);
+    RUN(a_lock_whose_times_are_rounded);
     RUN(endless_interrupts);
 }
