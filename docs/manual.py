@@ -35,6 +35,10 @@ ENVIRONMENT = {
     "tables are as wide as they are.",
     "KETAMA_SHM_DIR": "Where images are stored, an absolute path. Otherwise it is /dev/shm, or "
     "TMPDIR, or /tmp.",
+    "KETAMA_ETCD_CONFIG": "The file of credentials for URLs of fleets: an INI file with a section "
+    "[etcd]. The option --etcd-config goes before it.",
+    "KETAMA_ETCD_CACERT, KETAMA_ETCD_CERT, KETAMA_ETCD_KEY, KETAMA_ETCD_USER, "
+    "KETAMA_ETCD_PASSWORD": "Credentials; what they say goes before the file.",
     "KETAMA_SPEEDUPS": "With 0, lookups do not use the optional extension module.",
     "NO_COLOR": "If set and not empty, output on a terminal is not coloured.",
     "KETAMA_FILE, KETAMA_GENERATION, KETAMA_MOVED": "Set for the command of 'ketama watch "

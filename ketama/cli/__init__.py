@@ -20,6 +20,7 @@ EXTRAS = {
     "numpy": "plot",
     "yaml": "import",
     "crossplane": "import",
+    "urllib3": "fleet",
 }
 
 

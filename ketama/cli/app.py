@@ -41,6 +41,9 @@ COMMANDS = {
     "apply": "edit",
     "plot": "plot",
     "dump": "dump",
+    "push": "push",
+    "pull": "pull",
+    "rollback": "push",
     "images": "images",
     "live": "live",
     "watch": "watch",
@@ -90,8 +93,14 @@ class Commands(click.Group):
     invoke_without_command=True,
 )
 @click.version_option(ketama.__version__, prog_name="ketama", message="%(prog)s %(version)s")
+@click.option(
+    "--etcd-config",
+    metavar="FILE",
+    type=click.Path(readable=False),
+    help="Credentials for URLs of fleets: see docs/fleet.md.",
+)
 @click.pass_context
-def app(ctx: click.Context) -> int | None:
+def app(ctx: click.Context, etcd_config: str | None) -> int | None:
     r"""Inspect and edit server files: which server a key belongs to, which keys a change moves.
 
     FILE is a server file: one server per line, its address and its weight. Commands that only
@@ -105,6 +114,8 @@ def app(ctx: click.Context) -> int | None:
                 3  runtime error: a file is missing or invalid, permission denied, disk full
               130  interrupted
     """
+    if etcd_config is not None:
+        os.environ["KETAMA_ETCD_CONFIG"] = etcd_config
     if ctx.invoked_subcommand is not None:
         return None
     click.echo(ctx.get_help(), err=True)

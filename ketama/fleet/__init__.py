@@ -1,0 +1,29 @@
+"""One server list for many machines, on etcd: push, follow, and see who has it.
+
+Needs the extra `libketama[fleet]`. A machine's server file stays the only interface to its
+programs; `Follower` keeps it, and the rest is for operators. See docs/fleet.md.
+"""
+
+from ketama.fleet.credentials import Credentials, CredentialsError, find_credentials
+from ketama.fleet.errors import ConflictError, EngineError, RefusedError, UnreachableError
+from ketama.fleet.pushing import FleetEdit, Pushed, edit, pull, push, rollback
+from ketama.fleet.store import Client, Snapshot, Store
+
+__all__ = [
+    "Client",
+    "ConflictError",
+    "Credentials",
+    "CredentialsError",
+    "EngineError",
+    "FleetEdit",
+    "Pushed",
+    "RefusedError",
+    "Snapshot",
+    "Store",
+    "UnreachableError",
+    "edit",
+    "find_credentials",
+    "pull",
+    "push",
+    "rollback",
+]

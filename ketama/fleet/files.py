@@ -1,0 +1,44 @@
+"""A machine's copy of the list: read, and replaced as an edit replaces it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from ketama.admin import images, server_file
+from ketama.admin.edit import TIMEOUT
+from ketama.admin.replace import lock
+from ketama.continuum import absolute
+from ketama.errors import KetamaOSError
+
+Filename = str | bytes
+
+
+def read_copy(filename: Filename) -> bytes:
+    """Return the text of a server file; empty if there is none."""
+    try:
+        return server_file.read_file(filename)
+    except KetamaOSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return b""
+
+
+def replace_copy(filename: Filename, text: bytes, allowed: Callable[[bytes], bool]) -> bool:
+    """Replace a server file atomically, under the lock of all edits; return whether it was.
+
+    The new continuum is published, as after an edit.
+
+    allowed: whether the text that is there now may be replaced.
+    """
+    there = absolute(filename)
+    target = lock(there, filename, TIMEOUT, create=True)
+    try:
+        found = target.read()
+        if found == text or not allowed(found):
+            return False
+        target.replace(found, text)
+    finally:
+        target.close()
+    images.publish(there)
+    return True

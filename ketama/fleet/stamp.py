@@ -1,0 +1,116 @@
+"""The first line of a fleet's list, by which a file proves its version."""
+
+from __future__ import annotations
+
+import time
+from hashlib import sha256
+from typing import NamedTuple
+
+from ketama.admin.check import examine
+from ketama.admin.dialect import options_in
+from ketama.errors import ServersError
+from ketama.fleet.errors import RefusedError
+from ketama.settings import settings_text
+
+STATEMENT = b"#ketama "
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+DIGITS = 16  # of the SHA-256
+VERSION_MAX = 10**18 - 1
+_DAY = 10**7  # a version is a date, and then so many centiseconds at most
+
+
+class Stamp(NamedTuple):
+    """What a text says of itself.
+
+    domain, version: as its first line states them; None and 0 where it does not.
+    genuine: whether the checksum is stated, and is that of all that follows the first line.
+    options: the profile options that the first line states, by name.
+    body: all that follows the first line; the whole text if that states nothing.
+    """
+
+    domain: str | None
+    version: int
+    genuine: bool
+    options: dict[str, str]
+    body: bytes
+
+    @property
+    def content(self) -> tuple[dict[str, str], bytes]:
+        """What decides where keys are: equal in two versions of one list."""
+        return self.options, self.body
+
+
+def read_stamp(text: bytes) -> Stamp:
+    """Return what a text says of itself; it need not be valid."""
+    text = text.removeprefix(BYTE_ORDER_MARK)
+    if not text.startswith(STATEMENT):
+        return Stamp(None, 0, False, {}, text)
+    line, _, body = text.partition(b"\n")
+    try:
+        options = options_in(line.removeprefix(STATEMENT).rstrip(b"\r"))
+    except (ValueError, UnicodeDecodeError):  # check says why
+        return Stamp(None, 0, False, {}, text)
+    domain = options.pop("domain", None)
+    version = options.pop("version", "")
+    stated = options.pop("sha256", None)
+    number = int(version) if version.isascii() and version.isdigit() else 0
+    return Stamp(domain, number, stated == checksum(body), options, body)
+
+
+def checksum(body: bytes) -> str:
+    """Return the digits that a first line has for what follows it."""
+    return sha256(body).hexdigest()[:DIGITS]
+
+
+def stamped(text: bytes, domain: str, version: int) -> bytes:
+    """Return a list with a first line that states domain, version and checksum.
+
+    The options of a profile that its first line states are kept.
+    """
+    if version > VERSION_MAX:
+        raise RefusedError(f"version {version} is too large: at most {VERSION_MAX}")
+    stamp = read_stamp(text)
+    stated = {"domain": domain, "version": version, "sha256": checksum(stamp.body)}
+    return STATEMENT + settings_text({**stated, **stamp.options}) + b"\n" + stamp.body
+
+
+def next_version(*known: int) -> int:
+    """Return a version that is larger than all known ones: the time, if that is.
+
+    It is the date in UTC and the centisecond of the day, 15 digits, such as 202611245334335.
+    """
+    seconds = time.time()
+    date = int(time.strftime("%Y%m%d", time.gmtime(seconds)))
+    return max(date * _DAY + int(seconds % 86400 * 100), 1 + max(known, default=0))
+
+
+def accept(text: bytes, domain: str) -> Stamp:
+    """Return what the list of a fleet says of itself, if it is valid.
+
+    Raises RefusedError where domain, version, checksum or the list itself are not.
+    """
+    stamp = read_stamp(text)
+    if not text:
+        raise RefusedError("the list is empty")
+    if stamp.domain is None or not stamp.version:
+        raise RefusedError("its first line does not state domain, version and sha256")
+    if stamp.domain != domain:
+        raise RefusedError(f"it is for domain {stamp.domain}, not {domain}")
+    if not stamp.genuine:
+        raise RefusedError("its checksum is not that of its text")
+    errors = errors_in(text, "")
+    if errors:
+        first = errors[0]
+        line = f"line {first.lineno}: " if first.lineno else ""
+        raise RefusedError(f"{line}{first.reason}")
+    return stamp
+
+
+def errors_in(text: bytes, filename: str) -> list[ServersError]:
+    """Return the errors that 'ketama check' finds in a text."""
+    found = examine(lambda: text, compat=False).in_order()
+    return [
+        ServersError(filename, finding.line, finding.reason)
+        for finding in found
+        if finding.severity == "error"
+    ]

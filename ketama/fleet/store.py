@@ -1,0 +1,304 @@
+"""What is kept of a fleet in etcd: its list, the one before, the next one, and its machines."""
+
+from __future__ import annotations
+
+import errno
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING, NamedTuple
+
+from urllib3.exceptions import HTTPError
+
+from ketama.fleet.credentials import Credentials, find_credentials
+from ketama.fleet.errors import ConflictError, EngineError, UnreachableError
+from ketama.fleet.gateway import Gateway, Stream, decode, encode
+from ketama.fleet.url import FleetUrl, parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+RANGE, TXN, WATCH = "/v3/kv/range", "/v3/kv/txn", "/v3/watch"
+GRANT, KEEP_ALIVE, PUT = "/v3/lease/grant", "/v3/lease/keepalive", "/v3/kv/put"
+REVOKE = "/v3/lease/revoke"
+ATTEMPTS = 3  # of a write whose answer did not come
+
+
+class Snapshot(NamedTuple):
+    """What the engine has of a fleet at one moment.
+
+    servers: the list; None if there is none. revision: of its last change; 0 if there is none.
+    next: a list that is prepared, if any. before: the list that was replaced last, if any.
+    """
+
+    servers: bytes | None
+    revision: int
+    next: bytes | None
+    before: bytes | None
+
+
+class Client(NamedTuple):
+    """What a machine has reported.
+
+    machine: its name. version: of its file, 0 if that has none. state: `ok`, `edited` ...
+    reason: why it refused something, else "". ready: the version of the prepared list that it
+    can switch to, 0 if none. since: when it got into this state, seconds since 1970.
+    """
+
+    machine: str
+    version: int
+    state: str
+    reason: str = ""
+    ready: int = 0
+    since: float = 0.0
+
+
+class Store:
+    """One fleet's part of an engine: etcd, by its JSON gateway.
+
+    url: such as etcd://host1,host2:2379/domain.
+    credentials: None: those of the environment, see `find_credentials`.
+    All methods raise UnreachableError where no member of the engine answers, and EngineError
+    where it refuses; threads may share a store.
+    """
+
+    def __init__(self, url: str, credentials: Credentials | None = None) -> None:
+        self.url: FleetUrl = parse_url(url)
+        found = find_credentials() if credentials is None else credentials
+        self._gateway = Gateway(self.url, found)
+        self._stream: Stream | None = None
+        folder = f"/ketama/{self.url.domain}/"
+        self._keys = {
+            name: encode(f"{folder}{name}".encode()) for name in ("servers", "next", "before")
+        }
+        self._clients = f"{folder}clients/".encode()
+
+    @property
+    def domain(self) -> str:
+        """The name of the fleet."""
+        return self.url.domain
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.interrupt()
+        self._gateway.close()
+
+    def read(self) -> Snapshot:
+        """Return what a majority of the engine's members agrees on now."""
+        return self._read()[0]
+
+    def write(self, text: bytes | None, revision: int, *, prepare: bool = False) -> int:
+        """Replace the list, if it is still at a revision; return its new revision.
+
+        The list so far becomes the one before, and a prepared one is dropped.
+
+        text: the new list. revision: of the list that it replaces, 0: there is none.
+        prepare: only prepare the list: machines check it, and report `ready`. None as the text
+            drops a prepared list.
+
+        Raises ConflictError where the list has another revision. If an answer does not come,
+        the write may have been carried out; so it is tried again, and the value that is then
+        there decides.
+        """
+        if text is None and not prepare:
+            raise ValueError("a list cannot be removed")
+        for attempt in range(ATTEMPTS):
+            current = self.read()
+            value = current.next if prepare else current.servers
+            if attempt and value == text:
+                return current.revision
+            if current.revision != revision:
+                raise ConflictError(f"{self.url.text}: {_CHANGED}")
+            try:
+                return self._write(text, current, prepare=prepare)
+            except UnreachableError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _write(self, text: bytes | None, current: Snapshot, *, prepare: bool) -> int:
+        compared = {
+            "key": self._keys["servers"],
+            "target": "MOD",
+            "result": "EQUAL",
+            "mod_revision": str(current.revision),
+        }
+        if text is None:
+            changes = [{"request_delete_range": {"key": self._keys["next"]}}]
+        elif prepare:
+            changes = [_put(self._keys["next"], text)]
+        else:
+            changes = [
+                _put(self._keys["servers"], text),
+                {"request_delete_range": {"key": self._keys["next"]}},
+            ]
+            if current.servers is not None:
+                changes.append(_put(self._keys["before"], current.servers))
+        # A read tells a write that came through, but was not answered, from another's.
+        seen = [{"request_range": {"key": self._keys["next" if prepare else "servers"]}}]
+        body = {"compare": [compared], "success": changes, "failure": seen}
+        answer = self._gateway.call(TXN, body)
+        if answer.get("succeeded"):
+            return current.revision if prepare else int(answer["header"]["revision"])
+        found = answer["responses"][0]["response_range"].get("kvs", [])
+        if found and decode(found[0].get("value", "")) == text:
+            return int(found[0]["mod_revision"])
+        raise ConflictError(f"{self.url.text}: {_CHANGED}")
+
+    def watch(self, heard: Callable[[], object] | None = None) -> Iterator[Snapshot]:
+        """Yield what the engine has now, and then after each change, without an end.
+
+        heard: called once the engine has confirmed that it will report changes.
+
+        Raises UnreachableError when the member fails, loses the others, or is left by
+        `interrupt`; call it again then, after a pause. It always begins with a read, and
+        watches from there: an old revision may be one that the engine has lost.
+        """
+        current, revision = self._read()
+        yield current
+        member = self._gateway.member
+        try:
+            with closing(self._open_watch(revision + 1)) as stream:
+                self._stream = stream
+                yield from self._changes(stream, current, heard)
+        except (HTTPError, OSError) as error:
+            self._gateway.leave(member)
+            if isinstance(error, EngineError):
+                raise
+            raise self._gateway.unreachable(f"the watch ended: {error}", member) from None
+        finally:
+            self._stream = None
+
+    def _open_watch(self, revision: int) -> Stream:
+        request = {
+            "key": self._keys["next"],
+            "range_end": encode(decode(self._keys["servers"]) + b"\0"),
+            "start_revision": str(revision),
+        }
+        return self._gateway.stream(WATCH, {"create_request": request})
+
+    def _changes(
+        self, stream: Stream, current: Snapshot, heard: Callable[[], object] | None
+    ) -> Iterator[Snapshot]:
+        for line in stream.lines():
+            if stream.ended:
+                break
+            result = self._result(line, stream.member)
+            if result.get("created"):
+                stream.wait_without_limit()
+                if heard is not None:
+                    heard()
+            if result.get("canceled"):
+                reason = result.get("cancel_reason") or "compacted"
+                raise self._gateway.unreachable(
+                    f"the watch was cancelled: {reason}", stream.member
+                )
+            if result.get("events"):
+                for event in result["events"]:
+                    current = self._after(current, event)
+                yield current
+        raise self._gateway.unreachable("the watch has ended", stream.member)
+
+    def _result(self, line: bytes, member: int) -> dict[str, Any]:
+        try:
+            document = json.loads(line)
+        except ValueError:
+            raise self._gateway.unreachable("a line of a watch is not JSON", member) from None
+        if "error" in document:
+            raise self._gateway.refusal_of(document, member)
+        result: dict[str, Any] = document.get("result", {})
+        return result
+
+    def _after(self, current: Snapshot, event: dict[str, Any]) -> Snapshot:
+        """Return what the engine has after an event."""
+        pair = event["kv"]
+        deleted = event.get("type") == "DELETE"
+        value = None if deleted else decode(pair.get("value", ""))
+        if pair["key"] == self._keys["servers"]:
+            revision = 0 if deleted else int(pair["mod_revision"])
+            return current._replace(servers=value, revision=revision)
+        if pair["key"] == self._keys["next"]:
+            return current._replace(next=value)
+        return current
+
+    def interrupt(self) -> None:
+        """Make a `watch` in another thread raise UnreachableError, at another member."""
+        if (stream := self._stream) is not None:
+            stream.end()
+
+    @property
+    def is_watching_elsewhere(self) -> bool:
+        """Whether a watch is at a member that has failed to answer something else."""
+        stream = self._stream
+        return stream is not None and stream.member != self._gateway.member
+
+    def lease(self, seconds: int, lease: int | None = None) -> int | None:
+        """Return a new lease, or keep one for as long again; None: that has ended."""
+        if lease is None:
+            return int(self._gateway.call(GRANT, {"TTL": str(seconds)})["ID"])
+        answer = self._gateway.call(KEEP_ALIVE, {"ID": str(lease)})
+        return lease if int(answer.get("result", {}).get("TTL", 0)) > 0 else None
+
+    def report(self, client: Client, lease: int) -> None:
+        """Say what a machine has; forgotten when the lease ends.
+
+        Raises EngineError with errno ENOENT where it has ended already.
+        """
+        document = client._asdict()
+        name = document.pop("machine")
+        put = {
+            "key": encode(self._clients + name.encode()),
+            "value": encode(json.dumps(document).encode()),
+            "lease": str(lease),
+        }
+        try:
+            self._gateway.call(PUT, put)
+        except EngineError as error:
+            if "lease not found" not in str(error.strerror):
+                raise
+            raise EngineError(errno.ENOENT, error.strerror, self.url.text) from None
+
+    def forget(self, lease: int) -> None:
+        """End a lease, and with it the report under it."""
+        self._gateway.call(REVOKE, {"ID": str(lease)})
+
+    def clients(self) -> list[Client]:
+        """Return what the machines have reported, in the order of their names."""
+        end = self._clients[:-1] + bytes([self._clients[-1] + 1])
+        body = {"key": encode(self._clients), "range_end": encode(end)}
+        answer = self._gateway.call(RANGE, body)
+        return [self._client(pair) for pair in answer.get("kvs", [])]
+
+    def _client(self, pair: dict[str, Any]) -> Client:
+        name = decode(pair["key"]).removeprefix(self._clients).decode(errors="replace")
+        try:
+            document = json.loads(decode(pair.get("value", "")))
+            return Client(
+                name,
+                int(document["version"]),
+                str(document["state"]),
+                str(document.get("reason", "")),
+                int(document.get("ready", 0)),
+                float(document.get("since", 0)),
+            )
+        except (ValueError, KeyError, TypeError):  # not written by a follower of ours
+            return Client(name, 0, "refused", "its report cannot be read")
+
+    def _read(self) -> tuple[Snapshot, int]:
+        """Return what the engine has, and the engine's revision then."""
+        names = ("servers", "next", "before")
+        ranges = [{"request_range": {"key": self._keys[name]}} for name in names]
+        answer = self._gateway.call(TXN, {"success": ranges})
+        found = [row["response_range"].get("kvs", [None])[0] for row in answer["responses"]]
+        servers, prepared, before = (
+            None if pair is None else decode(pair.get("value", "")) for pair in found
+        )
+        revision = 0 if found[0] is None else int(found[0]["mod_revision"])
+        return Snapshot(servers, revision, prepared, before), int(answer["header"]["revision"])
+
+
+_CHANGED = "another operator has changed the list in the meantime; nothing was written"
+
+
+def _put(key: str, value: bytes) -> dict[str, Any]:
+    return {"request_put": {"key": key, "value": encode(value)}}

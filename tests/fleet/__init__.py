@@ -1,0 +1,1 @@
+"""Tests of ketama.fleet, with real etcd."""

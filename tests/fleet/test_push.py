@@ -1,0 +1,265 @@
+"""Push, pull, roll back and edit, on a real etcd."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from command import as_json, fits_schema, refusal, run, text
+
+import ketama
+from fleet.etcd import Cluster
+from ketama import ServersError, fleet
+from ketama.fleet import ConflictError, EngineError, RefusedError, Store
+from ketama.fleet.stamp import accept, stamped
+
+MORE = b"10.0.0.3:11211 600\n"
+
+
+def servers_of(store: Store) -> bytes:
+    text = store.read().servers
+    assert text is not None
+    return text
+
+
+def test_a_pushed_file_is_the_value_byte_for_byte(
+    engine: Cluster, store: Store, listed: Path
+) -> None:
+    body = listed.read_bytes()
+    done = fleet.push(listed, store)
+    assert (done.written, done.before, done.diff, done.file_written) == (True, 0, None, True)
+    assert engine.get(f"/ketama/{store.domain}/servers") == listed.read_bytes()
+    stamp = accept(listed.read_bytes(), store.domain)
+    assert (stamp.version, stamp.body) == (done.version, body)
+    again = fleet.push(listed, store)
+    assert (again.written, again.version) == (False, done.version)
+
+
+def test_two_operators_cannot_overwrite_each_other(
+    store: Store, listed: Path, tmp_path: Path
+) -> None:
+    fleet.push(listed, store)
+    other = tmp_path / "other.servers"
+    version = fleet.pull(store, other)
+    assert other.read_bytes() == listed.read_bytes()
+    other.write_bytes(other.read_bytes() + MORE)
+    done = fleet.push(other, store)
+    assert done.before == version < done.version
+    assert done.diff is not None
+    assert done.diff.added == ("10.0.0.3:11211",)
+    stale = listed.read_bytes() + b"10.0.0.4:11211 600\n"
+    listed.write_bytes(stale)
+    with pytest.raises(ConflictError, match=f"was pulled at version {version}"):
+        fleet.push(listed, store)
+    assert listed.read_bytes() == stale
+    assert servers_of(store) == other.read_bytes()
+    with pytest.raises(ConflictError, match="changes that were not pushed"):
+        fleet.pull(store, listed)
+    assert fleet.pull(store, listed, force=True) == done.version
+    assert listed.read_bytes() == other.read_bytes()
+
+
+def test_a_write_counts_only_at_the_revision_that_was_read(store: Store, listed: Path) -> None:
+    fleet.push(listed, store)
+    seen = store.read()
+    new = stamped(servers_of(store) + MORE, store.domain, 10**15)
+    store.write(new, seen.revision)
+    with pytest.raises(ConflictError):
+        store.write(stamped(new + b"10.0.0.4:1 1\n", store.domain, 10**15 + 1), seen.revision)
+    assert servers_of(store) == new
+    assert store.read().before == seen.servers
+
+
+def test_a_file_without_a_version_replaces_nothing(
+    store: Store, listed: Path, tmp_path: Path
+) -> None:
+    fleet.push(listed, store)
+    new = tmp_path / "new.servers"
+    new.write_bytes(MORE)
+    with pytest.raises(ConflictError, match="has no version, so it was not pulled"):
+        fleet.push(new, store)
+    # With the list that the fleet has, it may become a copy of it.
+    new.write_bytes(listed.read_bytes().partition(b"\n")[2])
+    assert not fleet.push(new, store).written
+    assert new.read_bytes() == listed.read_bytes()
+
+
+def test_a_file_of_another_fleet_is_refused(
+    engine: Cluster, store: Store, listed: Path
+) -> None:
+    fleet.push(listed, store)
+    other = Store(engine.url("another"))
+    with pytest.raises(RefusedError, match=f"for domain {store.domain}, not another"):
+        fleet.push(listed, other)
+    assert other.read().servers is None
+    other.close()
+
+
+def test_an_invalid_file_is_refused(store: Store, listed: Path) -> None:
+    fleet.push(listed, store)
+    before = servers_of(store)
+    listed.write_bytes(before + b"10.0.0.3:11211 lots\n")
+    with pytest.raises(ServersError) as raised:
+        fleet.push(listed, store)
+    assert (raised.value.filename, raised.value.lineno) == (str(listed), 4)
+    assert servers_of(store) == before
+
+
+def test_more_than_max_moved_is_refused(store: Store, listed: Path) -> None:
+    fleet.push(listed, store)
+    listed.write_bytes(listed.read_bytes() + MORE)
+    with pytest.raises(ServersError, match="more than the limit of 20 %"):
+        fleet.push(listed, store, max_moved=0.2)
+    tried = fleet.push(listed, store, max_moved=0.5, dry_run=True)
+    assert not tried.written
+    assert tried.diff is not None
+    assert fleet.push(listed, store, max_moved=0.5).written
+    with pytest.raises(ValueError, match="max_moved"):
+        fleet.push(listed, store, max_moved=2)
+
+
+def test_a_list_put_past_the_check_can_be_replaced(
+    engine: Cluster, store: Store, listed: Path
+) -> None:
+    fleet.push(listed, store)
+    good = listed.read_bytes()
+    engine.put(f"/ketama/{store.domain}/servers", b"garbage")
+    listed.write_bytes(good + MORE)
+    with pytest.raises(ServersError, match="what would move is unknown"):
+        fleet.push(listed, store, max_moved=0.5)
+    with pytest.raises(RefusedError, match="does not state"):
+        fleet.pull(store, listed)
+    assert fleet.push(listed, store).diff is None
+    assert servers_of(store) == listed.read_bytes()
+
+
+def test_a_roll_back_is_a_new_version(store: Store, listed: Path) -> None:
+    with pytest.raises(EngineError, match="no earlier list"):
+        fleet.rollback(store)
+    first = fleet.push(listed, store)
+    body = listed.read_bytes().partition(b"\n")[2]
+    listed.write_bytes(listed.read_bytes() + MORE)
+    second = fleet.push(listed, store)
+    assert not fleet.rollback(store, dry_run=True).written
+    back = fleet.rollback(store)
+    assert first.version < second.version < back.version
+    assert accept(servers_of(store), store.domain).body == body
+    assert fleet.rollback(store).version > back.version
+    assert accept(servers_of(store), store.domain).body == body + MORE
+
+
+def test_the_version_passes_all_that_the_fleet_knows(store: Store, listed: Path) -> None:
+    far = 299912310000000
+    lease = store.lease(60)
+    assert lease is not None
+    store.report(fleet.Client("m1", far, "ok"), lease)
+    assert fleet.push(listed, store).version == far + 1
+    store.report(fleet.Client("m1", far, "ready", ready=far + 7), lease)
+    listed.write_bytes(listed.read_bytes() + MORE)
+    assert fleet.push(listed, store).version == far + 8
+    assert store.clients() == [fleet.Client("m1", far, "ready", ready=far + 7)]
+    store.forget(lease)
+    assert store.clients() == []
+
+
+def test_an_engine_that_lost_changes_takes_a_newer_file(
+    engine: Cluster, store: Store, listed: Path
+) -> None:
+    fleet.push(listed, store)
+    old = listed.read_bytes()
+    listed.write_bytes(old + MORE)
+    newer = fleet.push(listed, store)
+    engine.put(f"/ketama/{store.domain}/servers", old)
+    with pytest.raises(ConflictError, match="the engine has lost changes"):
+        fleet.pull(store, listed)
+    done = fleet.push(listed, store)
+    assert done.written
+    assert done.version > newer.version
+    # With the list of the engine as well, for the machines have a higher version.
+    engine.put(f"/ketama/{store.domain}/servers", stamped(listed.read_bytes(), store.domain, 5))
+    assert fleet.push(listed, store).version > done.version
+
+
+def test_an_edit_of_a_fleet(store: Store, listed: Path) -> None:
+    with pytest.raises(EngineError, match="no list yet"), fleet.edit(store):
+        pass
+    fleet.push(listed, store)
+    with fleet.edit(store, max_moved=0.5) as editing:
+        version = editing.version
+        editing.add("10.0.0.3:11211", 600)
+    assert editing.version > version
+    assert servers_of(store).endswith(MORE)
+    with fleet.edit(store, dry_run=True) as editing:
+        editing.remove("10.0.0.3:11211")
+    with fleet.edit(store) as editing:
+        pass
+    assert servers_of(store).endswith(MORE)
+    with (
+        pytest.raises(ServersError, match="limit of 10 %"),
+        fleet.edit(store, max_moved=0.1) as editing,
+    ):
+        editing.remove("10.0.0.3:11211")
+    with pytest.raises(ConflictError), fleet.edit(store) as outer:  # noqa: PT012
+        with fleet.edit(store) as inner:
+            inner.set_weight("10.0.0.3:11211", 500)
+        outer.set_weight("10.0.0.3:11211", 400)
+    assert servers_of(store).endswith(b"10.0.0.3:11211 500\n")
+
+
+def test_a_watch_begins_with_what_is_there(store: Store, listed: Path) -> None:
+    heard = threading.Event()
+    changes = store.watch(heard.set)
+    assert next(changes).servers is None
+    pushing = threading.Thread(
+        target=lambda: (heard.wait(60), fleet.push(listed, Store(store.url.text)))
+    )
+    pushing.start()
+    assert next(changes).servers == servers_of(store)
+    pushing.join()
+    store.interrupt()
+    with pytest.raises(fleet.UnreachableError):
+        next(changes)
+
+
+def test_an_engine_that_is_not_there() -> None:
+    store = Store("etcd://127.0.0.1:1,[::1]:1/shop")
+    with pytest.raises(fleet.UnreachableError) as raised:
+        store.read()
+    assert "Connection refused" in str(raised.value)
+    assert raised.value.filename == "etcd://127.0.0.1:1,[::1]:1/shop"
+
+
+def test_the_commands(url: str, listed: Path, tmp_path: Path) -> None:
+    shown = text("push", listed, url)
+    assert "nothing to compare with" in shown
+    version = ketama.fleet.stamp.read_stamp(listed.read_bytes()).version
+    assert f"{url}: version {version}" in shown
+    assert "unchanged" in text("push", listed, url)
+    pulled = tmp_path / "pulled"
+    assert text("pull", url, pulled) == f"{pulled}: version {version}\n"
+    found = fits_schema("pull", as_json("pull", url, pulled))
+    assert found == {"url": url, "file": str(pulled), "version": version}
+    pulled.write_bytes(pulled.read_bytes() + MORE)
+    assert "dry run" in text("push", "-n", pulled, url)
+    assert "limit of 20 %" in refusal(1, "push", "--max-moved=20%", pulled, url)
+    found = fits_schema("push", as_json("push", pulled, url))
+    assert found["version_before"] == version < found["version"]
+    assert found["diff"]["added"] == ["10.0.0.3:11211"]
+    listed.write_bytes(listed.read_bytes() + b"10.0.0.4:11211 600\n")
+    assert "was pulled at version" in refusal(1, "push", listed, url)
+    assert "not pushed" in refusal(1, "pull", url, listed)
+    found = fits_schema("push", as_json("rollback", url))
+    assert found["diff"]["removed"] == ["10.0.0.3:11211"]
+    assert found["file"] is None
+
+
+def test_commands_report_errors_in_one_line(url: str, listed: Path) -> None:
+    assert "must be etcd://" in refusal(2, "push", listed, "http://x/y")
+    assert "invalid domain" in refusal(2, "push", listed, "etcd://x/")
+    assert "no list yet" in refusal(3, "pull", url, listed)
+    assert "Connection refused" in refusal(3, "pull", "etcd://127.0.0.1:1/x", listed)
+    assert "No such file" in refusal(3, "push", listed.with_name("none"), url)
+    listed.write_bytes(b"a:1 x\n")
+    assert f"{listed}:1: " in refusal(1, "push", listed, url)
+    assert run("push", "--help").returncode == 0
