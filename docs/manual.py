@@ -35,7 +35,7 @@ ENVIRONMENT = {
     "tables are as wide as they are.",
     "KETAMA_SHM_DIR": "Where images are stored, an absolute path. Otherwise it is /dev/shm, or "
     "TMPDIR, or /tmp.",
-    "KETAMA_ETCD_CONFIG": "The file of credentials for URLs of fleets: an INI file with a section "
+    "KETAMA_ETCD_CONFIG": "The file of credentials for URLs of fleets: INI, with a section "
     "[etcd]. The option --etcd-config goes before it.",
     "KETAMA_ETCD_CACERT, KETAMA_ETCD_CERT, KETAMA_ETCD_KEY, KETAMA_ETCD_USER, "
     "KETAMA_ETCD_PASSWORD": "Credentials; what they say goes before the file.",

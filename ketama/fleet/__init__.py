@@ -6,6 +6,7 @@ programs; `Follower` keeps it, and the rest is for operators. See docs/fleet.md.
 
 from ketama.fleet.credentials import Credentials, CredentialsError, find_credentials
 from ketama.fleet.errors import ConflictError, EngineError, RefusedError, UnreachableError
+from ketama.fleet.following import Follower
 from ketama.fleet.pushing import FleetEdit, Pushed, edit, pull, push, rollback
 from ketama.fleet.store import Client, Snapshot, Store
 
@@ -16,6 +17,7 @@ __all__ = [
     "CredentialsError",
     "EngineError",
     "FleetEdit",
+    "Follower",
     "Pushed",
     "RefusedError",
     "Snapshot",

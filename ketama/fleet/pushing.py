@@ -206,8 +206,8 @@ def _check_base(filename: str, mine: Stamp, current: Snapshot, store: Store) -> 
             f"{filename}: it is for domain {mine.domain}, not {store.domain}: remove that from "
             "its first line to push it there"
         )
-    theirs = read_stamp(current.servers or b"")
-    if mine.version >= theirs.version or mine.content == theirs.content:
+    version = _version_in_use(current, store)
+    if mine.version >= version or mine.content == read_stamp(current.servers or b"").content:
         return
     remedy = (
         f"run 'ketama pull {store.url.text} FILE' and edit that, or replace the list whatever "
@@ -217,8 +217,18 @@ def _check_base(filename: str, mine: Stamp, current: Snapshot, store: Store) -> 
         raise ConflictError(f"{filename}: has no version, so it was not pulled: {remedy}")
     raise ConflictError(
         f"{filename}: was pulled at version {mine.version}, and the fleet has "
-        f"{theirs.version}: {remedy}"
+        f"{version}: {remedy}"
     )
+
+
+def _version_in_use(current: Snapshot, store: Store) -> int:
+    """Return the list's version; if machines refuse it, the largest that they have."""
+    if current.servers is None:
+        return 0
+    try:
+        return accept(current.servers, store.domain).version
+    except RefusedError:
+        return max((client.version for client in store.clients()), default=0)
 
 
 def _push(

@@ -150,9 +150,9 @@ class Store:
 
         heard: called once the engine has confirmed that it will report changes.
 
-        Raises UnreachableError when the member fails, loses the others, or is left by
-        `interrupt`; call it again then, after a pause. It always begins with a read, and
-        watches from there: an old revision may be one that the engine has lost.
+        Ends after `interrupt`, and raises UnreachableError when the member fails or loses the
+        others; call it again then, after a pause. It always begins with a read, and watches
+        from there: an old revision may be one that the engine has lost.
         """
         current, revision = self._read()
         yield current
@@ -163,6 +163,8 @@ class Store:
                 yield from self._changes(stream, current, heard)
         except (HTTPError, OSError) as error:
             self._gateway.leave(member)
+            if self._stream is not None and self._stream.ended:
+                return
             if isinstance(error, EngineError):
                 raise
             raise self._gateway.unreachable(f"the watch ended: {error}", member) from None
@@ -181,8 +183,6 @@ class Store:
         self, stream: Stream, current: Snapshot, heard: Callable[[], object] | None
     ) -> Iterator[Snapshot]:
         for line in stream.lines():
-            if stream.ended:
-                break
             result = self._result(line, stream.member)
             if result.get("created"):
                 stream.wait_without_limit()
@@ -222,7 +222,7 @@ class Store:
         return current
 
     def interrupt(self) -> None:
-        """Make a `watch` in another thread raise UnreachableError, at another member."""
+        """Make a `watch` in another thread end, and the next one use another member."""
         if (stream := self._stream) is not None:
             stream.end()
 

@@ -133,7 +133,7 @@ class Cluster:
 
     def put(self, key: str, value: bytes) -> None:
         """Put a value, past all checks."""
-        self.ctl("put", key, stdin=value)
+        self.ctl("put", key, *([] if value else [""]), stdin=value)
 
 
 @contextmanager

@@ -1,0 +1,285 @@
+"""Keep a machine's server file the list of its fleet."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import random
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from ketama.errors import KetamaError, KetamaOSError
+from ketama.fleet.backoff import Backoff
+from ketama.fleet.errors import EngineError, RefusedError, UnreachableError
+from ketama.fleet.files import read_copy, replace_copy
+from ketama.fleet.notify import Notifier
+from ketama.fleet.stamp import accept, errors_in, read_stamp
+from ketama.fleet.store import Client, Snapshot, Store
+from ketama.fleet.verdict import BEHIND, REFUSED, judge, judge_alone
+
+if TYPE_CHECKING:
+    from ketama.continuum import Path
+
+logger = logging.getLogger("ketama.fleet")
+
+LEASE = 30  # seconds
+TICK = 2.0  # seconds between checks of the file
+SILENCE = 30.0, 60.0  # seconds between reads that find a watch which has become silent
+_Stamp = tuple[int, int, int, int]
+
+
+class Follower:
+    """Keeps a server file the list of a fleet, and reports what it has.
+
+    The file is replaced atomically, as by `ketama.edit`, only if the list passes the check, its
+    checksum and domain are right, and its version is higher than the file's. Whatever happens
+    to the engine, the file stays as it is. A file that was edited by hand is left alone until a
+    newer version comes.
+
+    store: the fleet's. path: of the server file; its folder must be writable.
+    machine: the name to report, other than any other one's; None: the host's name.
+    lease: how long a report outlives a follower that was killed, seconds.
+    """
+
+    def __init__(
+        self, store: Store, path: Path, *, machine: str | None = None, lease: int = LEASE
+    ) -> None:
+        self._store = store
+        self._filename = os.fspath(path)
+        self._name = os.fsdecode(self._filename)
+        self._machine = machine or socket.gethostname()
+        if not self._machine.isprintable() or "/" in self._machine:
+            raise ValueError(f"invalid machine {self._machine!r:.80}: must print, without '/'")
+        self._seconds = lease
+        self._lock = threading.Lock()  # what the watching thread and `run` share
+        self._snapshot: Snapshot | None = None
+        self._seen: _Stamp | None = None  # the file's at the last verdict
+        self._failing = False  # whether it could not be read or replaced
+        self._known = 0  # the version that the file had last
+        self._client = Client(self._machine, 0, BEHIND, since=time.time())
+        self._stopping, self._news = threading.Event(), threading.Event()
+        self._notifier = Notifier()
+        self._reports = _Reports(store, lease)
+        self._problem = ""
+
+    @property
+    def client(self) -> Client:
+        """What is reported of this machine now."""
+        return self._client
+
+    def stop(self) -> None:
+        """Make `run` return, from another thread; a signal handler has to start one."""
+        self._stopping.set()
+        self._news.set()
+
+    def run(self) -> None:
+        """Follow until `stop` is called.
+
+        Raises KetamaOSError where there is a file that cannot be read at the start. All else is
+        reported and logged, and tried again.
+        """
+        self._start()
+        watching = threading.Thread(target=self._watch, name="watch", daemon=True)
+        watching.start()
+        check = self._next_check()
+        while not self._stopping.is_set():
+            self._news.wait(self._tick())
+            self._news.clear()
+            if not watching.is_alive() and not self._stopping.is_set():
+                raise RuntimeError("the thread that watches the engine has ended")
+            self._look_at_file()
+            self._reports.send(self._client)
+            if time.monotonic() > check:
+                self._find_silence()
+                check = self._next_check()
+            if self._store.is_watching_elsewhere:
+                self._store.interrupt()
+            self._notifier.alive(_in_words(self._client))
+        self._notifier.stopping()
+        self._store.interrupt()
+        self._reports.end()
+        watching.join(TICK)
+
+    def _start(self) -> None:
+        """Begin with the file that is there, even if the engine is not."""
+        found = read_copy(self._filename)
+        stamp = read_stamp(found)
+        if stamp.genuine and stamp.domain == self._store.domain:
+            self._known = stamp.version
+        self._client = self._client._replace(version=self._known)
+        if found and not errors_in(found, self._name):
+            self._notifier.ready()
+
+    def _tick(self) -> float:
+        half = self._notifier.watchdog / 2 if self._notifier.watchdog else TICK
+        return min(TICK, half, self._seconds / 3)
+
+    def _next_check(self) -> float:
+        return time.monotonic() + random.uniform(*SILENCE)  # noqa: S311
+
+    def _watch(self) -> None:
+        """Apply what the engine has, and what it has next, until the end."""
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            try:
+                for snapshot in self._store.watch(backoff.reset):
+                    self._solved()
+                    self._consider(snapshot)
+                    if self._stopping.is_set():
+                        return
+            except EngineError as error:
+                self._failed(error)
+            self._stopping.wait(backoff.pause())
+
+    def _failed(self, error: EngineError) -> None:
+        """Log a problem once, however often it is met."""
+        if not self._stopping.is_set() and not self._problem:
+            logger.warning("%s; keeping %s as it is", _reason(error), self._name)
+            self._problem = str(error)
+
+    def _solved(self) -> None:
+        if self._problem:
+            logger.info("%s: answers again", self._store.url.text)
+            self._problem = ""
+
+    def _find_silence(self) -> None:
+        """Read, and watch anew if the watch should have told of what is there."""
+        try:
+            now = self._store.read()
+        except EngineError:
+            return  # the watch, or the report, will say so
+        seen = self._snapshot
+        if seen is None or (now.revision, now.next) != (seen.revision, seen.next):
+            self._store.interrupt()
+
+    def _look_at_file(self) -> None:
+        """Judge the file again if somebody has changed it, or it could not be replaced."""
+        if self._snapshot is not None and (
+            self._failing or self._stamp_of_file() != self._seen
+        ):
+            self._consider(None)
+
+    def _stamp_of_file(self) -> _Stamp | None:
+        try:
+            status = os.stat(self._filename)  # noqa: PTH116 - may be bytes
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns
+
+    def _consider(self, snapshot: Snapshot | None) -> None:
+        """Compare the file with what the engine has, and replace it if it is behind.
+
+        snapshot: None: as the last time, because the file has changed.
+        """
+        with self._lock:
+            self._snapshot = snapshot or self._snapshot
+            if self._snapshot is None:
+                return
+            self._seen, self._failing = self._stamp_of_file(), False
+            try:
+                self._conclude(self._snapshot)
+            except RefusedError as error:
+                self._report(self._known, REFUSED, str(error))
+            except KetamaError as error:
+                self._failing = True
+                self._report(self._known, REFUSED, _reason(error))
+
+    def _conclude(self, snapshot: Snapshot) -> None:
+        found = read_copy(self._filename)
+        text = snapshot.servers
+        if text is None:
+            alone = judge_alone(found, self._store.domain)
+            self._report(alone.version, alone.state, "the engine has no list")
+            return
+        theirs = accept(text, self._store.domain)
+        if not self._known:  # a file without a version counts as an edit of this one
+            self._known = theirs.version
+        verdict = judge(found, text, theirs, self._known)
+        if verdict.state == BEHIND:
+            # An edit may have come in between; then it is judged, and left alone.
+            replace_copy(
+                self._filename,
+                text,
+                lambda now: judge(now, text, theirs, self._known).state == BEHIND,
+            )
+            found = read_copy(self._filename)
+            verdict = judge(found, text, theirs, self._known)
+            logger.info("%s: version %d", self._name, verdict.version)
+            self._seen = self._stamp_of_file()
+        if found == text:
+            self._known = theirs.version
+            self._notifier.ready()
+        self._report(verdict.version, verdict.state)
+
+    def _report(self, version: int, state: str, reason: str = "") -> None:
+        """Remember what this machine has, to be reported."""
+        new = self._client._replace(version=version, state=state, reason=reason)
+        if new == self._client:
+            return
+        if (state, reason) != (self._client.state, self._client.reason) and state != "ok":
+            logger.warning("%s: %s", self._name, _in_words(new))
+        self._client = new._replace(since=time.time())
+        self._news.set()
+
+
+class _Reports:
+    """The reports of one machine, under a lease."""
+
+    def __init__(self, store: Store, seconds: int) -> None:
+        self._store = store
+        self._seconds = seconds
+        self._lease: int | None = None
+        self._sent: Client | None = None
+        self._due = 0.0
+        self._problem = ""
+        self._backoff = Backoff()
+
+    def send(self, client: Client) -> None:
+        """Report what is new, and keep the lease; after a failure, after a pause."""
+        now = time.monotonic()
+        if now < self._due and (client == self._sent or self._problem):
+            return
+        try:
+            self._lease = self._store.lease(self._seconds, self._lease)
+            if self._lease is None:
+                self._sent = None
+                self._lease = self._store.lease(self._seconds)
+            if client != self._sent and self._lease is not None:
+                self._store.report(client, self._lease)
+                self._sent = client
+        except EngineError as error:
+            if error.errno == errno.ENOENT:
+                self._lease = None
+            if str(error) != self._problem and not isinstance(error, UnreachableError):
+                logger.warning("cannot report: %s", _reason(error))
+            self._sent, self._problem = None, str(error)
+            self._due = now + self._backoff.pause()
+            return
+        self._problem = ""
+        self._backoff.reset()
+        self._due = now + self._seconds / 3
+
+    def end(self) -> None:
+        """Take the report back."""
+        if self._lease is None:
+            return
+        try:
+            self._store.forget(self._lease)
+        except EngineError as error:
+            logger.info("%s: the report stays until its lease ends", _reason(error))
+
+
+def _reason(error: KetamaError) -> str:
+    """Return which file or engine has failed, and why."""
+    if isinstance(error, KetamaOSError):
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
+
+
+def _in_words(client: Client) -> str:
+    """Return a machine's state for a person."""
+    reason = f": {client.reason}" if client.reason else ""
+    return f"version {client.version}, {client.state}{reason}"

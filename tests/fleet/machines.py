@@ -1,0 +1,76 @@
+"""Machines that follow a fleet: `ketama follow`, each as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from command import COMMAND
+
+LEASE = 5  # seconds
+
+
+class Machine:
+    """One machine: its server file, and its follower, which is started and killed."""
+
+    def __init__(self, folder: Path, url: str, name: str) -> None:
+        self.name = name
+        self.url = url
+        self.folder = folder / name
+        self.folder.mkdir()
+        self.file = self.folder / "shop.servers"
+        self.log = folder / f"{name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, **environment: str) -> None:
+        """Start the follower."""
+        command = [*COMMAND, "follow", f"--machine={self.name}", f"--lease={LEASE}"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, self.url, self.file],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environment},
+            )
+
+    @property
+    def text(self) -> bytes:
+        """What the file has; empty if there is none."""
+        try:
+            return self.file.read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def end(self) -> int:
+        """Terminate the follower; return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the follower."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: int) -> int:
+        if self.process is None:
+            return 0
+        self.process.send_signal(number)
+        code = self.process.wait()
+        self.process = None
+        return code
+
+
+@contextmanager
+def following(folder: Path, url: str, names: Iterable[str]) -> Iterator[list[Machine]]:
+    """Start machines, and kill them at the end."""
+    machines = [Machine(folder, url, name) for name in names]
+    try:
+        for machine in machines:
+            machine.start()
+        yield machines
+    finally:
+        for machine in machines:
+            machine.kill()

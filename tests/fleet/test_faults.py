@@ -1,0 +1,80 @@
+"""Many followers of an engine of three members, and what becomes of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from waiting import wait_for
+
+from fleet.etcd import Cluster, running
+from fleet.machines import Machine, following
+from ketama import fleet
+from ketama.fleet import Store
+
+PUSHES, FOLLOWERS = 50, 20
+
+
+@pytest.fixture
+def own_three(tmp_path: Path) -> Iterator[Cluster]:
+    """An etcd of three members, for one test alone."""
+    folder = tmp_path / "etcd"
+    folder.mkdir()
+    with running(folder, 3) as cluster:
+        yield cluster
+
+
+def have(machines: list[Machine], text: bytes) -> bool:
+    """Return whether all machines have a text."""
+    return all(machine.text == text for machine in machines)
+
+
+def test_every_machine_gets_every_version(
+    own_three: Cluster, listed: Path, tmp_path: Path
+) -> None:
+    url = own_three.url("many")
+    store = Store(url)
+    names = [f"web{i:02}" for i in range(FOLLOWERS)]
+    with following(tmp_path, url, names) as machines:
+        for number in range(PUSHES):
+            listed.write_bytes(listed.read_bytes() + b"10.0.1.%d:11211 600\n" % number)
+            fleet.push(listed, store)
+            text = listed.read_bytes()
+            wait_for(partial(have, machines, text))
+            assert own_three.get("/ketama/many/servers") == text
+        version = fleet.stamp.read_stamp(text).version
+        wait_for(
+            lambda: [(client.version, client.state) for client in store.clients()]
+            == FOLLOWERS * [(version, "ok")]
+        )
+        assert [client.machine for client in store.clients()] == names
+    store.close()
+
+
+def test_the_loss_of_all_data_changes_no_file(
+    own_three: Cluster, listed: Path, tmp_path: Path
+) -> None:
+    url = own_three.url("lost")
+    store = Store(url)
+    with following(tmp_path, url, ["web1", "web2", "web3"]) as machines:
+        for number in range(20):  # so that the engine's revision is high
+            listed.write_bytes(listed.read_bytes() + b"10.0.1.%d:11211 600\n" % number)
+            fleet.push(listed, store)
+        old = listed.read_bytes()
+        wait_for(lambda: have(machines, old))
+        nodes = [machine.file.stat().st_ino for machine in machines]
+        own_three.kill()
+        own_three.wipe()
+        own_three.start()
+        assert store.read().servers is None
+        wait_for(lambda: [client.state for client in store.clients()] == 3 * ["ahead"])
+        assert [machine.text for machine in machines] == 3 * [old]
+        assert [machine.file.stat().st_ino for machine in machines] == nodes
+        listed.write_bytes(old + b"10.0.2.1:11211 600\n")
+        fleet.push(listed, store)
+        new = listed.read_bytes()
+        wait_for(lambda: have(machines, new))
+        wait_for(lambda: {client.state for client in store.clients()} == {"ok"})
+    store.close()

@@ -1,0 +1,372 @@
+"""A follower on a real etcd: what it replaces, what it leaves alone, and what it reports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from command import ROOT, refusal
+from needs import need
+from waiting import wait_for
+
+from fleet.etcd import Cluster
+from fleet.machines import Machine, following
+from ketama import fleet
+from ketama.admin.images import image_of
+from ketama.fleet import Client, Follower, Store, backoff
+from ketama.fleet import following as module
+from ketama.fleet.stamp import read_stamp, stamped
+
+MORE = b"10.0.0.3:11211 600\n"
+
+
+@contextmanager
+def follower_of(store: Store, path: Path) -> Iterator[Follower]:
+    """Run a follower in a thread, with a connection of its own."""
+    own = Store(store.url.text)
+    follower = Follower(own, path, machine="web1")
+    thread = threading.Thread(target=follower.run)
+    thread.start()
+    try:
+        yield follower
+    finally:
+        follower.stop()
+        thread.join()
+        own.close()
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TICK", 0.02)
+
+
+def push(store: Store, listed: Path, more: bytes = b"") -> bytes:
+    """Push the list, with more lines; return its text."""
+    if more:
+        listed.write_bytes(listed.read_bytes() + more)
+    fleet.push(listed, store)
+    return listed.read_bytes()
+
+
+def reported(store: Store, state: str) -> Client:
+    """Wait until the machine reports a state."""
+    return wait_for(
+        lambda: next((client for client in store.clients() if client.state == state), None)
+    )
+
+
+def test_a_new_machine_gets_the_list_and_each_change(
+    store: Store, listed: Path, tmp_path: Path
+) -> None:
+    first = push(store, listed)
+    path = tmp_path / "copy"
+    with follower_of(store, path):
+        wait_for(lambda: path.exists() and path.read_bytes() == first)
+        client = reported(store, "ok")
+        assert client.version == read_stamp(first).version
+        assert client.machine == "web1"
+        wait_for(lambda: image_of(path, b""))
+        second = push(store, listed, MORE)
+        wait_for(lambda: path.read_bytes() == second)
+        wait_for(lambda: store.clients()[0].version == read_stamp(second).version)
+    assert store.clients() == []  # it takes its report back
+    assert sorted(file.name for file in tmp_path.iterdir() if "edit" in file.name) == []
+
+
+def test_the_list_that_a_machine_has_already_is_accepted(
+    store: Store, listed: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "copy"
+    path.write_bytes(listed.read_bytes())  # as it came by scp
+    first = push(store, listed)
+    with follower_of(store, path):
+        wait_for(lambda: path.read_bytes() == first)
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+@pytest.mark.parametrize("restarted", [True, False])
+def test_an_edit_by_hand_is_left_alone_until_the_next_version(
+    store: Store, listed: Path, tmp_path: Path, versioned: bool, restarted: bool
+) -> None:
+    first = push(store, listed)
+    path = tmp_path / "copy"
+    if not restarted:
+        path.write_bytes(first)
+    edited = first + b"10.0.0.9:11211 600\n"
+    edited = edited if versioned else edited.partition(b"\n")[2]
+    if restarted:
+        path.write_bytes(edited)
+    with follower_of(store, path):
+        if not restarted:
+            reported(store, "ok")
+            path.write_bytes(edited)
+        client = reported(store, "edited")
+        assert client.version == read_stamp(first).version
+        assert path.read_bytes() == edited
+        second = push(store, listed, MORE)
+        wait_for(lambda: path.read_bytes() == second)
+        reported(store, "ok")
+
+
+def test_an_edit_that_is_undone_is_ok_again(store: Store, listed: Path, tmp_path: Path) -> None:
+    first = push(store, listed)
+    path = tmp_path / "copy"
+    with follower_of(store, path):
+        reported(store, "ok")
+        path.write_bytes(first + MORE)
+        reported(store, "edited")
+        path.write_bytes(first)
+        reported(store, "ok")
+        path.unlink()
+        wait_for(lambda: path.exists() and path.read_bytes() == first)
+
+
+def test_a_file_never_goes_to_a_lower_version(
+    engine: Cluster, store: Store, listed: Path, tmp_path: Path
+) -> None:
+    first = push(store, listed)
+    second = push(store, listed, MORE)
+    path = tmp_path / "copy"
+    key = f"/ketama/{store.domain}/servers"
+    with follower_of(store, path):
+        wait_for(lambda: path.exists() and path.read_bytes() == second)
+        engine.put(key, first)
+        assert reported(store, "ahead").version == read_stamp(second).version
+        assert path.read_bytes() == second
+        engine.put(key, stamped(first, store.domain, read_stamp(second).version))
+        reported(store, "conflict")
+        assert path.read_bytes() == second
+        engine.ctl("del", key)
+        client = reported(store, "ahead")
+        assert client.reason == "the engine has no list"
+        assert path.read_bytes() == second
+        third = push(store, listed, b"10.0.0.4:11211 600\n")
+        wait_for(lambda: path.read_bytes() == third)
+        reported(store, "ok")
+
+
+def test_a_file_of_another_fleet_is_an_edit(store: Store, listed: Path, tmp_path: Path) -> None:
+    other = stamped(MORE, "other", 10**17)
+    path = tmp_path / "copy"
+    path.write_bytes(other)
+    push(store, listed)
+    with follower_of(store, path):
+        reported(store, "edited")
+        assert path.read_bytes() == other
+        second = push(store, listed, MORE)
+        wait_for(lambda: path.read_bytes() == second)
+
+
+BODY = b"10.0.0.1:11211 600\n10.0.0.8:11211 600\n"
+FUTURE = 299912310000000
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("empty", "the list is empty"),
+        ("cut", "its checksum is not that of its text"),
+        ("garbage", "does not state domain, version and sha256"),
+        ("another domain", "it is for domain other"),
+        ("no version", "does not state domain, version and sha256"),
+        ("invalid", "line 2: "),
+    ],
+)
+def test_a_bad_value_changes_nothing(
+    engine: Cluster, store: Store, listed: Path, tmp_path: Path, kind: str, reason: str
+) -> None:
+    good = stamped(BODY, store.domain, FUTURE)
+    value = {
+        "empty": b"",
+        "cut": good[:-20],
+        "garbage": bytes(range(1, 256)) * 4,
+        "another domain": stamped(BODY, "other", FUTURE),
+        "no version": BODY,
+        "invalid": stamped(b"10.0.0.1:11211 many\n" + BODY, store.domain, FUTURE),
+    }[kind]
+    first = push(store, listed)
+    path = tmp_path / "copy"
+    with follower_of(store, path):
+        reported(store, "ok")
+        before = path.stat()
+        engine.put(f"/ketama/{store.domain}/servers", value)
+        client = reported(store, "refused")
+        assert reason in client.reason
+        assert path.read_bytes() == first
+        assert path.stat().st_ino == before.st_ino
+        second = push(store, listed, MORE)
+        wait_for(lambda: path.read_bytes() == second)
+        reported(store, "ok")
+
+
+def test_a_file_that_cannot_be_written_is_reported_and_tried_again(
+    store: Store, listed: Path, tmp_path: Path
+) -> None:
+    first = push(store, listed)
+    path = tmp_path / "later" / "copy"
+    with follower_of(store, path):
+        client = reported(store, "refused")
+        assert client.reason == f"{path}: No such file or directory"
+        path.parent.mkdir()
+        wait_for(lambda: path.exists() and path.read_bytes() == first)
+        reported(store, "ok")
+
+
+def test_a_watch_that_has_become_silent_is_replaced(
+    store: Store, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SILENCE", (0.05, 0.1))
+    first = push(store, listed)
+    path = tmp_path / "copy"
+    # Its watch hears of nothing, as one from a revision that the engine has lost.
+    real = Store._open_watch
+    calls: list[int] = []
+
+    def deaf(self: Store, revision: int) -> object:
+        calls.append(revision)
+        return real(self, revision + (10**6 if len(calls) == 1 else 0))
+
+    monkeypatch.setattr(Store, "_open_watch", deaf)
+    with follower_of(store, path):
+        wait_for(lambda: path.exists() and path.read_bytes() == first)
+        wait_for(lambda: calls)
+        second = push(store, listed, MORE)
+        wait_for(lambda: path.read_bytes() == second)
+        wait_for(lambda: len(calls) > 1)
+
+
+def test_pauses_grow_and_are_random() -> None:
+    pauses = backoff.Backoff()
+    first = [pauses.pause() for _ in range(300)]
+    assert first[0] <= backoff.FIRST
+    assert backoff.LONGEST / 2 < max(first) <= backoff.LONGEST
+    assert len(set(first)) == 300
+    pauses.reset()
+    assert pauses.pause() <= backoff.FIRST
+
+
+def test_a_machine_name_that_is_no_key(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="invalid machine"):
+        Follower(store, tmp_path / "copy", machine="a/b")
+    message = refusal(2, "follow", "--machine", "a/b", store.url.text, tmp_path / "copy")
+    assert "invalid machine" in message
+    assert "not found" in refusal(2, "follow", "--user", "nobody-", store.url.text, "x")
+
+
+class Manager:
+    """A service manager: what it is told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = str(folder / "notify")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.address)
+        self._socket.settimeout(300)
+
+    def next(self) -> list[str]:
+        """Return the lines of the next message."""
+        return self._socket.recv(4096).decode().splitlines()
+
+    def drain(self) -> list[list[str]]:
+        """Return all messages that have come so far."""
+        self._socket.setblocking(False)
+        found = []
+        try:
+            while True:
+                found.append(self.next())
+        except BlockingIOError:
+            return found
+        finally:
+            self._socket.settimeout(300)
+
+    def close(self) -> None:
+        """Go away."""
+        self._socket.close()
+
+
+def test_the_manager_is_told_through_an_outage(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "etcd://127.0.0.1:1/shop", "web1")
+    machine.file.write_bytes(stamped(MORE, "shop", 5))
+    manager = Manager(tmp_path)
+    machine.start(NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="200000")
+    try:
+        # The file is good, so the machine is ready, although there is no engine.
+        assert manager.next() == ["READY=1"]
+        for _ in range(3):
+            assert manager.next() == ["WATCHDOG=1", "STATUS=version 5, behind"]
+        assert machine.end() == 0
+        assert manager.drain()[-1] == ["STOPPING=1"]
+    finally:
+        machine.kill()
+        manager.close()
+    assert machine.log.read_text().count("Connection refused") == 1
+
+
+def test_a_new_machine_is_ready_when_it_has_the_list(
+    store: Store, listed: Path, tmp_path: Path
+) -> None:
+    machine = Machine(tmp_path, store.url.text, "web1")
+    manager = Manager(tmp_path)
+    machine.start(NOTIFY_SOCKET=manager.address)
+    try:
+        assert manager.next()[0] == "WATCHDOG=1"
+        reported(store, "behind")
+        assert ["READY=1"] not in manager.drain()
+        first = push(store, listed)
+        while manager.next() != ["READY=1"]:
+            pass
+        assert machine.text == first
+    finally:
+        machine.kill()
+        manager.close()
+
+
+def test_a_killed_follower_is_forgotten_with_its_lease(
+    store: Store, listed: Path, tmp_path: Path
+) -> None:
+    push(store, listed)
+    with following(tmp_path, store.url.text, ["web1"]) as (machine,):
+        reported(store, "ok")
+        machine.kill()
+        assert [client.machine for client in store.clients()] == ["web1"]
+        wait_for(lambda: not store.clients())
+
+
+def test_a_lease_that_has_ended_is_granted_again(
+    store: Store, listed: Path, tmp_path: Path
+) -> None:
+    push(store, listed)
+    with following(tmp_path, store.url.text, ["web1"]) as (machine,):
+        reported(store, "ok")
+        assert machine.process is not None
+        os.kill(machine.process.pid, signal.SIGSTOP)
+        wait_for(lambda: not store.clients())
+        os.kill(machine.process.pid, signal.SIGCONT)
+        reported(store, "ok")
+
+
+def test_the_unit_is_valid(tmp_path: Path) -> None:
+    unit = ROOT / "packaging" / "systemd" / "ketama-follow@.service"
+    text = unit.read_text()
+    ketama = Path(sys.executable).with_name("ketama")
+    installed = tmp_path / unit.name.replace("@", "@shop")
+    installed.write_text(text.replace("/usr/bin/ketama", str(ketama)))
+    done = subprocess.run(
+        [need("systemd-analyze"), "verify", "--man=no", installed], capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    # And it is read: an unknown directive is found.
+    installed.write_text(installed.read_text().replace("NoNewPrivileges", "NoNewRights"))
+    done = subprocess.run(
+        [need("systemd-analyze"), "verify", "--man=no", installed], capture_output=True
+    )
+    assert b"NoNewRights" in done.stderr
+    shutil.rmtree(tmp_path)
