@@ -278,7 +278,8 @@ def test_nothing_is_imported_before() -> None:
     """`import ketama` does not import what only operators need."""
     code = (
         "import sys, ketama; names = set(sys.modules); "
-        "assert not {'click', 'json', 'tempfile', 'dataclasses', 'ketama.admin'} & names; "
+        "assert not {'click', 'json', 'tempfile', 'dataclasses', 'ketama.admin', "
+        "'ketama.fleet', 'urllib3'} & names; "
         "assert {'check', 'edit', 'Diff'} <= set(dir(ketama)); "
         "from ketama import *; assert check is ketama.check and edit is ketama.edit; "
         "assert Finding.__module__ == 'ketama.admin.check'"

@@ -20,8 +20,8 @@ import ketama
 
 COMMANDS = [
     "where", "show", "check", "diff", "agree", "profiles", "import", "add", "remove", "weight",
-    "rename", "apply", "plot", "dump", "push", "pull", "rollback", "follow", "images", "live",
-    "watch", "completion",
+    "rename", "apply", "plot", "dump", "push", "pull", "rollback", "follow", "fleet", "images",
+    "live", "watch", "completion",
 ]  # fmt: skip
 
 

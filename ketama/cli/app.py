@@ -45,6 +45,7 @@ COMMANDS = {
     "pull": "pull",
     "rollback": "push",
     "follow": "follow",
+    "fleet": "fleet",
     "images": "images",
     "live": "live",
     "watch": "watch",

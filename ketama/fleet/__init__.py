@@ -8,6 +8,7 @@ from ketama.fleet.credentials import Credentials, CredentialsError, find_credent
 from ketama.fleet.errors import ConflictError, EngineError, RefusedError, UnreachableError
 from ketama.fleet.following import Follower
 from ketama.fleet.pushing import FleetEdit, Pushed, edit, pull, push, rollback
+from ketama.fleet.status import FleetStatus, status
 from ketama.fleet.store import Client, Snapshot, Store
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "CredentialsError",
     "EngineError",
     "FleetEdit",
+    "FleetStatus",
     "Follower",
     "Pushed",
     "RefusedError",
@@ -28,4 +30,5 @@ __all__ = [
     "pull",
     "push",
     "rollback",
+    "status",
 ]

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import ROOT, refusal
@@ -24,6 +25,7 @@ from ketama import fleet
 from ketama.admin.images import image_of
 from ketama.fleet import Client, Follower, Store, backoff
 from ketama.fleet import following as module
+from ketama.fleet.files import replace_copy
 from ketama.fleet.stamp import read_stamp, stamped
 
 MORE = b"10.0.0.3:11211 600\n"
@@ -59,9 +61,8 @@ def push(store: Store, listed: Path, more: bytes = b"") -> bytes:
 
 def reported(store: Store, state: str) -> Client:
     """Wait until the machine reports a state."""
-    return wait_for(
-        lambda: next((client for client in store.clients() if client.state == state), None)
-    )
+    (found, *_) = wait_for(lambda: [one for one in store.clients() if one.state == state])
+    return found
 
 
 def test_a_new_machine_gets_the_list_and_each_change(
@@ -74,7 +75,7 @@ def test_a_new_machine_gets_the_list_and_each_change(
         client = reported(store, "ok")
         assert client.version == read_stamp(first).version
         assert client.machine == "web1"
-        wait_for(lambda: image_of(path, b""))
+        wait_for(lambda: image_of(str(path), b""))
         second = push(store, listed, MORE)
         wait_for(lambda: path.read_bytes() == second)
         wait_for(lambda: store.clients()[0].version == read_stamp(second).version)
@@ -152,6 +153,23 @@ def test_a_file_never_goes_to_a_lower_version(
         third = push(store, listed, b"10.0.0.4:11211 600\n")
         wait_for(lambda: path.read_bytes() == third)
         reported(store, "ok")
+
+
+def test_a_file_that_changes_before_it_is_locked_is_judged_again(
+    store: Store, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(store, listed)
+    path = tmp_path / "copy"
+    newer = stamped(MORE, store.domain, FUTURE)
+
+    def late(*arguments: Any) -> bool:
+        path.write_bytes(newer)  # as another operator's pull may
+        return replace_copy(*arguments)
+
+    monkeypatch.setattr(module, "replace_copy", late)
+    with follower_of(store, path):
+        reported(store, "ahead")
+        assert path.read_bytes() == newer
 
 
 def test_a_file_of_another_fleet_is_an_edit(store: Store, listed: Path, tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""A fleet's state as metrics in Prometheus's text format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ketama.fleet.status import FleetStatus
+
+
+def metrics_text(found: FleetStatus, expected: int | None) -> str:
+    """Return the metrics of a fleet."""
+    domain = _label("domain", found.domain)
+    lines = [
+        *_head("ok", "Whether all machines have the list."),
+        f"ketama_fleet_ok{{{domain}}} {int(found.is_ok(expected))}",
+        *_head("version", "The version of the list in etcd; 0: there is none."),
+        f"ketama_fleet_version{{{domain}}} {found.version}",
+        *_head("prepared_version", "The version of the list that is prepared; 0: none."),
+        f"ketama_fleet_prepared_version{{{domain}}} {found.prepared}",
+    ]
+    if expected is not None:
+        lines += [
+            *_head("machines_expected", "How many machines there must be."),
+            f"ketama_fleet_machines_expected{{{domain}}} {expected}",
+        ]
+    lines += _head("machines", "How many machines have a version and a state.")
+    lines += [
+        f"ketama_fleet_machines{{{domain},{_label('state', state)},"
+        f"{_label('version', str(version))}}} {count}"
+        for (version, state), count in sorted(found.groups.items())
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(name: str, what: str) -> tuple[str, str]:
+    return f"# HELP ketama_fleet_{name} {what}", f"# TYPE ketama_fleet_{name} gauge"
+
+
+def _label(name: str, value: str) -> str:
+    escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'{name}="{escaped}"'

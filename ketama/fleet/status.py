@@ -1,0 +1,85 @@
+"""Which machine of a fleet has which version of the list."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from ketama.fleet.errors import RefusedError
+from ketama.fleet.stamp import accept, read_stamp
+from ketama.fleet.store import Client, Snapshot, Store
+from ketama.fleet.verdict import AHEAD, BEHIND, OK, READY
+
+# From what concerns an operator most.
+STATES = ("refused", "conflict", "edited", AHEAD, BEHIND, READY, OK)
+
+
+class FleetStatus(NamedTuple):
+    """A fleet at one moment.
+
+    domain: its name. version: of the engine's list, 0 if it has none.
+    prepared: the version of the list that is prepared, 0 if none is.
+    problem: why no machine can have the list, else "".
+    machines: what each has reported; its state is compared with the engine's version.
+    """
+
+    domain: str
+    version: int
+    prepared: int
+    problem: str
+    machines: tuple[Client, ...]
+
+    @property
+    def groups(self) -> Counter[tuple[int, str]]:
+        """How many machines there are of each version and state."""
+        return Counter((machine.version, machine.state) for machine in self.machines)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the engine has lost changes that machines have."""
+        return any(machine.state == AHEAD for machine in self.machines)
+
+    def is_ok(self, expected: int | None = None) -> bool:
+        """Return whether all machines have the engine's list, and are as many as expected.
+
+        expected: how many there must be at least; None: one.
+        """
+        return (
+            not self.problem
+            and self.version > 0
+            and len(self.machines) >= (1 if expected is None else expected)
+            and all(machine.state in (OK, READY) for machine in self.machines)
+        )
+
+
+def status(store: Store) -> FleetStatus:
+    """Return which machine of a fleet has which version of the list."""
+    current = store.read()
+    version = read_stamp(current.servers or b"").version
+    prepared = read_stamp(current.next or b"").version
+    machines = tuple(_compared(client, version, prepared) for client in store.clients())
+    return FleetStatus(store.domain, version, prepared, _problem(current, store), machines)
+
+
+def _problem(current: Snapshot, store: Store) -> str:
+    if current.servers is None:
+        return "the engine has no list"
+    try:
+        accept(current.servers, store.domain)
+    except RefusedError as error:
+        return f"the list is invalid: {error}"
+    return ""
+
+
+def _compared(client: Client, version: int, prepared: int) -> Client:
+    """Return a report with the state that it has at the engine's version.
+
+    A machine that was right when it reported may have missed what came later.
+    """
+    if client.state != OK:
+        return client
+    if client.version != version:
+        return client._replace(state=BEHIND if client.version < version else AHEAD)
+    if prepared and client.ready == prepared:
+        return client._replace(state=READY)
+    return client
