@@ -110,7 +110,8 @@ def test_edits_as_json(path: Path) -> None:
     }  # fmt: skip
     assert found | {"diff": None} == {
         "file": str(path), "action": "add", **change, "changes": [change],
-        "dry_run": False, "written": True, "published": True, "diff": None, "warnings": [],
+        "dry_run": False, "written": True, "published": True, "version": None, "diff": None,
+            "warnings": [],
     }  # fmt: skip
     found = fits_schema("edit", as_json("weight", path, "d:1", "9"))
     assert (found["weight_before"], found["weight"]) == (7, 9)

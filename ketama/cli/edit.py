@@ -11,7 +11,6 @@ import click
 
 import ketama
 from ketama.admin import server_file
-from ketama.admin.edit import TIMEOUT, edit_with
 from ketama.cli import source
 from ketama.cli.app import (
     PROBLEMS_FOUND,
@@ -24,6 +23,7 @@ from ketama.cli.app import (
 )
 from ketama.cli.edit_result import Change, Done, Rows, as_json, print_result
 from ketama.cli.output import percent, print_json, printable
+from ketama.cli.store import editing, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -341,15 +341,11 @@ def _edit(
 
     def attempt(dry_run: bool, max_moved: float | None) -> Done:
         limit = 1.0 if max_moved is None else max_moved
-        with edit_with(
-            options.dialect, file, dry_run, TIMEOUT, limit, action == "apply"
-        ) as editing:
-            text = editing.text
-            changes = act(editing)
-            found = editing.diff()
-        return Done(
-            action, file, new, options.dialect, editing, changes, found, editing.text != text
-        )
+        with editing(file, options.dialect, dry_run, limit, action == "apply") as one:
+            text = one.text
+            changes = act(one)
+            found = one.diff()
+        return Done(action, file, new, options.dialect, one, changes, found, one.text != text)
 
     max_moved = options.max_moved
     try:
@@ -360,7 +356,7 @@ def _edit(
             if moved > ASK_ABOVE and not _agreed(file, moved):
                 return report(f"{file}: nothing was written", PROBLEMS_FOUND)
             max_moved = max(moved, ASK_ABOVE)
-        done = attempt(options.dry_run, max_moved)
+        done = repeated(file, lambda: attempt(options.dry_run, max_moved))
     except ketama.ServersError as error:
         if error.filename is None:  # an argument is invalid, not the file
             raise click.UsageError(error.reason) from None

@@ -69,6 +69,11 @@ class Done(NamedTuple):
     found: ketama.Diff | None
     written: bool
 
+    @property
+    def version(self) -> int | None:
+        """The version of a fleet's list after the edit; None: of a file."""
+        return getattr(self.editing, "version", None)
+
 
 def _warnings(done: Done) -> list[ketama.Finding]:
     """Return the warnings about what has been added."""
@@ -98,6 +103,7 @@ def as_json(done: Done, dry_run: bool) -> dict[str, Any]:
         "dry_run": dry_run,
         "written": done.written and not dry_run,
         "published": done.editing.published,
+        "version": done.version or None,
         "diff": None if done.found is None else diff_as_json(done.found),
         "warnings": [warning._asdict() for warning in _warnings(done)],
     }
@@ -159,6 +165,8 @@ def _outcome(done: Done, dry_run: bool) -> Iterator[str]:
         yield "nothing to compare with: there was no valid list of servers"
     if dry_run:
         yield "dry run: nothing was written"
+    elif done.version is not None:
+        yield f"written for all machines of the fleet: version {done.version}"
     elif not done.editing.published:
         yield "written, but not published: each process builds its own copy"
     else:

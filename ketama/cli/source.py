@@ -1,4 +1,4 @@
-"""Read server files and keys: from files, pipes and standard input."""
+"""Read server files and keys: from files, pipes, standard input and URLs of fleets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 import ketama
 from ketama.cli.app import SUCCESS, report
 from ketama.cli.output import progress
+from ketama.cli.store import is_url, list_of
 from ketama.continuum import continuum_of_text, continuum_with
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def stdin(what: str) -> BinaryIO:
 
 
 def is_stream(file: str) -> bool:
-    """Return whether the file is standard input or a pipe, such as a shell's <(command)."""
-    if file == STDIN:
+    """Return whether it is standard input, a pipe such as a shell's <(command), or a URL."""
+    if file == STDIN or is_url(file):
         return True
     return Path(file).is_fifo()
 
@@ -53,6 +54,8 @@ def read_text(file: str) -> bytes:
 
     if file == STDIN:
         return server_file.read_all(stdin("a server file").fileno(), STDIN_NAME)
+    if is_url(file):
+        return list_of(file)
     if is_stream(file):
         with Path(file).open("rb", buffering=0) as stream:
             return server_file.read_all(stream.fileno(), file)

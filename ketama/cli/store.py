@@ -1,17 +1,22 @@
-"""The fleet of a URL, and how the commands that need one report its errors."""
+"""The list of a fleet, by its URL: read, and edited, as a server file is."""
 
 from __future__ import annotations
 
 import os
-from contextlib import closing
-from typing import TYPE_CHECKING
+import time
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    from ketama.admin.edit import Edit
     from ketama.fleet import Store
+
+T = TypeVar("T")
 
 SCHEMES = ("etcd://", "etcds://")
 
@@ -47,3 +52,58 @@ def url_value(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 
 url_argument = click.argument("url", metavar="URL", callback=url_value)
+
+
+def list_of(url: str) -> bytes:
+    """Return the list of a fleet; raise EngineError where it has none."""
+    from ketama.fleet.pushing import no_list
+
+    with open_store(url) as store:
+        text = store.read().servers
+        if text is None:
+            raise no_list(store)
+    return text
+
+
+@contextmanager
+def editing(
+    file: str, dialect: bytes, dry_run: bool, max_moved: float, create: bool
+) -> Iterator[Edit]:
+    """Edit a server file, or the list of a fleet if it is a URL.
+
+    A fleet's is a copy in memory, written if nobody else has changed the list in the meantime.
+    """
+    if not is_url(file):
+        from ketama.admin.edit import TIMEOUT, edit_with
+
+        with edit_with(dialect, file, dry_run, TIMEOUT, max_moved, create) as one:
+            yield one
+        return
+    from ketama.fleet import pushing
+
+    with (
+        open_store(file) as store,
+        pushing.edit_with(store, dialect, dry_run, max_moved, create) as one,
+    ):
+        yield one
+
+
+def repeated(file: str, attempt: Callable[[], T]) -> T:
+    """Return what an edit returns; if another one of a fleet came first, edit what that left.
+
+    Files have a lock, for which edits wait; of a fleet's list, the first one wins.
+    """
+    if not is_url(file):
+        return attempt()
+    from ketama.admin.edit import TIMEOUT
+    from ketama.fleet import ConflictError
+    from ketama.fleet.backoff import Backoff
+
+    deadline, backoff = time.monotonic() + TIMEOUT, Backoff()
+    while True:
+        try:
+            return attempt()
+        except ConflictError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(backoff.pause())

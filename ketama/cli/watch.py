@@ -18,6 +18,7 @@ from ketama.cli import source
 from ketama.cli.app import dialect_options, file_argument, json_option, message_of, report
 from ketama.cli.documents import diff_as_json
 from ketama.cli.output import counted, local_time, percent, print_json, print_styled, utc_time
+from ketama.cli.store import is_url
 from ketama.continuum import continuum_with
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def watch(file: str, command: str | None, dialect: bytes, as_json: bool) -> None
     """
     if file == source.STDIN:
         raise click.UsageError("cannot watch standard input")
+    if is_url(file):
+        raise click.UsageError("cannot watch a URL: see 'ketama fleet --watch'")
     continuum = continuum_with(os.fsencode(file), dialect, shared=True)
     before = copy.copy(continuum)  # which does not roll
     report(
