@@ -106,9 +106,9 @@ def app(ctx: click.Context, etcd_config: str | None) -> int | None:
     r"""Inspect and edit server files: which server a key belongs to, which keys a change moves.
 
     FILE is a server file: one server per line, its address and its weight. Commands that only
-    read it also accept - for standard input. Where a list is read or edited, FILE may be the URL
-    of a fleet, etcd://host1,host2/domain. All commands but follow and completion accept --json.
-    Run 'ketama COMMAND --help' for examples.
+    read it also accept - for standard input. Where a list is read or edited, FILE may be the
+    URL of a fleet, etcd://host1,host2/domain. All commands but follow and completion accept
+    --json. Run 'ketama COMMAND --help' for examples.
 
     \b
     Exit codes: 0  success
