@@ -9,14 +9,14 @@ import click
 import ketama
 from ketama.cli.app import PROBLEMS_FOUND, SUCCESS, json_option, message_of, report, share_value
 from ketama.cli.documents import diff_as_json, print_diff
-from ketama.cli.output import print_json, print_styled
+from ketama.cli.output import counted, print_json, print_styled
 from ketama.cli.store import open_store, url_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ketama.fleet import Pushed
+    from ketama.fleet import Preparation, Pushed
 
 OPTIONS = (
     click.option("-n", "--dry-run", is_flag=True, help="Show what would move; write nothing."),
@@ -25,6 +25,26 @@ OPTIONS = (
         metavar="PERCENT",
         callback=share_value,
         help="Refuse to move more of the keys, for example 20%.",
+    ),
+    click.option(
+        "--prepare",
+        "prepared",
+        is_flag=True,
+        help="Wait until every machine has checked the list and connected to its new servers; "
+        "then switch all at once.",
+    ),
+    click.option(
+        "--expect",
+        "expected",
+        metavar="N",
+        type=click.IntRange(min=0),
+        help="With --prepare: how many machines there must be at least; otherwise, one.",
+    ),
+    click.option(
+        "--timeout",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0),
+        help="With --prepare: how long to wait for them; otherwise, 60.",
     ),
     json_option,
 )
@@ -54,6 +74,7 @@ def push(file: str, url: str, **options: Any) -> int:
       ketama pull etcd://etcd1,etcd2,etcd3/shop shop.servers
       ketama push --dry-run shop.servers etcd://etcd1,etcd2,etcd3/shop
       ketama push --max-moved 20% shop.servers etcd://etcd1,etcd2,etcd3/shop
+      ketama push --prepare --expect 120 shop.servers etcd://etcd1,etcd2,etcd3/shop
     """
     from ketama import fleet
 
@@ -85,18 +106,41 @@ def _push(
     file: str | None, url: str, act: Callable[..., Pushed], options: dict[str, Any]
 ) -> int:
     """Carry out a push, print what it changes, and return the exit code."""
-    from ketama.fleet import ConflictError, RefusedError
+    from ketama.fleet import ConflictError, NotReadyError, RefusedError
 
     dry_run, max_moved = options["dry_run"], options["max_moved"]
     try:
-        done = act(dry_run=dry_run, max_moved=1.0 if max_moved is None else max_moved)
-    except (ConflictError, RefusedError, ketama.ServersError) as error:
+        done = act(
+            dry_run=dry_run,
+            max_moved=1.0 if max_moved is None else max_moved,
+            prepare=_preparation(options),
+        )
+    except (ConflictError, NotReadyError, RefusedError, ketama.ServersError) as error:
         return report(message_of(error), PROBLEMS_FOUND)
     if options["as_json"]:
         print_json(_as_json(file, url, done, dry_run))
     else:
         _print(file, url, done, dry_run)
     return SUCCESS
+
+
+def _preparation(options: dict[str, Any]) -> Preparation | None:
+    """Return what waits for the machines, if it is asked for."""
+    expected, timeout = options["expected"], options["timeout"]
+    if not options["prepared"]:
+        if expected is not None or timeout is not None:
+            raise click.UsageError("--expect and --timeout need --prepare")
+        return None
+    from ketama.fleet import Preparation
+    from ketama.fleet.prepare import TIMEOUT
+
+    return Preparation(
+        expected=expected,
+        timeout=TIMEOUT if timeout is None else timeout,
+        on_progress=lambda ready, machines: report(
+            f"{ready} of {counted(machines, 'machine')} ready", SUCCESS
+        ),
+    )
 
 
 def _as_json(file: str | None, url: str, done: Pushed, dry_run: bool) -> dict[str, Any]:

@@ -7,6 +7,7 @@ programs; `Follower` keeps it, and the rest is for operators. See docs/fleet.md.
 from ketama.fleet.credentials import Credentials, CredentialsError, find_credentials
 from ketama.fleet.errors import ConflictError, EngineError, RefusedError, UnreachableError
 from ketama.fleet.following import Follower
+from ketama.fleet.prepare import NotReadyError, Preparation
 from ketama.fleet.pushing import FleetEdit, Pushed, edit, pull, push, rollback
 from ketama.fleet.status import FleetStatus, status
 from ketama.fleet.store import Client, Snapshot, Store
@@ -20,6 +21,8 @@ __all__ = [
     "FleetEdit",
     "FleetStatus",
     "Follower",
+    "NotReadyError",
+    "Preparation",
     "Pushed",
     "RefusedError",
     "Snapshot",

@@ -11,14 +11,16 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from ketama.admin import server_file
 from ketama.errors import KetamaError, KetamaOSError
 from ketama.fleet.backoff import Backoff
 from ketama.fleet.errors import EngineError, RefusedError, UnreachableError
 from ketama.fleet.files import read_copy, replace_copy
 from ketama.fleet.notify import Notifier
+from ketama.fleet.reach import unreachable_servers
 from ketama.fleet.stamp import accept, errors_in, read_stamp
 from ketama.fleet.store import Client, Snapshot, Store
-from ketama.fleet.verdict import BEHIND, REFUSED, judge, judge_alone
+from ketama.fleet.verdict import BEHIND, OK, REFUSED, judge, judge_alone
 
 if TYPE_CHECKING:
     from ketama.continuum import Path
@@ -64,6 +66,8 @@ class Follower:
         self._notifier = Notifier()
         self._reports = _Reports(store, lease)
         self._problem = ""
+        self._prepared: bytes | None = None  # the list that `_ready` and `_unready` are about
+        self._ready, self._unready = 0, ""
 
     @property
     def client(self) -> Client:
@@ -91,6 +95,7 @@ class Follower:
             if not watching.is_alive() and not self._stopping.is_set():
                 raise RuntimeError("the thread that watches the engine has ended")
             self._look_at_file()
+            self._prepare()
             self._reports.send(self._client)
             if time.monotonic() > check:
                 self._find_silence()
@@ -128,6 +133,7 @@ class Follower:
                 for snapshot in self._store.watch(backoff.reset):
                     self._solved()
                     self._consider(snapshot)
+                    self._news.set()  # there may be a prepared list
                     if self._stopping.is_set():
                         return
             except EngineError as error:
@@ -214,12 +220,49 @@ class Follower:
             self._notifier.ready()
         self._report(verdict.version, verdict.state)
 
+    def _prepare(self) -> None:
+        """Find out whether this machine could switch to the list that is prepared.
+
+        If it could not, it tries again as long as that is prepared.
+        """
+        snapshot = self._snapshot
+        text = None if snapshot is None else snapshot.next
+        if text == self._prepared and not (text and self._unready):
+            return
+        ready, unready = 0, ""
+        try:
+            if text is not None and snapshot is not None:
+                ready = self._get_ready(text, snapshot.servers or b"")
+        except RefusedError as error:
+            unready = f"prepared list: {error}"
+        with self._lock:
+            self._prepared, self._ready, self._unready = text, ready, unready
+            client = self._client
+            own = "" if client.reason.startswith("prepared list") else client.reason
+            self._report(client.version, client.state, own)
+
+    def _get_ready(self, text: bytes, current: bytes) -> int:
+        """Return the version of a list that this machine can use.
+
+        Raises RefusedError where it is invalid, or a server that is new in it does not accept
+        connections.
+        """
+        version = accept(text, self._store.domain).version
+        known = {line.address for line in server_file.scan(current)}
+        new = [line.address for line in server_file.scan(text) if line.address not in known]
+        if problems := unreachable_servers(dict.fromkeys(new)):
+            raise RefusedError(f"cannot connect to {', '.join(problems[:3])}")
+        return version
+
     def _report(self, version: int, state: str, reason: str = "") -> None:
         """Remember what this machine has, to be reported."""
-        new = self._client._replace(version=version, state=state, reason=reason)
+        new = self._client._replace(
+            version=version, state=state, reason=reason or self._unready, ready=self._ready
+        )
         if new == self._client:
             return
-        if (state, reason) != (self._client.state, self._client.reason) and state != "ok":
+        was = self._client
+        if (state, new.reason) != (was.state, was.reason) and (new.reason or state != OK):
             logger.warning("%s: %s", self._name, _in_words(new))
         self._client = new._replace(since=time.time())
         self._news.set()

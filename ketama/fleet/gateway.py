@@ -283,13 +283,14 @@ class Gateway:
             return self.unreachable(reason, member)
         if code == _UNAUTHENTICATED or "auth token" in reason:
             return EngineError(errno.EACCES, f"token expired: {reason}", self.url.text)
-        if "user name is empty" in reason:
+        user = self._credentials.user
+        denied = "permission denied" in reason
+        if "user name is empty" in reason or (denied and user is None):
             reason = (
                 "the engine wants to know who asks: set KETAMA_ETCD_USER and "
                 "KETAMA_ETCD_PASSWORD, or KETAMA_ETCD_CONFIG"
             )
-        elif "permission denied" in reason:
-            user = self._credentials.user
+        elif denied:
             reason = f"permission denied: the roles of user {user} do not allow this"
         elif any(words in reason for words in _TOO_LARGE):
             reason = f"the list is larger than the engine accepts ({reason})"

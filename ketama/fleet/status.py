@@ -8,10 +8,10 @@ from typing import NamedTuple
 from ketama.fleet.errors import RefusedError
 from ketama.fleet.stamp import accept, read_stamp
 from ketama.fleet.store import Client, Snapshot, Store
-from ketama.fleet.verdict import AHEAD, BEHIND, OK, READY
+from ketama.fleet.verdict import AHEAD, BEHIND, CONFLICT, EDITED, OK, READY, REFUSED
 
 # From what concerns an operator most.
-STATES = ("refused", "conflict", "edited", AHEAD, BEHIND, READY, OK)
+STATES = (REFUSED, CONFLICT, EDITED, AHEAD, BEHIND, READY, OK)
 
 
 class FleetStatus(NamedTuple):
@@ -82,4 +82,6 @@ def _compared(client: Client, version: int, prepared: int) -> Client:
         return client._replace(state=BEHIND if client.version < version else AHEAD)
     if prepared and client.ready == prepared:
         return client._replace(state=READY)
+    if prepared and client.reason:
+        return client._replace(state=REFUSED)
     return client

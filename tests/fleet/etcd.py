@@ -72,7 +72,8 @@ class Cluster:
         need("etcdctl")
         ports = free_ports(2 * count)
         self.members = [Member(f"m{i}", folder, ports[2 * i : 2 * i + 2]) for i in range(count)]
-        self.options: tuple[str, ...] = ()
+        self.options: tuple[str, ...] = ()  # of etcd
+        self.ctl_options: tuple[str, ...] = ()  # of etcdctl
 
     @property
     def peers(self) -> str:
@@ -82,7 +83,8 @@ class Cluster:
     def url(self, domain: str = "shop") -> str:
         """The URL of a fleet in it."""
         hosts = ",".join(member.client.partition("//")[2] for member in self.members)
-        return f"etcd://{hosts}/{domain}"
+        tls = "s" if self.members[0].client.startswith("https:") else ""
+        return f"etcd{tls}://{hosts}/{domain}"
 
     def start(self) -> None:
         """Start all members, and wait until they answer."""
@@ -96,7 +98,8 @@ class Cluster:
             wait_for(lambda member=member: self._answers(member))  # type: ignore[misc]
 
     def _answers(self, member: Member) -> bool:
-        return self.ctl("get", "x", member=member, check=False).returncode == 0
+        done = self.ctl("get", "x", member=member, check=False)
+        return done.returncode == 0 or b"user name is empty" in done.stderr
 
     def kill(self) -> None:
         """Kill all members."""
@@ -119,7 +122,13 @@ class Cluster:
         members = [member] if member else self.members
         endpoints = ",".join(one.client for one in members)
         return subprocess.run(
-            [need("etcdctl"), f"--endpoints={endpoints}", "--command-timeout=5s", *arguments],
+            [
+                need("etcdctl"),
+                f"--endpoints={endpoints}",
+                "--command-timeout=5s",
+                *self.ctl_options,
+                *arguments,
+            ],
             input=stdin,
             capture_output=True,
             check=check,

@@ -1,0 +1,130 @@
+"""All machines check a list, and connect to its new servers, before any of them switches."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import run
+from waiting import wait_for
+
+from fleet.etcd import free_ports
+from fleet.machines import following
+from ketama import fleet
+from ketama.fleet import ConflictError, NotReadyError, Preparation, Store
+from ketama.fleet.stamp import read_stamp, stamped
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """The address of something that accepts connections."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def add(listed: Path, address: str) -> None:
+    listed.write_bytes(listed.read_bytes() + f"{address} 600\n".encode())
+
+
+def test_machines_switch_when_all_are_ready(
+    store: Store, listed: Path, tmp_path: Path, server: str
+) -> None:
+    fleet.push(listed, store)
+    first = listed.read_bytes()
+    add(listed, server)
+    with following(tmp_path, store.url.text, ["web1", "web2"]) as machines:
+        wait_for(lambda: all(machine.text == first for machine in machines))
+        seen: list[tuple[int, int]] = []
+
+        def progress(ready: int, of: int) -> None:
+            # Nobody has switched while somebody is not ready.
+            assert all(machine.text == first for machine in machines)
+            seen.append((ready, of))
+
+        preparation = Preparation(expected=2, timeout=300, on_progress=progress)
+        done = fleet.push(listed, store, prepare=preparation)
+        assert done.written
+        assert seen[-1] == (2, 2)
+        assert store.read().next is None
+        second = listed.read_bytes()
+        wait_for(lambda: all(machine.text == second for machine in machines))
+        wait_for(lambda: {(one.state, one.ready) for one in store.clients()} == {("ok", 0)})
+
+
+def test_a_server_that_cannot_be_reached_stops_the_switch(
+    store: Store, listed: Path, tmp_path: Path
+) -> None:
+    fleet.push(listed, store)
+    first = listed.read_bytes()
+    (port,) = free_ports(1)
+    add(listed, f"127.0.0.1:{port}")
+    with following(tmp_path, store.url.text, ["web1"]) as (machine,):
+        wait_for(lambda: machine.text == first)
+        failed: list[BaseException] = []
+
+        def attempt() -> None:
+            own = Store(store.url.text)
+            try:
+                fleet.push(listed, own, prepare=Preparation(timeout=300))
+            except NotReadyError as error:
+                failed.append(error)
+            own.close()
+
+        pushing = threading.Thread(target=attempt)
+        pushing.start()
+        wait_for(lambda: [one.state for one in fleet.status(store).machines] == ["refused"])
+        (found,) = fleet.status(store).machines
+        assert found.reason == (
+            f"prepared list: cannot connect to 127.0.0.1:{port}: Connection refused"
+        )
+        assert machine.text == first
+        # The machine tries again, so the server may still be started.
+        with socket.create_server(("127.0.0.1", port)):
+            pushing.join()
+        assert failed == []
+        second = listed.read_bytes()
+        wait_for(lambda: machine.text == second)
+
+
+def test_machines_that_are_not_ready_in_time(store: Store, listed: Path) -> None:
+    fleet.push(listed, store)
+    first = listed.read_bytes()
+    lease = store.lease(300) or 0
+    version = read_stamp(first).version
+    store.report(fleet.Client("deaf", version, "ok"), lease)
+    listed.write_bytes(first + b"10.0.0.3:11211 600\n")
+    with pytest.raises(NotReadyError) as raised:
+        fleet.push(listed, store, prepare=Preparation(expected=2, timeout=0))
+    assert str(raised.value) == (
+        "0 of 2 machines were ready within 0 seconds, 1 missing: not deaf; nothing was changed"
+    )
+    current = store.read()
+    assert (current.servers, current.next) == (first, None)
+    url = store.url.text
+    done = run("push", "--prepare", "--timeout=0", listed, url)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"0 of 1 machine ready" in done.stderr
+    assert b"not deaf; nothing was changed" in done.stderr
+    assert run("push", "--expect=1", listed, url).returncode == 2
+    store.forget(lease)
+
+
+def test_another_operators_list_is_not_dropped(store: Store, listed: Path) -> None:
+    fleet.push(listed, store)
+    current = store.read()
+    others = stamped(b"10.0.0.9:1 1\n", store.domain, 10**15)
+
+    def interfere(ready: int, machines: int) -> None:
+        store.write(others, current.revision, prepare=True)
+
+    listed.write_bytes(listed.read_bytes() + b"10.0.0.3:11211 600\n")
+    with pytest.raises(NotReadyError):
+        fleet.push(
+            listed, store, prepare=Preparation(timeout=0, on_progress=interfere, expected=1)
+        )
+    assert store.read().next == others
+    with pytest.raises(ConflictError):
+        store.write(others, current.revision + 1, prepare=True)
