@@ -58,6 +58,9 @@ fuzz: ## fuzz parser, image check and lookup, each for SECONDS=60
 stress: $(VENV)/test ## the long tests: processes that are killed, raced, starved (2 minutes)
 	$(BIN)/pytest -m stress --capture=no
 
+fleet: $(VENV)/test ## a day of a fleet on etcd: 3 members, 20 machines, and what their operator sees
+	PYTHONPATH=tests $(BIN)/python -m fleet.day
+
 test-versions: wheels ## the Python tests on each CPython, with the wheel
 	sh tests/versions.sh $(VERSIONS)
 
@@ -185,5 +188,5 @@ $(VENV)/bench: $(VENV)/run
 	@touch $@
 
 .PHONY: help run test test-c test-hardened test-clang test-emulated test-erlang test-cross fuzz \
-        stress test-lookups test-versions lint lint-workflows typecheck dist deb wheels \
+        stress fleet test-lookups test-versions lint lint-workflows typecheck dist deb wheels \
         test-wheels docs site bench clean

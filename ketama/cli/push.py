@@ -65,9 +65,9 @@ def push(file: str, url: str, **options: Any) -> int:
     r"""Make the server file FILE the list of the fleet at URL, and show which keys move.
 
     FILE must have been pulled from the fleet at the version that it has now, so that nobody's
-    change is overwritten: its first line says so, and gets the new version. To an engine that
-    has no list, or has lost it, any file can be pushed. An invalid file is refused, and one
-    that would move more of the keys than --max-moved.
+    change is overwritten: its first line says so, and gets the new version. To a fleet without
+    a list, any file can be pushed. An invalid file is refused, and one that would move more of
+    the keys than --max-moved.
 
     \b
     Examples:

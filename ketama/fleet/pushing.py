@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ketama.admin import server_file
@@ -123,9 +123,9 @@ def push(
 ) -> Pushed:
     """Make a server file the list of a fleet, and return what that changes.
 
-    The file must have been pulled from the fleet, or pushed to it, at the version that the
-    fleet has now. Then its first line gets the new version. To an engine that has lost its
-    data, any file can be pushed.
+    The file must have been pulled from the fleet, or pushed to it, at the largest version that
+    the engine or a machine has now. Then its first line gets the new version. To a fleet
+    without a list, any file can be pushed.
 
     path: of the file. max_moved: the largest share of the keys that may move, 0.0 to 1.0.
     dry_run: check everything, write nothing.
@@ -222,13 +222,15 @@ def _check_base(filename: str, mine: Stamp, current: Snapshot, store: Store) -> 
 
 
 def _version_in_use(current: Snapshot, store: Store) -> int:
-    """Return the list's version; if machines refuse it, the largest that they have."""
-    if current.servers is None:
-        return 0
-    try:
-        return accept(current.servers, store.domain).version
-    except RefusedError:
-        return max((client.version for client in store.clients()), default=0)
+    """Return the largest version that the engine or a machine has.
+
+    An engine that has lost its data is no reason to go back to an old list unawares. A version
+    that the engine states in a list which machines refuse does not count.
+    """
+    versions = [client.version for client in store.clients()]
+    with suppress(RefusedError):
+        versions.append(accept(current.servers or b"", store.domain).version)
+    return max(versions, default=0)
 
 
 def _push(

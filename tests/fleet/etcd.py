@@ -36,11 +36,13 @@ class Member:
         self.folder = folder / name
         self.log = folder / f"{name}.log"
         self.client, self.peer = (f"http://{host}:{port}" for port in ports)
+        self.prefix: tuple[str, ...] = ()  # of its command
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, cluster: str, *options: str) -> None:
         """Start it, as a member of a cluster."""
         command = [
+            *self.prefix,
             need("etcd"),
             f"--name={self.name}",
             f"--data-dir={self.folder}",

@@ -153,11 +153,15 @@ def test_the_version_passes_all_that_the_fleet_knows(store: Store, listed: Path)
     far = 299912310000000
     lease = store.lease(60)
     assert lease is not None
+    fleet.push(listed, store)
     store.report(fleet.Client("m1", far, "ok"), lease)
-    assert fleet.push(listed, store).version == far + 1
+    with fleet.edit(store) as editing:
+        editing.set_weight("10.0.0.1:11211", 500)
+    assert editing.version == far + 1
     store.report(fleet.Client("m1", far, "ready", ready=far + 7), lease)
-    listed.write_bytes(listed.read_bytes() + MORE)
-    assert fleet.push(listed, store).version == far + 8
+    with fleet.edit(store) as editing:
+        editing.set_weight("10.0.0.1:11211", 400)
+    assert editing.version == far + 8
     assert store.clients() == [fleet.Client("m1", far, "ready", ready=far + 7)]
     store.forget(lease)
     assert store.clients() == []
@@ -179,6 +183,20 @@ def test_an_engine_that_lost_changes_takes_a_newer_file(
     # With the list of the engine as well, for the machines have a higher version.
     engine.put(f"/ketama/{store.domain}/servers", stamped(listed.read_bytes(), store.domain, 5))
     assert fleet.push(listed, store).version > done.version
+
+
+def test_an_old_file_is_refused_while_the_engine_has_lost_its_data(
+    engine: Cluster, store: Store, listed: Path
+) -> None:
+    version = fleet.push(listed, store).version
+    lease = store.lease(300) or 0
+    store.report(fleet.Client("m1", version + 5, "ok"), lease)
+    engine.ctl("del", f"/ketama/{store.domain}/servers")
+    with pytest.raises(ConflictError, match=f"the fleet has {version + 5}"):
+        fleet.push(listed, store)
+    store.report(fleet.Client("m1", version, "ok"), lease)
+    assert fleet.push(listed, store).written
+    store.forget(lease)
 
 
 def test_an_edit_of_a_fleet(store: Store, listed: Path) -> None:
