@@ -153,14 +153,13 @@ class Gateway:
                 self.member = (member + 1) % len(self._pools)
 
     def stream(self, path: str, body: dict[str, Any]) -> Stream:
-        """Return the lines of a watch at the present member, with a new token.
+        """Return the lines of a watch at the present member.
 
-        An open watch outlives its token; a new one with an old token waits for ever. With the
-        header, a member that has lost the others says so.
+        An open watch outlives its token, but a new one with an old token waits for ever; so
+        call this right after something else has been answered. With the header, a member that
+        has lost the others says so.
         """
         member = self.member
-        if self._credentials.user is not None:
-            self._authenticate(member)
         headers = {**self._headers(), "Grpc-Metadata-hasleader": "true"}
         response = self._post(member, path, body, headers, preload_content=False)
         if response.status != 200:

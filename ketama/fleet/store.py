@@ -151,8 +151,9 @@ class Store:
         heard: called once the engine has confirmed that it will report changes.
 
         Ends after `interrupt`, and raises UnreachableError when the member fails or loses the
-        others; call it again then, after a pause. It always begins with a read, and watches
-        from there: an old revision may be one that the engine has lost.
+        others; call it again then, after a pause. It always begins with a read, which renews
+        the token if that is needed, and watches from there: an old revision may be one that the
+        engine has lost.
         """
         current, revision = self._read()
         yield current

@@ -17,8 +17,8 @@ LEASE = 5  # seconds
 class Machine:
     """One machine: its server file, and its follower, which is started and killed."""
 
-    def __init__(self, folder: Path, url: str, name: str) -> None:
-        self.name = name
+    def __init__(self, folder: Path, url: str, name: str, lease: int = LEASE) -> None:
+        self.name, self.lease = name, lease
         self.url = url
         self.folder = folder / name
         self.folder.mkdir()
@@ -28,7 +28,7 @@ class Machine:
 
     def start(self, **environment: str) -> None:
         """Start the follower."""
-        command = [*COMMAND, "follow", f"--machine={self.name}", f"--lease={LEASE}"]
+        command = [*COMMAND, "follow", f"--machine={self.name}", f"--lease={self.lease}"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, self.url, self.file],
@@ -64,9 +64,11 @@ class Machine:
 
 
 @contextmanager
-def following(folder: Path, url: str, names: Iterable[str]) -> Iterator[list[Machine]]:
+def following(
+    folder: Path, url: str, names: Iterable[str], lease: int = LEASE
+) -> Iterator[list[Machine]]:
     """Start machines, and kill them at the end."""
-    machines = [Machine(folder, url, name) for name in names]
+    machines = [Machine(folder, url, name, lease) for name in names]
     try:
         for machine in machines:
             machine.start()

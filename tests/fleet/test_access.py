@@ -103,6 +103,14 @@ def test_a_push_after_the_tokens_end_arrives(
         wait_for(lambda: [client.state for client in store.clients()] == ["ok"])
         command = Path(f"/proc/{machine.process.pid}/cmdline")  # type: ignore[union-attr]
         assert b"follower" not in command.read_bytes()
+        # A new watch needs a new token: a member that is started again knows none.
+        (member,) = guarded.members
+        member.kill()
+        member.start(guarded.peers, *guarded.options)
+        guarded.wait()
+        listed.write_bytes(listed.read_bytes() + b"10.0.0.4:11211 600\n")
+        fleet.push(listed, store)
+        wait_for(lambda: machine.text == listed.read_bytes())
     finally:
         machine.kill()
 

@@ -1,0 +1,227 @@
+"""How fast a change of a fleet's list is on its machines, and what a follower costs.
+
+Usage: etcd.py [--followers N] [--pushes N] [--idle SECONDS] [--watches N]. It starts an etcd of
+one member and real followers. With --watches, so many connections also watch the member, as the
+followers of other machines would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import quantiles
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from fleet.etcd import Cluster, running
+from fleet.machines import Machine, following
+
+from ketama import fleet
+from ketama.fleet.gateway import encode
+from ketama.fleet.store import Store
+
+TICKS = os.sysconf("SC_CLK_TCK")
+SERVERS = 100
+LEASE = 30  # seconds, as by default
+WORKER = """
+import sys, time, ketama
+continuum = ketama.Continuum(sys.argv[1], auto_roll=1.0)
+while True:
+    continuum.lookup("user:42")
+    if continuum.addresses != getattr(sys, "before", None):
+        sys.before = continuum.addresses
+        print(time.monotonic_ns(), flush=True)
+    time.sleep(0.001)
+"""
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def memory(pid: int) -> tuple[float, float]:
+    """Return all memory of a process, and what is its alone, MiB."""
+    rows = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, value, _ = line.split()
+        rows[name] = int(value) / 1024
+    return rows["Rss:"], rows["Private_Clean:"] + rows["Private_Dirty:"]
+
+
+def pid_of(machine: Machine) -> int:
+    """Return the process id of a follower."""
+    if machine.process is None:
+        raise RuntimeError(f"{machine.name} does not run")
+    return machine.process.pid
+
+
+def edit(store: Store, number: int) -> bytes:
+    """Push a change; return the new list."""
+    with fleet.edit(store) as editing:
+        editing.set_weight("10.0.0.1:11211", 100 + number)
+    text = store.read().servers
+    if text is None:
+        raise RuntimeError("there is no list")
+    return text
+
+
+def wait_until_all_have(machines: list[Machine], before: dict[str, int]) -> list[float]:
+    """Return when each machine's file was replaced, on the monotonic clock, seconds."""
+    waiting = {machine.name: machine for machine in machines}
+    times = []
+    while waiting:
+        for name, machine in [*waiting.items()]:
+            node = machine.file.stat().st_ino
+            if node != before[name]:
+                times.append(time.monotonic())
+                del waiting[name]
+        time.sleep(0.0002)
+    return times
+
+
+def nodes(machines: list[Machine]) -> dict[str, int]:
+    """Return what changes when a file is replaced."""
+    return {machine.name: machine.file.stat().st_ino for machine in machines}
+
+
+def summary(what: str, seconds: list[float]) -> None:
+    """Print percentiles."""
+    cuts = quantiles(seconds, n=100)
+    print(
+        f"{what}: p50 {1000 * cuts[49]:.1f} ms, p99 {1000 * cuts[98]:.1f} ms, "
+        f"max {1000 * max(seconds):.1f} ms ({len(seconds)} times)",
+        flush=True,
+    )
+
+
+def measure_push(store: Store, machines: list[Machine], pushes: int) -> None:
+    """Measure from the start of the push to each file."""
+    all_times, spent = [], sum(cpu_seconds(pid_of(machine)) for machine in machines)
+    for number in range(pushes):
+        before, begun = nodes(machines), time.monotonic()
+        edit(store, number)
+        all_times += [at - begun for at in wait_until_all_have(machines, before)]
+        time.sleep(0.05)
+    spent = sum(cpu_seconds(pid_of(machine)) for machine in machines) - spent
+    summary(f"push to file, {len(machines)} followers", all_times)
+    print(f"CPU of a follower per push: {1000 * spent / pushes / len(machines):.1f} ms")
+
+
+def measure_lookup(store: Store, machine: Machine, pushes: int) -> None:
+    """Measure from the start of a push to the lookup of a worker of the same user."""
+    command = [sys.executable, "-c", WORKER, str(machine.file)]
+    times = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        for number in range(pushes):
+            begun = time.monotonic_ns()
+            with fleet.edit(store) as editing:
+                if number % 2:
+                    editing.remove("10.9.9.9:11211")
+                else:
+                    editing.add("10.9.9.9:11211", 100)
+            times.append((int(worker.stdout.readline()) - begun) / 1e9)
+            time.sleep(0.05)
+        worker.kill()
+    summary("push to the lookup of a worker", times)
+
+
+def measure_idle(machines: list[Machine], seconds: float) -> None:
+    """Measure what followers take while nothing happens."""
+    before = [cpu_seconds(pid_of(machine)) for machine in machines]
+    time.sleep(seconds)
+    after = [cpu_seconds(pid_of(machine)) for machine in machines]
+    used = sum(after) - sum(before)
+    print(f"CPU of an idle follower: {100 * used / seconds / len(machines):.3f} % of a core")
+    total, private = memory(pid_of(machines[0]))
+    print(f"memory of a follower: {total:.0f} MiB, {private:.0f} MiB its own", flush=True)
+
+
+async def watch_many(cluster: Cluster, store: Store, count: int) -> None:
+    """Measure how long it takes until so many watches have heard of a push."""
+    host, port = cluster.members[0].client.removeprefix("http://").split(":")
+    request = {"key": encode(f"/ketama/{store.domain}/servers".encode())}
+    body = json.dumps({"create_request": request}).encode()
+    head = f"POST /v3/watch HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    readers = []
+
+    async def begin() -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(head + body)
+        while b'"created":true' not in await reader.readline():
+            pass
+        readers.append((reader, writer))
+
+    for start in range(0, count, 200):
+        await asyncio.gather(*(begin() for _ in range(min(200, count - start))))
+
+    async def hear(reader: asyncio.StreamReader) -> float:
+        while b'"events"' not in await reader.read(65536):
+            pass
+        return time.monotonic()
+
+    for number in range(5):
+        tasks = [asyncio.create_task(hear(reader)) for reader, _ in readers]
+        begun = time.monotonic()
+        await asyncio.to_thread(edit, store, 1000 + number)
+        times = [at - begun for at in await asyncio.gather(*tasks)]
+        summary(f"push to {count} watches", times)
+        await asyncio.sleep(0.5)
+    process = cluster.members[0].process
+    if process is not None:
+        print(f"etcd with {count} watches: {memory(process.pid)[0]:.0f} MiB", flush=True)
+    for _, writer in readers:
+        writer.close()
+
+
+def main() -> None:
+    """Start everything, measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--followers", type=int, default=50)
+    parser.add_argument("--pushes", type=int, default=40)
+    parser.add_argument("--idle", type=float, default=60)
+    parser.add_argument("--watches", type=int, default=0)
+    options = parser.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with tempfile.TemporaryDirectory(prefix="ketama-etcd-") as made:
+        folder = Path(made)
+        os.environ["KETAMA_SHM_DIR"] = tempfile.mkdtemp(dir="/dev/shm", prefix="ketama-etcd-")
+        (folder / "etcd").mkdir()
+        with running(folder / "etcd", 1) as cluster:
+            store = Store(cluster.url())
+            listed = folder / "shop.servers"
+            listed.write_text("".join(f"10.0.0.{i}:11211 600\n" for i in range(1, SERVERS + 1)))
+            fleet.push(listed, store)
+            names = [f"web{i:03}" for i in range(options.followers)]
+            if options.watches:
+                asyncio.run(watch_many(cluster, store, options.watches))
+            with following(folder, store.url.text, names, LEASE) as machines:
+                while any(not machine.text for machine in machines):
+                    time.sleep(0.1)
+                for machine in machines[1:]:
+                    machine.end()
+                measure_push(store, machines[:1], options.pushes)
+                measure_lookup(store, machines[0], options.pushes)
+                for machine in machines[1:]:
+                    machine.start()
+                while len(store.clients()) < len(machines):
+                    time.sleep(0.1)
+                time.sleep(3)
+                measure_push(store, machines, options.pushes)
+                measure_idle(machines, options.idle)
+
+
+if __name__ == "__main__":
+    main()
