@@ -12,13 +12,14 @@ import time
 from typing import TYPE_CHECKING
 
 from ketama.admin import server_file
-from ketama.errors import KetamaError, KetamaOSError
+from ketama.continuum import continuum_of_text
+from ketama.errors import KetamaError, KetamaOSError, ServersError
 from ketama.fleet.backoff import Backoff
 from ketama.fleet.errors import EngineError, RefusedError, UnreachableError
 from ketama.fleet.files import read_copy, replace_copy
 from ketama.fleet.notify import Notifier
 from ketama.fleet.reach import unreachable_servers
-from ketama.fleet.stamp import accept, errors_in, read_stamp
+from ketama.fleet.stamp import accept, read_stamp
 from ketama.fleet.store import Client, Snapshot, Store
 from ketama.fleet.verdict import BEHIND, OK, REFUSED, judge, judge_alone
 
@@ -115,7 +116,7 @@ class Follower:
         if stamp.genuine and stamp.domain == self._store.domain:
             self._known = stamp.version
         self._client = self._client._replace(version=self._known)
-        if found and not errors_in(found, self._name):
+        if found and _is_valid(found):
             self._notifier.ready()
 
     def _tick(self) -> float:
@@ -313,6 +314,15 @@ class _Reports:
             self._store.forget(self._lease)
         except EngineError as error:
             logger.info("%s: the report stays until its lease ends", _reason(error))
+
+
+def _is_valid(text: bytes) -> bool:
+    """Return whether programs can use a server file."""
+    try:
+        continuum_of_text(text, "")
+    except ServersError:
+        return False
+    return True
 
 
 def _reason(error: KetamaError) -> str:

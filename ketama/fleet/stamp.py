@@ -6,8 +6,8 @@ import time
 from hashlib import sha256
 from typing import NamedTuple
 
-from ketama.admin.check import examine
 from ketama.admin.dialect import options_in
+from ketama.continuum import continuum_of_text
 from ketama.errors import ServersError
 from ketama.fleet.errors import RefusedError
 from ketama.settings import settings_text
@@ -98,19 +98,9 @@ def accept(text: bytes, domain: str) -> Stamp:
         raise RefusedError(f"it is for domain {stamp.domain}, not {domain}")
     if not stamp.genuine:
         raise RefusedError("its checksum is not that of its text")
-    errors = errors_in(text, "")
-    if errors:
-        first = errors[0]
-        line = f"line {first.lineno}: " if first.lineno else ""
-        raise RefusedError(f"{line}{first.reason}")
+    try:
+        continuum_of_text(text, "")
+    except ServersError as error:
+        line = f"line {error.lineno}: " if error.lineno else ""
+        raise RefusedError(f"{line}{error.reason}") from None
     return stamp
-
-
-def errors_in(text: bytes, filename: str) -> list[ServersError]:
-    """Return the errors that 'ketama check' finds in a text."""
-    found = examine(lambda: text, compat=False).in_order()
-    return [
-        ServersError(filename, finding.line, finding.reason)
-        for finding in found
-        if finding.severity == "error"
-    ]
