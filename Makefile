@@ -55,7 +55,7 @@ test-lookups: $(VENV)/test ## the tests of lookups alone, which GitHub also runs
 fuzz: ## fuzz parser, image check and lookup, each for SECONDS=60
 	$(LIBKETAMA) fuzz
 
-stress: $(VENV)/test ## the long tests: processes that are killed, raced, starved (2 minutes)
+stress: $(VENV)/test ## the long tests: processes that are killed, raced, starved (6 minutes)
 	$(BIN)/pytest -m stress --capture=no
 
 fleet: $(VENV)/test ## a day of a fleet on etcd: 3 members, 20 machines, and what their operator sees
