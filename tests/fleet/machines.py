@@ -25,12 +25,12 @@ class Machine:
         self.log = folder / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, **environment: str) -> None:
+    def start(self, *options: str, **environment: str) -> None:
         """Start the follower."""
         command = [*COMMAND, "follow", f"--machine={self.name}", f"--lease={self.lease}"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, self.url, self.file],
+                [*command, *options, self.url, self.file],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,0 +1,158 @@
+"""What a gateway says of services that are not etcd, or fail."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pwd import getpwnam
+
+import pytest
+from needs import need_root
+from waiting import wait_for
+
+from ketama import fleet
+from ketama.cli.follow import _become
+from ketama.fleet import Client, Credentials, EngineError, Follower, Store, UnreachableError
+from ketama.fleet.gateway import Gateway
+from ketama.fleet.reach import unreachable_servers
+from ketama.fleet.stamp import stamped
+from ketama.fleet.url import parse_url
+
+
+@contextmanager
+def service(status: int, body: bytes) -> Iterator[str]:
+    """Run a service that answers every request in one way; yield its host and port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "reason"),
+    [
+        (404, b"<html>no</html>", EngineError, "is this etcd's client URL?"),
+        (500, b"oops", UnreachableError, "HTTP status 500: oops"),
+        (200, b"hello", UnreachableError, "its answer is not JSON"),
+        (200, b"[]", UnreachableError, "its answer is not a JSON object"),
+        (503, b'{"error":"etcdserver: no leader","code":14}', UnreachableError, "no leader"),
+        (429, b'{"message":"grpc: received message larger than max","code":8}', EngineError,
+         "larger than the engine accepts"),
+        (400, b'{"message":"etcdserver: new","code":3}', EngineError, "new"),
+        (200, b'{"error":{"grpc_code":14,"message":"gone"}}', UnreachableError, "gone"),
+    ],
+)  # fmt: skip
+def test_a_service_that_is_not_etcd_or_fails(
+    status: int, body: bytes, kind: type[EngineError], reason: str
+) -> None:
+    with service(status, body) as member:
+        store = Store(f"etcd://{member}/shop", Credentials())
+        with pytest.raises(EngineError) as raised:
+            store.read()
+        assert type(raised.value) is kind
+        assert reason in str(raised.value)
+        # And in place of a watch.
+        gateway = Gateway(parse_url(f"etcd://{member}/shop"), Credentials())
+        if status != 200:
+            with pytest.raises(kind):
+                gateway.stream("/v3/watch", {})
+        store.close()
+
+
+def test_a_member_that_answers_is_found(url: str, store: Store, listed: Path) -> None:
+    """Whatever else is in the URL."""
+    fleet.push(listed, store)
+    good = url.removeprefix("etcd://").partition("/")[0]
+    with service(503, b'{"error":"etcdserver: no leader","code":14}') as bad:
+        mixed = url.replace(good, f"{bad},127.0.0.1:1,{good}")
+        for _ in range(6):  # each begins with another member
+            other = Store(mixed)
+            assert other.read().servers == listed.read_bytes()
+            changes = other.watch()
+            assert next(changes).servers == listed.read_bytes()
+            other.close()
+
+
+def test_a_write_whose_answer_is_lost_counts_once(store: Store, listed: Path) -> None:
+    """It is tried again, and finds that it was carried out."""
+    fleet.push(listed, store)
+    before = store.read()
+    assert before.servers is not None
+    new = stamped(before.servers, store.domain, 10**15)
+    real = store._gateway.call
+    lost: list[object] = []
+
+    def lossy(path: str, body: dict[str, object]) -> dict[str, object]:
+        answer = real(path, body)
+        if "compare" in body and not lost:
+            lost.append(answer)
+            raise store._gateway.unreachable("read timed out", 0)
+        return answer
+
+    store._gateway.call = lossy  # type: ignore[method-assign]
+    revision = store.write(new, before.revision)
+    assert lost
+    after = store.read()
+    assert (after.servers, after.revision) == (new, revision)
+    assert after.before == before.servers
+
+
+def test_servers_of_all_kinds_are_connected_to(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none.sock")
+    found = unreachable_servers([missing, "127.0.0.1:1", "localhost:99999"])
+    assert found[0] == f"{missing}: No such file or directory"
+    assert found[1] == "127.0.0.1:1: Connection refused"
+    assert "invalid port" in found[2]
+
+
+def test_a_report_under_a_lease_that_has_ended(store: Store) -> None:
+    lease = store.lease(60)
+    assert lease is not None
+    store.forget(lease)
+    with pytest.raises(EngineError, match="lease not found") as raised:
+        store.report(Client("a", 1, "ok"), lease)
+    assert raised.value.filename == store.url.text
+    assert store.lease(60, lease) is None
+
+
+def test_a_follower_without_an_engine_stops_at_once(tmp_path: Path) -> None:
+    store = Store("etcd://127.0.0.1:1/shop", Credentials())
+    follower = Follower(store, tmp_path / "copy", machine="web1")
+    thread = threading.Thread(target=follower.run)
+    thread.start()
+    wait_for(lambda: follower._problem)
+    follower.stop()
+    thread.join()
+    assert follower.client.state == "behind"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_follower_gives_up_the_rights_of_root() -> None:
+    need_root()
+    nobody = getpwnam("nobody")
+    pid = os.fork()
+    if pid == 0:
+        _become("nobody")
+        changed = os.getresuid() == 3 * (nobody.pw_uid,), os.getresgid() == 3 * (nobody.pw_gid,)
+        os._exit(0 if all(changed) and 0 not in os.getgroups() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
