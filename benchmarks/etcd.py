@@ -195,9 +195,12 @@ def main() -> None:
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with tempfile.TemporaryDirectory(prefix="ketama-etcd-") as made:
+    with (
+        tempfile.TemporaryDirectory(prefix="ketama-etcd-") as made,
+        tempfile.TemporaryDirectory(prefix="ketama-etcd-", dir="/dev/shm") as images,
+    ):
         folder = Path(made)
-        os.environ["KETAMA_SHM_DIR"] = tempfile.mkdtemp(dir="/dev/shm", prefix="ketama-etcd-")
+        os.environ["KETAMA_SHM_DIR"] = images
         (folder / "etcd").mkdir()
         with running(folder / "etcd", 1) as cluster:
             store = Store(cluster.url())
