@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,8 @@ from waiting import wait_for
 from fleet.etcd import Cluster, running
 from fleet.machines import Machine, following
 from ketama import fleet
-from ketama.fleet import Store
+from ketama.fleet import Follower, Store
+from ketama.fleet import following as module
 
 PUSHES, FOLLOWERS = 50, 20
 
@@ -78,3 +80,35 @@ def test_the_loss_of_all_data_changes_no_file(
         wait_for(lambda: have(machines, new))
         wait_for(lambda: {client.state for client in store.clients()} == {"ok"})
     store.close()
+
+
+def test_a_watch_begins_at_the_revision_that_the_engine_has(
+    tmp_path: Path, listed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a loss of data, one from an older revision would be silent for ever."""
+    monkeypatch.setattr(module, "SILENCE", (1e6, 1e6))  # nothing else may help
+    folder = tmp_path / "etcd"
+    folder.mkdir()
+    with running(folder) as one:
+        store, own = Store(one.url()), Store(one.url())
+        for number in range(5):
+            listed.write_bytes(listed.read_bytes() + b"10.0.1.%d:11211 600\n" % number)
+            fleet.push(listed, store)
+        copy = tmp_path / "copy"
+        follower = Follower(own, copy, machine="web1")
+        thread = threading.Thread(target=follower.run)
+        thread.start()
+        try:
+            wait_for(lambda: copy.exists() and copy.read_bytes() == listed.read_bytes())
+            one.kill()
+            one.wipe()
+            one.start()
+            wait_for(lambda: follower.client.state == "ahead" and own._stream is not None)
+            listed.write_bytes(listed.read_bytes() + b"10.0.2.1:11211 600\n")
+            fleet.push(listed, store)
+            wait_for(lambda: copy.read_bytes() == listed.read_bytes())
+        finally:
+            follower.stop()
+            thread.join()
+            store.close()
+            own.close()
