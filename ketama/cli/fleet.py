@@ -113,7 +113,7 @@ def _watch(store: Store, expected: int | None, show_all: bool, as_json: bool) ->
 
 
 def _print(found: FleetStatus, expected: int | None, show_all: bool) -> None:
-    from ketama.fleet.status import STATES
+    from ketama.fleet.verdict import STATES
 
     groups = sorted(found.groups.items(), key=lambda row: (-row[0][0], STATES.index(row[0][1])))
     if groups:
@@ -150,7 +150,7 @@ def _row(machine: Client) -> tuple[str, ...]:
 
 def _summary(found: FleetStatus, expected: int | None) -> list[str]:
     """Return what an operator has to know in any case."""
-    from ketama.fleet.status import STATES
+    from ketama.fleet.verdict import STATES
 
     states = [machine.state for machine in found.machines]
     counts = [f"{states.count(state):,} {state}" for state in STATES if state in states]

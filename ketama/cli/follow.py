@@ -51,11 +51,12 @@ def follow(url: str, file: str, machine: str | None, lease: int, user: str | Non
     """
     import logging
 
-    from ketama.fleet import Follower
+    from ketama.fleet import Follower, find_credentials
 
-    with open_store(url) as store:  # which reads credentials that the user may not read
-        if user is not None:
-            _become(user)
+    credentials = find_credentials()  # of a file that the user may not read
+    if user is not None:
+        _become(user)
+    with open_store(url, credentials) as store:
         try:
             follower = Follower(store, file, machine=machine, lease=lease)
         except ValueError as error:

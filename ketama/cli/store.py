@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ketama.admin.edit import Edit
-    from ketama.fleet import Store
+    from ketama.fleet import Credentials, Store
 
 T = TypeVar("T")
 
@@ -26,16 +26,18 @@ def is_url(file: str) -> bool:
     return file.startswith(SCHEMES)
 
 
-def open_store(url: str) -> AbstractContextManager[Store]:
+def open_store(
+    url: str, credentials: Credentials | None = None
+) -> AbstractContextManager[Store]:
     """Return the store of a URL, for a with block; raise a usage error where it is invalid.
 
-    Credentials are those of the environment, and of the file that it, or the option
-    --etcd-config, names.
+    credentials: None: those of the environment, and of the file that it, or the option
+        --etcd-config, names.
     """
     from ketama.fleet import Store
 
     try:
-        return closing(Store(url))
+        return closing(Store(url, credentials))
     except ValueError as error:
         if type(error) is not ValueError:
             raise

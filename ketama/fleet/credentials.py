@@ -41,6 +41,29 @@ class Credentials:
                 reason = f"credentials have {one} and no {other}: set both, or none"
                 raise CredentialsError(reason)
 
+    def check_files(self) -> None:
+        """Check that the certificates and the key can be used, before they are needed.
+
+        Raises KetamaOSError where a file cannot be read; CredentialsError where it is invalid,
+        the key has a password, or is not the certificate's.
+        """
+        import ssl
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        for path in filter(None, (self.cacert, self.cert, self.key)):
+            _check_readable(path)
+        path = self.cacert or ""
+        try:
+            if self.cacert:
+                context.load_verify_locations(self.cacert)
+            if self.cert and self.key:
+                path = f"{self.cert}, {self.key}"
+                # With a password, so that OpenSSL does not ask for one on the terminal.
+                context.load_cert_chain(self.cert, self.key, password="")
+        except ssl.SSLError as error:
+            reason = error.reason or "a password is needed, or this is not PEM"
+            raise CredentialsError(f"{path}: invalid certificate or key: {reason}") from None
+
     def __repr__(self) -> str:
         shown = replace(self, password="***") if self.password else self  # noqa: S106
         values = ", ".join(f"{f.name}={getattr(shown, f.name)!r}" for f in fields(shown))
@@ -69,7 +92,7 @@ def find_credentials(config: str | os.PathLike[str] | None = None) -> Credential
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Return what a file of credentials says, by name."""
+    """Return what a file of credentials says, by name; raises what `find_credentials` does."""
     name = os.fspath(path)
     parser = configparser.ConfigParser(interpolation=None)
     try:
@@ -78,17 +101,39 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, str]:
             parser.read_file(file, name)
     except OSError as error:
         raise KetamaOSError(error.errno or errno.EIO, error.strerror, name) from None
-    except (configparser.Error, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise CredentialsError(f"{name}: invalid credentials: {reason:.300}") from None
+    except UnicodeDecodeError:
+        raise CredentialsError(f"{name}: invalid credentials: not UTF-8") from None
+    except configparser.Error as error:
+        raise _syntax_error(name, error) from None
     if parser.sections() != [SECTION]:
         raise CredentialsError(f"{name}: must have one section, [{SECTION}]")
     found = dict(parser[SECTION])
     for key in found:
         if key not in _NAMES:
+            # A mistyped line may have the password to the left of a colon.
+            shown = repr(key) if key.isidentifier() else "name"
             raise CredentialsError(
-                f"{name}: unknown {key!r:.40}: must be one of {', '.join(_NAMES)}"
+                f"{name}: unknown {shown:.40}: must be one of {', '.join(_NAMES)}"
             )
     if "password" in found and mode & stat.S_IROTH:
         raise CredentialsError(f"{name}: everybody can read the password: run chmod o-r {name}")
     return found
+
+
+def _check_readable(path: str) -> None:
+    try:
+        with Path(path).open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise KetamaOSError(error.errno or errno.EIO, error.strerror, path) from None
+
+
+def _syntax_error(name: str, error: configparser.Error) -> CredentialsError:
+    """Return the error for a file; its lines are not shown, because one has the password."""
+    rows = getattr(error, "errors", None)
+    line = rows[0][0] if rows else getattr(error, "lineno", 0)
+    reason = f"must be [{SECTION}], and then lines NAME = VALUE"
+    twice = configparser.DuplicateOptionError, configparser.DuplicateSectionError
+    if isinstance(error, twice):
+        reason = "it is set already"
+    return CredentialsError(f"{name}:{line}: invalid credentials: {reason}")

@@ -8,6 +8,7 @@ import random
 import socket
 import threading
 from base64 import b64decode, b64encode
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import urllib3
@@ -62,6 +63,16 @@ def decode(text: str) -> bytes:
     return b64decode(text)
 
 
+@contextmanager
+def understanding(url: FleetUrl) -> Iterator[None]:
+    """Raise EngineError where the block finds that an answer is not one of etcd's."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        reason = "an answer is not one of etcd's: is this etcd's client URL?"
+        raise EngineError(errno.EPROTO, reason, url.text) from None
+
+
 class Stream:
     """The lines of a watch that a member sends.
 
@@ -86,7 +97,7 @@ class Stream:
         while data := self._response.read1():
             begun += data
             if len(begun) > LINE_MAX:
-                raise UnreachableError(errno.EMSGSIZE, "a line of a watch is endless")
+                raise OSError(errno.EMSGSIZE, f"a line has more than {LINE_MAX} bytes")
             *whole, rest = begun.split(b"\n")
             begun = bytearray(rest)
             yield from map(bytes, whole)
@@ -116,6 +127,8 @@ class Gateway:
     """
 
     def __init__(self, url: FleetUrl, credentials: Credentials) -> None:
+        if url.tls:
+            credentials.check_files()
         self.url = url
         self._credentials = credentials
         self._pools = [_pool(url, host, port, credentials) for host, port in url.members]
@@ -176,14 +189,11 @@ class Gateway:
         """Return the error that a document has in place of a result."""
         error = document.get("error")
         if isinstance(error, dict):  # in a watch
-            return self._error(
-                int(error.get("grpc_code") or 0),
-                str(error.get("message", "")),
-                member,
-            )
+            reason = str(error.get("message", ""))
+            return self._error(_code(error.get("grpc_code")), reason, member)
         # 3.4 has the reason as `error`, 3.5 as `message`.
         reason = str(document.get("message") or error or document)
-        return self._error(int(document.get("code", 0)), reason, member)
+        return self._error(_code(document.get("code")), reason, member)
 
     def _authenticated(self, member: int, path: str, body: dict[str, Any]) -> dict[str, Any]:
         if self._credentials.user is None:
@@ -210,7 +220,8 @@ class Gateway:
                 self._token = ""
                 return
             raise
-        self._token = str(answer["token"])
+        with understanding(self.url):
+            self._token = str(answer["token"])
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": self._token} if self._token else {}
@@ -317,6 +328,11 @@ def _pool(
         key_file=credentials.key,
         **common,
     )
+
+
+def _code(value: object) -> int:
+    """Return the status code of gRPC that an error has; 0 if it has none."""
+    return value if isinstance(value, int) else 0
 
 
 def _reason(error: Exception) -> str:

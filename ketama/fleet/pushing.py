@@ -13,9 +13,16 @@ from ketama.admin.check import examine
 from ketama.admin.edit import Edit
 from ketama.errors import KetamaOSError
 from ketama.fleet.errors import ConflictError, EngineError, RefusedError
-from ketama.fleet.files import read_copy, replace_copy
-from ketama.fleet.stamp import Stamp, accept, next_version, read_stamp, stamped
-from ketama.fleet.store import Snapshot, Store
+from ketama.fleet.files import replace_copy
+from ketama.fleet.stamp import (
+    VERSION_MAX,
+    Stamp,
+    accept,
+    next_version,
+    read_stamp,
+    stamped,
+)
+from ketama.fleet.store import Client, Snapshot, Store
 from ketama.settings import settings_text
 
 if TYPE_CHECKING:
@@ -134,12 +141,14 @@ def push(
 
     Raises ConflictError where the fleet has another version than the file was pulled at;
     RefusedError where the file is for another fleet; ServersError where it is invalid, or more
-    keys would move; KetamaOSError where it cannot be read.
+    keys would move; KetamaOSError where it cannot be read; EngineError where the engine
+    refuses; and what `prepare` raises.
     """
     filename = os.fspath(path)
     text = server_file.read_file(filename)
-    current = store.read()
-    _check_base(os.fsdecode(filename), read_stamp(text), current, store)
+    clients = store.clients()
+    current = store.read()  # later, so that no machine can have a newer list than this
+    _check_base(os.fsdecode(filename), read_stamp(text), current, store, clients)
     pushed, new = _push(store, text, filename, current, dry_run, max_moved, prepare)
     if dry_run or new == text:
         return pushed
@@ -187,9 +196,13 @@ def pull(store: Store, path: Path, *, force: bool = False) -> int:
         theirs = accept(text, store.domain)
     except RefusedError as error:
         raise RefusedError(f"{store.url.text}: {error}") from None
-    if not force:
-        _check_pulled(os.fsdecode(filename), read_copy(filename), theirs, store.domain)
-    replace_copy(filename, text, lambda found: True)
+
+    def allowed(found: bytes) -> bool:
+        if not force:
+            _check_pulled(os.fsdecode(filename), found, theirs, store.domain)
+        return True
+
+    replace_copy(filename, text, allowed)
     return theirs.version
 
 
@@ -199,19 +212,29 @@ def no_list(store: Store) -> EngineError:
     return EngineError(errno.ENOENT, reason, store.url.text)
 
 
-def _check_base(filename: str, mine: Stamp, current: Snapshot, store: Store) -> None:
+def _check_base(
+    filename: str, mine: Stamp, current: Snapshot, store: Store, clients: list[Client]
+) -> None:
     """Raise where a file is not one that the fleet's list may be replaced with."""
     if mine.domain not in (None, store.domain):
         raise RefusedError(
             f"{filename}: it is for domain {mine.domain}, not {store.domain}: remove that from "
             "its first line to push it there"
         )
-    version = _version_in_use(current, store)
+    theirs = 0  # what the engine states in a list that machines refuse does not count
+    with suppress(RefusedError):
+        theirs = accept(current.servers or b"", store.domain).version
+    # An engine that has lost its data is no reason to go back to an old list unawares.
+    newest = max(clients, key=lambda client: client.version, default=None)
+    lost = newest is not None and newest.version > theirs
+    version = newest.version if newest is not None and lost else theirs
     if mine.version >= version or mine.content == read_stamp(current.servers or b"").content:
         return
-    remedy = (
-        f"run 'ketama pull {store.url.text} FILE' and edit that, or replace the list whatever "
-        f"it is with 'ketama apply {filename} {store.url.text}'"
+    remedy = f"run 'ketama pull {store.url.text} FILE' and edit that"
+    if newest is not None and lost:
+        remedy = f"etcd has lost that: push the file of machine {newest.machine}"
+    remedy += (
+        f", or replace the list whatever it is with 'ketama apply {filename} {store.url.text}'"
     )
     if not mine.version:
         raise ConflictError(f"{filename}: has no version, so it was not pulled: {remedy}")
@@ -219,18 +242,6 @@ def _check_base(filename: str, mine: Stamp, current: Snapshot, store: Store) -> 
         f"{filename}: was pulled at version {mine.version}, and the fleet has "
         f"{version}: {remedy}"
     )
-
-
-def _version_in_use(current: Snapshot, store: Store) -> int:
-    """Return the largest version that the engine or a machine has.
-
-    An engine that has lost its data is no reason to go back to an old list unawares. A version
-    that the engine states in a list which machines refuse does not count.
-    """
-    versions = [client.version for client in store.clients()]
-    with suppress(RefusedError):
-        versions.append(accept(current.servers or b"", store.domain).version)
-    return max(versions, default=0)
 
 
 def _push(
@@ -283,7 +294,14 @@ def _next(store: Store, current: Snapshot, *known: int) -> int:
     lists = (current.servers, current.next, current.before)
     stated = [read_stamp(text or b"").version for text in lists]
     reported = [max(client.version, client.ready) for client in store.clients()]
-    return next_version(*known, *stated, *reported)
+    version = next_version(*known, *stated, *reported)
+    if version > VERSION_MAX:
+        raise RefusedError(
+            f"{store.url.text}: the list, the file or a machine has version {VERSION_MAX}, "
+            f"after which there is no other: find it by 'ketama fleet --all {store.url.text}', "
+            f"and delete its key below /ketama/{store.domain}/ by etcdctl del"
+        )
+    return version
 
 
 def _check_pulled(filename: str, found: bytes, theirs: Stamp, domain: str) -> None:

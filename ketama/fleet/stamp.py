@@ -15,7 +15,8 @@ from ketama.settings import settings_text
 STATEMENT = b"#ketama "
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 DIGITS = 16  # of the SHA-256
-VERSION_MAX = 10**18 - 1
+VERSION_DIGITS = 18
+VERSION_MAX = 10**VERSION_DIGITS - 1
 _DAY = 10**7  # a version is a date, and then so many centiseconds at most
 
 
@@ -53,7 +54,8 @@ def read_stamp(text: bytes) -> Stamp:
     domain = options.pop("domain", None)
     version = options.pop("version", "")
     stated = options.pop("sha256", None)
-    number = int(version) if version.isascii() and version.isdigit() else 0
+    valid = version.isascii() and version.isdigit() and len(version) <= VERSION_DIGITS
+    number = int(version) if valid else 0
     return Stamp(domain, number, stated == checksum(body), options, body)
 
 

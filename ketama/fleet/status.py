@@ -8,10 +8,7 @@ from typing import NamedTuple
 from ketama.fleet.errors import RefusedError
 from ketama.fleet.stamp import accept, read_stamp
 from ketama.fleet.store import Client, Snapshot, Store
-from ketama.fleet.verdict import AHEAD, BEHIND, CONFLICT, EDITED, OK, READY, REFUSED
-
-# From what concerns an operator most.
-STATES = (REFUSED, CONFLICT, EDITED, AHEAD, BEHIND, READY, OK)
+from ketama.fleet.verdict import AHEAD, BEHIND, OK, READY, REFUSED
 
 
 class FleetStatus(NamedTuple):
@@ -53,11 +50,15 @@ class FleetStatus(NamedTuple):
 
 
 def status(store: Store) -> FleetStatus:
-    """Return which machine of a fleet has which version of the list."""
-    current = store.read()
+    """Return which machine of a fleet has which version of the list.
+
+    Raises EngineError where the engine refuses, or does not answer.
+    """
+    clients = store.clients()
+    current = store.read()  # later, so that no machine can have a newer list than this
     version = read_stamp(current.servers or b"").version
     prepared = read_stamp(current.next or b"").version
-    machines = tuple(_compared(client, version, prepared) for client in store.clients())
+    machines = tuple(_compared(client, version, prepared) for client in clients)
     return FleetStatus(store.domain, version, prepared, _problem(current, store), machines)
 
 

@@ -11,8 +11,10 @@ from urllib3.exceptions import HTTPError
 
 from ketama.fleet.credentials import Credentials, find_credentials
 from ketama.fleet.errors import ConflictError, EngineError, UnreachableError
-from ketama.fleet.gateway import Gateway, Stream, decode, encode
+from ketama.fleet.gateway import Gateway, Stream, decode, encode, understanding
+from ketama.fleet.stamp import VERSION_MAX
 from ketama.fleet.url import FleetUrl, parse_url
+from ketama.fleet.verdict import REFUSED, STATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ RANGE, TXN, WATCH = "/v3/kv/range", "/v3/kv/txn", "/v3/watch"
 GRANT, KEEP_ALIVE, PUT = "/v3/lease/grant", "/v3/lease/keepalive", "/v3/kv/put"
 REVOKE = "/v3/lease/revoke"
 ATTEMPTS = 3  # of a write whose answer did not come
+SINCE_MAX = 253402300800  # seconds since 1970: the year 10000
 
 
 class Snapshot(NamedTuple):
@@ -58,6 +61,10 @@ class Store:
 
     url: such as etcd://host1,host2:2379/domain.
     credentials: None: those of the environment, see `find_credentials`.
+
+    Raises ValueError where the URL is invalid, CredentialsError where the credentials are, and
+    KetamaOSError where a file of them cannot be read.
+
     All methods raise UnreachableError where no member of the engine answers, and EngineError
     where it refuses; threads may share a store.
     """
@@ -98,23 +105,25 @@ class Store:
 
         Raises ConflictError where the list has another revision. If an answer does not come,
         the write may have been carried out; so it is tried again, and the value that is then
-        there decides.
+        there decides. If no answer comes to that either, UnreachableError says so.
         """
         if text is None and not prepare:
             raise ValueError("a list cannot be removed")
-        for attempt in range(ATTEMPTS):
-            current = self.read()
-            value = current.next if prepare else current.servers
-            if attempt and value == text:
-                return current.revision
-            if current.revision != revision:
-                raise ConflictError(f"{self.url.text}: {_CHANGED}")
+        sent, failed = False, ""
+        for _ in range(ATTEMPTS):
             try:
+                current = self.read()
+                if sent and text in _written(current, prepare):
+                    return current.revision
+                if current.revision != revision:
+                    raise ConflictError(f"{self.url.text}: {_CHANGED}")
+                sent = True
                 return self._write(text, current, prepare=prepare)
-            except UnreachableError:
-                if attempt == ATTEMPTS - 1:
+            except UnreachableError as error:
+                if not sent:
                     raise
-        raise AssertionError("unreachable")
+                failed = str(error.strerror)
+        raise UnreachableError(errno.EHOSTUNREACH, f"{failed}; {_UNKNOWN}", self.url.text)
 
     def _write(self, text: bytes | None, current: Snapshot, *, prepare: bool) -> int:
         compared = {
@@ -134,15 +143,15 @@ class Store:
             ]
             if current.servers is not None:
                 changes.append(_put(self._keys["before"], current.servers))
-        # A read tells a write that came through, but was not answered, from another's.
-        seen = [{"request_range": {"key": self._keys["next" if prepare else "servers"]}}]
-        body = {"compare": [compared], "success": changes, "failure": seen}
+        body = {"compare": [compared], "success": changes, "failure": self._ranges()}
         answer = self._gateway.call(TXN, body)
-        if answer.get("succeeded"):
-            return current.revision if prepare else int(answer["header"]["revision"])
-        found = answer["responses"][0]["response_range"].get("kvs", [])
-        if found and decode(found[0].get("value", "")) == text:
-            return int(found[0]["mod_revision"])
+        with understanding(self.url):
+            if answer.get("succeeded"):
+                return current.revision if prepare else int(answer["header"]["revision"])
+            # The gateway may have asked twice, because the first answer did not come.
+            found = self._snapshot(answer)
+        if text in _written(found, prepare):
+            return found.revision
         raise ConflictError(f"{self.url.text}: {_CHANGED}")
 
     def watch(self, heard: Callable[[], object] | None = None) -> Iterator[Snapshot]:
@@ -184,7 +193,11 @@ class Store:
         self, stream: Stream, current: Snapshot, heard: Callable[[], object] | None
     ) -> Iterator[Snapshot]:
         for line in stream.lines():
-            result = self._result(line, stream.member)
+            with understanding(self.url):
+                result = self._result(line, stream.member)
+                events = [*result.get("events", [])]
+                for event in events:
+                    current = self._after(current, event)
             if result.get("created"):
                 stream.wait_without_limit()
                 if heard is not None:
@@ -194,17 +207,12 @@ class Store:
                 raise self._gateway.unreachable(
                     f"the watch was cancelled: {reason}", stream.member
                 )
-            if result.get("events"):
-                for event in result["events"]:
-                    current = self._after(current, event)
+            if events:
                 yield current
         raise self._gateway.unreachable("the watch has ended", stream.member)
 
     def _result(self, line: bytes, member: int) -> dict[str, Any]:
-        try:
-            document = json.loads(line)
-        except ValueError:
-            raise self._gateway.unreachable("a line of a watch is not JSON", member) from None
+        document = json.loads(line)
         if "error" in document:
             raise self._gateway.refusal_of(document, member)
         result: dict[str, Any] = document.get("result", {})
@@ -236,9 +244,12 @@ class Store:
     def lease(self, seconds: int, lease: int | None = None) -> int | None:
         """Return a new lease, or keep one for as long again; None: that has ended."""
         if lease is None:
-            return int(self._gateway.call(GRANT, {"TTL": str(seconds)})["ID"])
+            answer = self._gateway.call(GRANT, {"TTL": str(seconds)})
+            with understanding(self.url):
+                return int(answer["ID"])
         answer = self._gateway.call(KEEP_ALIVE, {"ID": str(lease)})
-        return lease if int(answer.get("result", {}).get("TTL", 0)) > 0 else None
+        with understanding(self.url):
+            return lease if int(answer.get("result", {}).get("TTL", 0)) > 0 else None
 
     def report(self, client: Client, lease: int) -> None:
         """Say what a machine has; forgotten when the lease ends.
@@ -259,46 +270,81 @@ class Store:
                 raise
             raise EngineError(errno.ENOENT, error.strerror, self.url.text) from None
 
+    def holder(self, machine: str) -> int:
+        """Return the lease that a machine's report is under; 0: there is no report."""
+        answer = self._gateway.call(RANGE, {"key": encode(self._clients + machine.encode())})
+        with understanding(self.url):
+            return next((int(pair["lease"]) for pair in answer.get("kvs", [])), 0)
+
     def forget(self, lease: int) -> None:
         """End a lease, and with it the report under it."""
         self._gateway.call(REVOKE, {"ID": str(lease)})
 
     def clients(self) -> list[Client]:
-        """Return what the machines have reported, in the order of their names."""
+        """Return what the machines have reported, in the order of their names.
+
+        A report that cannot be read counts as `refused`.
+        """
         end = self._clients[:-1] + bytes([self._clients[-1] + 1])
         body = {"key": encode(self._clients), "range_end": encode(end)}
         answer = self._gateway.call(RANGE, body)
-        return [self._client(pair) for pair in answer.get("kvs", [])]
+        with understanding(self.url):
+            return [self._client(pair) for pair in answer.get("kvs", [])]
 
     def _client(self, pair: dict[str, Any]) -> Client:
         name = decode(pair["key"]).removeprefix(self._clients).decode(errors="replace")
         try:
-            document = json.loads(decode(pair.get("value", "")))
-            return Client(
-                name,
-                int(document["version"]),
-                str(document["state"]),
-                str(document.get("reason", "")),
-                int(document.get("ready", 0)),
-                float(document.get("since", 0)),
-            )
-        except (ValueError, KeyError, TypeError):  # not written by a follower of ours
-            return Client(name, 0, "refused", "its report cannot be read")
+            return _parse_report(name, json.loads(decode(pair.get("value", ""))))
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+            return Client(name, 0, REFUSED, "its report cannot be read: is its follower newer?")
 
     def _read(self) -> tuple[Snapshot, int]:
         """Return what the engine has, and the engine's revision then."""
-        names = ("servers", "next", "before")
-        ranges = [{"request_range": {"key": self._keys[name]}} for name in names]
-        answer = self._gateway.call(TXN, {"success": ranges})
+        answer = self._gateway.call(TXN, {"success": self._ranges()})
+        with understanding(self.url):
+            return self._snapshot(answer), int(answer["header"]["revision"])
+
+    def _ranges(self) -> list[dict[str, Any]]:
+        return [{"request_range": {"key": key}} for key in self._keys.values()]
+
+    def _snapshot(self, answer: dict[str, Any]) -> Snapshot:
+        """Return what the answers to `_ranges` say."""
         found = [row["response_range"].get("kvs", [None])[0] for row in answer["responses"]]
         servers, prepared, before = (
             None if pair is None else decode(pair.get("value", "")) for pair in found
         )
         revision = 0 if found[0] is None else int(found[0]["mod_revision"])
-        return Snapshot(servers, revision, prepared, before), int(answer["header"]["revision"])
+        return Snapshot(servers, revision, prepared, before)
+
+
+def _written(found: Snapshot, prepare: bool) -> tuple[bytes | None, ...]:
+    """Return the texts of which one is what was written, if it was.
+
+    It is the list before if another operator has replaced it in the meantime.
+    """
+    return (found.next,) if prepare else (found.servers, found.before)
+
+
+def _parse_report(name: str, document: dict[str, Any]) -> Client:
+    """Return what a machine has reported; raises what a wrong document leads to."""
+    client = Client(
+        name,
+        int(document["version"]),
+        str(document["state"]),
+        str(document.get("reason", "")),
+        int(document.get("ready", 0)),
+        float(document.get("since", 0)),
+    )
+    versions = range(VERSION_MAX + 1)
+    if client.version not in versions or client.ready not in versions:
+        raise ValueError("no version is so large")
+    if client.state not in STATES or not 0 <= client.since < SINCE_MAX:
+        raise ValueError("no follower writes this")
+    return client
 
 
 _CHANGED = "another operator has changed the list in the meantime; nothing was written"
+_UNKNOWN = "the change may have been written: see what the fleet has before you repeat it"
 
 
 def _put(key: str, value: bytes) -> dict[str, Any]:

@@ -25,11 +25,6 @@ class FleetUrl(NamedTuple):
     domain: str
 
 
-def is_url(file: str) -> bool:
-    """Return whether a text is the URL of a fleet, and not a path."""
-    return file.startswith(SCHEMES)
-
-
 def parse_url(text: str) -> FleetUrl:
     """Return the parts of a URL; raises ValueError with the reason."""
     scheme, separator, rest = text.partition("://")
@@ -54,6 +49,7 @@ def _member(member: str, text: str) -> tuple[str, int]:
     match = _MEMBER.fullmatch(member)
     if match is None or not 0 < int(match[2] or PORT) < 65536:
         raise ValueError(
-            f"invalid member {member!r:.200} in {text!r:.200}: must be host or host:port"
+            f"invalid member {member!r:.200} in {text!r:.200}: must be host, host:port or "
+            "[IPv6]:port"
         )
     return match[1], int(match[2] or PORT)

@@ -8,6 +8,8 @@ from ketama.fleet.stamp import Stamp, read_stamp
 
 OK, BEHIND, AHEAD = "ok", "behind", "ahead"
 EDITED, CONFLICT, REFUSED, READY = "edited", "conflict", "refused", "ready"
+# From what concerns an operator most.
+STATES = (REFUSED, CONFLICT, EDITED, AHEAD, BEHIND, READY, OK)
 
 
 class Verdict(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import as_json, fits_schema, refusal, run, text
@@ -11,7 +12,8 @@ from command import as_json, fits_schema, refusal, run, text
 import ketama
 from fleet.etcd import Cluster
 from ketama import ServersError, fleet
-from ketama.fleet import ConflictError, EngineError, RefusedError, Store
+from ketama.fleet import ConflictError, EngineError, RefusedError, Store, pushing
+from ketama.fleet.files import replace_copy
 from ketama.fleet.stamp import accept, stamped
 
 MORE = b"10.0.0.3:11211 600\n"
@@ -192,11 +194,43 @@ def test_an_old_file_is_refused_while_the_engine_has_lost_its_data(
     lease = store.lease(300) or 0
     store.report(fleet.Client("m1", version + 5, "ok"), lease)
     engine.ctl("del", f"/ketama/{store.domain}/servers")
-    with pytest.raises(ConflictError, match=f"the fleet has {version + 5}"):
+    with pytest.raises(ConflictError, match=f"has {version + 5}: .* the file of machine m1"):
         fleet.push(listed, store)
     store.report(fleet.Client("m1", version, "ok"), lease)
     assert fleet.push(listed, store).written
     store.forget(lease)
+
+
+def test_a_version_after_which_there_is_none(store: Store, listed: Path) -> None:
+    fleet.push(listed, store)
+    lease = store.lease(300) or 0
+    store.report(fleet.Client("m1", 10**18 - 1, "ok"), lease)
+    with (
+        pytest.raises(RefusedError, match=r"'ketama fleet --all .* by etcdctl del"),
+        fleet.edit(store) as editing,
+    ):
+        editing.set_weight("10.0.0.1:11211", 500)
+    store.forget(lease)
+
+
+def test_an_edit_during_a_pull_is_not_lost(
+    store: Store, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.push(listed, store)
+    copy = tmp_path / "copy"
+    fleet.pull(store, copy)
+    listed.write_bytes(listed.read_bytes() + MORE)
+    fleet.push(listed, store)
+    edited = copy.read_bytes() + b"10.0.0.9:11211 600\n"
+
+    def late(*arguments: Any) -> bool:
+        copy.write_bytes(edited)
+        return replace_copy(*arguments)
+
+    monkeypatch.setattr(pushing, "replace_copy", late)
+    with pytest.raises(ConflictError, match="changes that were not pushed"):
+        fleet.pull(store, copy)
+    assert copy.read_bytes() == edited
 
 
 def test_an_edit_of_a_fleet(store: Store, listed: Path) -> None:

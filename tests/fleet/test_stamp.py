@@ -25,6 +25,16 @@ def test_a_stamped_list_proves_its_version() -> None:
     assert stamp.content == read_stamp(BODY).content
 
 
+def test_a_version_of_too_many_digits_is_none() -> None:
+    for digits in (19, 5000):
+        text = stamped(BODY, "shop", 5).replace(b"version=5", b"version=" + b"9" * digits)
+        assert read_stamp(text).version == 0
+        with pytest.raises(RefusedError):
+            accept(text, "shop")
+    with pytest.raises(RefusedError, match="too large"):
+        stamped(BODY, "shop", 10**18)
+
+
 def test_the_profile_that_a_file_states_is_kept() -> None:
     text = b'\xef\xbb\xbf#ketama seed="a \\"b" profile=memcached-proxy\r\n' + BODY
     once = stamped(text, "shop", 5)

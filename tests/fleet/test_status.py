@@ -13,8 +13,8 @@ from command import COMMAND, as_json, fits_schema, interruptible, refusal, run, 
 
 from fleet.etcd import Cluster
 from ketama import fleet
-from ketama.fleet import Client, Store
-from ketama.fleet.stamp import read_stamp
+from ketama.fleet import Client, ConflictError, Snapshot, Store
+from ketama.fleet.stamp import read_stamp, stamped
 
 OLD = 202001010000000
 
@@ -61,6 +61,56 @@ def test_states_are_compared_with_the_version_of_the_engine(
     assert "the list is invalid" in fleet.status(store).problem
     engine.put(f"/ketama/{store.domain}/clients/e", b"garbage")
     assert states(store)["e"] == "refused"
+
+
+class Racing(Store):
+    """A store whose fleet gets a new list, and a machine that has it, after each read."""
+
+    def read(self) -> Snapshot:
+        """Return what was there before."""
+        found = super().read()
+        assert found.servers is not None
+        stamp = read_stamp(found.servers)
+        self.write(stamped(stamp.body, self.domain, stamp.version + 1), found.revision)
+        self.report(Client("a", stamp.version + 1, "ok", since=1e9), self.lease(300) or 0)
+        return found
+
+    def write(self, text: bytes | None, revision: int, *, prepare: bool = False) -> int:
+        """Write without a read."""
+        return self._write(text, Snapshot(b"", revision, None, None), prepare=prepare)
+
+
+def test_a_push_in_between_is_no_loss(url: str, store: Store, listed: Path) -> None:
+    fleet.push(listed, store)
+    racing = Racing(url)
+    for _ in range(3):
+        assert not fleet.status(racing).lost
+    listed.write_bytes(listed.read_bytes() + b"10.0.0.3:11211 600\n")
+    with pytest.raises(ConflictError, match="and edit that, or"):
+        fleet.push(listed, racing)
+    racing.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": "new"},
+        {"version": -1},
+        {"version": 10**18},
+        {"ready": "x"},
+        {"since": float("nan")},
+        {"since": 1e300},
+    ],
+)
+def test_a_report_that_no_follower_of_ours_writes(
+    engine: Cluster, url: str, store: Store, listed: Path, change: dict[str, object]
+) -> None:
+    version = fleet.push(listed, store).version
+    document = {"version": version, "state": "ok", **change}
+    engine.put(f"/ketama/{store.domain}/clients/a", json.dumps(document).encode())
+    found = fits_schema("fleet", as_json("fleet", url, code=1))
+    assert found["machines"][0]["reason"].startswith("its report cannot be read")
+    assert run("fleet", url).returncode == 1
 
 
 def test_the_command(url: str, store: Store, listed: Path, reports: Reports) -> None:

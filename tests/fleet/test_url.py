@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
+from needs import need
 
-from ketama import KetamaOSError
+from ketama import KetamaError, KetamaOSError
 from ketama.fleet import Credentials, CredentialsError, Store, find_credentials
 from ketama.fleet.url import parse_url
 
@@ -70,8 +72,36 @@ def test_credentials_that_cannot_be_used(tmp_path: Path) -> None:
         ("[etcd]\nuser = x\n", "set both"),
         ("[etcd]\ncert = x\n", "set both"),
         ("[etcd]\nuser = x\npassword = y\n", "chmod o-r"),
+        ("[etcd]\nuser = x\nuser = y\n", r"etcd\.ini:3: .*: it is set already"),
+        # What is wrong is not shown, because it may be the password.
+        ("password = hunter2\n", r"etcd\.ini:1: .*: must be \[etcd\], and then lines"),
+        ("[etcd]\npassword hunter2\n", r"etcd\.ini:2: .*lines NAME = VALUE"),
+        ("[etcd]\npassword hunter2: \n", "unknown name: must be one of"),
     ):
         path.write_text(text)
         path.chmod(0o644)
-        with pytest.raises(CredentialsError, match=reason):
+        with pytest.raises(CredentialsError, match=reason) as raised:
             find_credentials(path)
+        assert "hunter2" not in str(raised.value)
+    path.write_bytes(b"[etcd]\nuser = \xff\n")
+    with pytest.raises(CredentialsError, match="not UTF-8"):
+        find_credentials(path)
+
+
+def test_certificates_are_checked_before_they_are_needed(tmp_path: Path) -> None:
+    openssl = need("openssl")
+    new = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-subj", "/O=x", "-days", "2"]
+    for name, options in (("a", ["-nodes"]), ("b", ["-nodes"]), ("c", ["-passout=pass:x"])):
+        options = [*options, "-keyout", f"{name}.key", "-out", f"{name}.pem"]
+        subprocess.run([*new, *options], cwd=tmp_path, check=True, capture_output=True)
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    for credentials, reason in (
+        (Credentials(cacert=a), f"No such file or directory: '{a}'"),
+        (Credentials(cacert=f"{a}.key"), f"{a}.key: invalid certificate or key"),
+        (Credentials(cert=f"{a}.pem", key=f"{b}.key"), "KEY_VALUES_MISMATCH"),
+        # OpenSSL would ask for the password on the terminal, and a service would wait.
+        (Credentials(cert=f"{c}.pem", key=f"{c}.key"), f"{c}.key: .*a password is needed"),
+    ):
+        with pytest.raises(KetamaError, match=reason):
+            Store("etcds://127.0.0.1:1/shop", credentials)
+    Store("etcds://127.0.0.1:1/shop", Credentials(f"{a}.pem", f"{a}.pem", f"{a}.key")).close()
