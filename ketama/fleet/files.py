@@ -15,7 +15,10 @@ Filename = str | bytes
 
 
 def read_copy(filename: Filename) -> bytes:
-    """Return the text of a server file; empty if there is none."""
+    """Return the text of a server file; empty if it does not exist.
+
+    Raises what `server_file.read_file` raises.
+    """
     try:
         return server_file.read_file(filename)
     except KetamaOSError as error:
@@ -29,7 +32,9 @@ def replace_copy(filename: Filename, text: bytes, allowed: Callable[[bytes], boo
 
     The new continuum is published, as after an edit.
 
-    allowed: whether the text that is there now may be replaced.
+    allowed: whether the text that is there now may be replaced; may raise.
+
+    Raises KetamaOSError where it cannot be locked, read or replaced.
     """
     there = absolute(filename)
     target = lock(there, filename, TIMEOUT, create=True)
@@ -42,3 +47,11 @@ def replace_copy(filename: Filename, text: bytes, allowed: Callable[[bytes], boo
         target.close()
     images.publish(there)
     return True
+
+
+def check_replaceable(filename: Filename) -> None:
+    """Check that a server file could be replaced, without a change.
+
+    Raises KetamaOSError where it could not, for example in a folder that is read-only.
+    """
+    lock(absolute(filename), filename, TIMEOUT, create=True).close()

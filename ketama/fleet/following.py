@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import random
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ketama.admin import server_file
@@ -16,7 +18,7 @@ from ketama.continuum import continuum_of_text
 from ketama.errors import KetamaError, KetamaOSError, ServersError
 from ketama.fleet.backoff import Backoff
 from ketama.fleet.errors import EngineError, RefusedError, UnreachableError
-from ketama.fleet.files import read_copy, replace_copy
+from ketama.fleet.files import check_replaceable, read_copy, replace_copy
 from ketama.fleet.notify import Notifier
 from ketama.fleet.reach import unreachable_servers
 from ketama.fleet.stamp import accept, read_stamp
@@ -30,8 +32,11 @@ logger = logging.getLogger("ketama.fleet")
 
 LEASE = 30  # seconds
 TICK = 2.0  # seconds between checks of the file
+END = 2.0  # seconds that the watch gets to end
 SILENCE = 30.0, 60.0  # seconds between reads that find a watch which has become silent
-_Stamp = tuple[int, int, int, int]
+RIVAL = "another follower reports this name: give each machine its own by --machine"
+PREPARED = "prepared list: "
+_Stamp = tuple[int, int, int, int]  # device, inode, size, ctime
 
 
 class Follower:
@@ -45,6 +50,8 @@ class Follower:
     store: the fleet's. path: of the server file; its folder must be writable.
     machine: the name to report, other than any other one's; None: the host's name.
     lease: how long a report outlives a follower that was killed, seconds.
+
+    Raises ValueError where the name of the machine does not print, or has a slash.
     """
 
     def __init__(
@@ -61,7 +68,7 @@ class Follower:
         self._snapshot: Snapshot | None = None
         self._seen: _Stamp | None = None  # the file's at the last verdict
         self._failing = False  # whether it could not be read or replaced
-        self._known = 0  # the version that the file had last
+        self._known = 0  # the version that the file had last, or, if none, the first list's
         self._client = Client(self._machine, 0, BEHIND, since=time.time())
         self._stopping, self._news = threading.Event(), threading.Event()
         self._notifier = Notifier()
@@ -86,7 +93,7 @@ class Follower:
         Raises KetamaOSError where there is a file that cannot be read at the start. All else is
         reported and logged, and tried again.
         """
-        self._start()
+        self._begin()
         watching = threading.Thread(target=self._watch, name="watch", daemon=True)
         watching.start()
         check = self._next_check()
@@ -105,19 +112,27 @@ class Follower:
                 self._store.interrupt()
             self._notifier.alive(_in_words(self._client))
         self._notifier.stopping()
-        self._store.interrupt()
+        self._end_watch(watching)
         self._reports.end()
-        watching.join(TICK)
 
-    def _start(self) -> None:
+    def _begin(self) -> None:
         """Begin with the file that is there, even if the engine is not."""
-        found = read_copy(self._filename)
-        stamp = read_stamp(found)
-        if stamp.genuine and stamp.domain == self._store.domain:
-            self._known = stamp.version
-        self._client = self._client._replace(version=self._known)
-        if found and _is_valid(found):
-            self._notifier.ready()
+        with self._lock:
+            self._seen = self._stamp_of_file()
+            found = read_copy(self._filename)
+            stamp = read_stamp(found)
+            if stamp.genuine and stamp.domain == self._store.domain:
+                self._known = stamp.version
+            self._client = self._client._replace(version=self._known)
+            if found and _is_valid(found):
+                self._notifier.ready()
+
+    def _end_watch(self, watching: threading.Thread) -> None:
+        """End the watch, also one that is just being opened; do not wait for a dead engine."""
+        deadline = time.monotonic() + END
+        while watching.is_alive() and time.monotonic() < deadline:
+            self._store.interrupt()
+            watching.join(0.1)
 
     def _tick(self) -> float:
         half = self._notifier.watchdog / 2 if self._notifier.watchdog else TICK
@@ -132,11 +147,11 @@ class Follower:
         while not self._stopping.is_set():
             try:
                 for snapshot in self._store.watch(backoff.reset):
+                    if self._stopping.is_set():
+                        return
                     self._solved()
                     self._consider(snapshot)
                     self._news.set()  # there may be a prepared list
-                    if self._stopping.is_set():
-                        return
             except EngineError as error:
                 self._failed(error)
             self._stopping.wait(backoff.pause())
@@ -164,10 +179,13 @@ class Follower:
 
     def _look_at_file(self) -> None:
         """Judge the file again if somebody has changed it, or it could not be replaced."""
-        if self._snapshot is not None and (
-            self._failing or self._stamp_of_file() != self._seen
-        ):
+        if not self._failing and self._stamp_of_file() == self._seen:
+            return
+        if self._snapshot is not None:
             self._consider(None)
+            return
+        with suppress(KetamaError):  # to be reported when there is a list
+            self._begin()
 
     def _stamp_of_file(self) -> _Stamp | None:
         try:
@@ -189,10 +207,17 @@ class Follower:
             try:
                 self._conclude(self._snapshot)
             except RefusedError as error:
-                self._report(self._known, REFUSED, str(error))
+                self._report(self._version(), REFUSED, str(error))
             except KetamaError as error:
                 self._failing = True
-                self._report(self._known, REFUSED, _reason(error))
+                self._report(self._version(), REFUSED, _reason(error))
+
+    def _version(self) -> int:
+        """Return the version that the file states; 0 if it has none, or cannot be read."""
+        try:
+            return judge_alone(read_copy(self._filename), self._store.domain).version
+        except KetamaError:
+            return 0
 
     def _conclude(self, snapshot: Snapshot) -> None:
         found = read_copy(self._filename)
@@ -234,25 +259,26 @@ class Follower:
         try:
             if text is not None and snapshot is not None:
                 ready = self._get_ready(text, snapshot.servers or b"")
-        except RefusedError as error:
-            unready = f"prepared list: {error}"
+        except KetamaError as error:
+            unready = f"{PREPARED}{_reason(error)}"
         with self._lock:
             self._prepared, self._ready, self._unready = text, ready, unready
             client = self._client
-            own = "" if client.reason.startswith("prepared list") else client.reason
+            own = "" if client.reason.startswith(PREPARED) else client.reason
             self._report(client.version, client.state, own)
 
     def _get_ready(self, text: bytes, current: bytes) -> int:
         """Return the version of a list that this machine can use.
 
         Raises RefusedError where it is invalid, or a server that is new in it does not accept
-        connections.
+        connections; KetamaOSError where the file could not be replaced.
         """
         version = accept(text, self._store.domain).version
+        check_replaceable(self._filename)
         known = {line.address for line in server_file.scan(current)}
         new = [line.address for line in server_file.scan(text) if line.address not in known]
         if problems := unreachable_servers(dict.fromkeys(new)):
-            raise RefusedError(f"cannot connect to {', '.join(problems[:3])}")
+            raise RefusedError(f"cannot connect to {', '.join(problems)}")
         return version
 
     def _report(self, version: int, state: str, reason: str = "") -> None:
@@ -270,13 +296,19 @@ class Follower:
 
 
 class _Reports:
-    """The reports of one machine, under a lease."""
+    """The reports of one machine, under a lease.
+
+    If another follower reports under the same name, as on a cloned host, one of them cannot be
+    seen. So each of them reports that instead of its state, until the other one is gone.
+    """
 
     def __init__(self, store: Store, seconds: int) -> None:
         self._store = store
         self._seconds = seconds
         self._lease: int | None = None
-        self._sent: Client | None = None
+        self._given: Client | None = None  # what was reported last
+        self._sent: Client | None = None  # and what was sent of that
+        self._rivalled = -math.inf  # when another follower's report was seen
         self._due = 0.0
         self._problem = ""
         self._backoff = Backoff()
@@ -284,27 +316,43 @@ class _Reports:
     def send(self, client: Client) -> None:
         """Report what is new, and keep the lease; after a failure, after a pause."""
         now = time.monotonic()
-        if now < self._due and (client == self._sent or self._problem):
+        if now < self._due and (client == self._given or self._problem):
             return
         try:
-            self._lease = self._store.lease(self._seconds, self._lease)
-            if self._lease is None:
-                self._sent = None
-                self._lease = self._store.lease(self._seconds)
-            if client != self._sent and self._lease is not None:
-                self._store.report(client, self._lease)
-                self._sent = client
+            self._send(client, now)
         except EngineError as error:
             if error.errno == errno.ENOENT:
                 self._lease = None
             if str(error) != self._problem and not isinstance(error, UnreachableError):
                 logger.warning("cannot report: %s", _reason(error))
-            self._sent, self._problem = None, str(error)
+            self._given = self._sent = None
+            self._problem = str(error)
             self._due = now + self._backoff.pause()
             return
+        self._given = client
         self._problem = ""
         self._backoff.reset()
         self._due = now + self._seconds / 3
+
+    def _send(self, client: Client, now: float) -> None:
+        lease = self._store.lease(self._seconds, self._lease)
+        if lease is None:
+            self._sent = None
+            lease = self._store.lease(self._seconds)
+        self._lease = lease
+        if lease is None:
+            return
+        if self._sent is not None and (holder := self._store.holder(client.machine)) != lease:
+            self._sent = None
+            self._rivalled = now if holder else self._rivalled
+        if now < self._rivalled + self._seconds:
+            client = client._replace(state=REFUSED, reason=RIVAL, ready=0)
+        if client == self._sent:
+            return
+        self._store.report(client, lease)
+        if client.reason == RIVAL:
+            logger.warning("%s: %s", client.machine, RIVAL)
+        self._sent = client
 
     def end(self) -> None:
         """Take the report back."""
@@ -327,7 +375,7 @@ def _is_valid(text: bytes) -> bool:
 
 def _reason(error: KetamaError) -> str:
     """Return which file or engine has failed, and why."""
-    if isinstance(error, KetamaOSError):
+    if isinstance(error, KetamaOSError) and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error)
 

@@ -29,6 +29,7 @@ class Notifier:
 
     def alive(self, status: str) -> None:
         """Say that the service lives, and what it does."""
+        status = " ".join(status.split())  # a line break would begin another message
         self._send(f"WATCHDOG=1\nSTATUS={status}")
 
     def stopping(self) -> None:

@@ -64,6 +64,7 @@ class Preparation:
         deadline = time.monotonic() + self._timeout
         progress = None
         while True:
+            late = time.monotonic() > deadline  # then look once more
             machines = store.clients()
             ready = [machine for machine in machines if machine.ready == version]
             if self._on_progress and progress != (len(ready), len(machines)):
@@ -71,7 +72,7 @@ class Preparation:
                 self._on_progress(*progress)
             if len(ready) == len(machines) >= self._expected:
                 return
-            if time.monotonic() > deadline:
+            if late:
                 raise NotReadyError(self._reason(machines, ready))
             time.sleep(INTERVAL)
 

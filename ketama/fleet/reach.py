@@ -5,18 +5,34 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as OutOfTimeError
 
 from ketama.addresses import parse_address
 
 TIMEOUT = 2.0  # seconds
 AT_ONCE = 16
+NAMED_MAX = 3  # servers
+PATIENCE = 10.0  # seconds for all of them, because a follower does nothing else meanwhile
 PORT = 11211  # of an address without one
 
 
 def unreachable_servers(addresses: Iterable[str]) -> list[str]:
-    """Return those servers that cannot be connected to, each with the reason."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return [problem for problem in pool.map(_problem, addresses) if problem]
+    """Return servers that cannot be connected to, each with the reason: three at most.
+
+    The last entry may be that time has run out.
+    """
+    pool = ThreadPoolExecutor(AT_ONCE)
+    found = []
+    try:
+        for problem in pool.map(_problem, addresses, timeout=PATIENCE):
+            found += [problem] if problem else []
+            if len(found) == NAMED_MAX:
+                break
+    except OutOfTimeError:
+        found.append(f"not all have answered within {PATIENCE:g} seconds")
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return found
 
 
 def _problem(address: str) -> str:

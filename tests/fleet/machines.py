@@ -72,6 +72,7 @@ def following(
         for machine in machines:
             machine.start()
         yield machines
+        assert [machine.end() for machine in machines] == [0] * len(machines)
     finally:
         for machine in machines:
             machine.kill()

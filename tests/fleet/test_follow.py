@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,12 @@ MORE = b"10.0.0.3:11211 600\n"
 
 
 @contextmanager
-def follower_of(store: Store, path: Path) -> Iterator[Follower]:
+def follower_of(
+    store: Store, path: Path, machine: str = "web1", lease: int = module.LEASE
+) -> Iterator[Follower]:
     """Run a follower in a thread, with a connection of its own."""
     own = Store(store.url.text)
-    follower = Follower(own, path, machine="web1")
+    follower = Follower(own, path, machine=machine, lease=lease)
     thread = threading.Thread(target=follower.run)
     thread.start()
     try:
@@ -44,6 +46,11 @@ def follower_of(store: Store, path: Path) -> Iterator[Follower]:
         follower.stop()
         thread.join()
         own.close()
+
+
+def watching() -> list[threading.Thread]:
+    """The threads of followers that watch an engine."""
+    return [thread for thread in threading.enumerate() if thread.name == "watch"]
 
 
 @pytest.fixture(autouse=True)
@@ -197,6 +204,7 @@ FUTURE = 299912310000000
         ("another domain", "it is for domain other"),
         ("no version", "does not state domain, version and sha256"),
         ("invalid", "line 2: "),
+        ("endless version", "does not state domain, version and sha256"),
     ],
 )
 def test_a_bad_value_changes_nothing(
@@ -210,6 +218,7 @@ def test_a_bad_value_changes_nothing(
         "another domain": stamped(BODY, "other", FUTURE),
         "no version": BODY,
         "invalid": stamped(b"10.0.0.1:11211 many\n" + BODY, store.domain, FUTURE),
+        "endless version": good.replace(b"%d" % FUTURE, 5000 * b"9"),
     }[kind]
     first = push(store, listed)
     path = tmp_path / "copy"
@@ -234,9 +243,114 @@ def test_a_file_that_cannot_be_written_is_reported_and_tried_again(
     with follower_of(store, path):
         client = reported(store, "refused")
         assert client.reason == f"{path}: No such file or directory"
+        assert client.version == 0
         path.parent.mkdir()
         wait_for(lambda: path.exists() and path.read_bytes() == first)
         reported(store, "ok")
+
+
+def test_a_file_system_that_is_full_or_read_only(
+    store: Store, listed: Path, tmpfs: Path
+) -> None:
+    path = tmpfs / "copy"
+    first = push(store, listed)
+    with follower_of(store, path):
+        wait_for(lambda: path.exists() and path.read_bytes() == first)
+        filler = tmpfs / "filler"
+        with suppress(OSError):
+            filler.write_bytes(bytes(2**20))
+        second = push(store, listed, MORE)
+        client = reported(store, "refused")
+        assert client.reason == f"{path}: No space left on device"
+        assert client.version == read_stamp(first).version
+        assert path.read_bytes() == first
+        filler.unlink()
+        wait_for(lambda: path.read_bytes() == second)
+        reported(store, "ok")
+        subprocess.run(["mount", "-o", "remount,ro", str(tmpfs)], check=True)
+        third = push(store, listed, b"10.0.0.4:11211 600\n")
+        assert reported(store, "refused").reason.endswith("Read-only file system")
+        assert path.read_bytes() == second
+        subprocess.run(["mount", "-o", "remount,rw", str(tmpfs)], check=True)
+        wait_for(lambda: path.read_bytes() == third)
+        reported(store, "ok")
+        assert os.listdir(tmpfs) == ["copy"]
+
+
+def test_a_symbolic_link_stays_one(store: Store, listed: Path, tmp_path: Path) -> None:
+    first = push(store, listed)
+    (tmp_path / "real").mkdir()
+    target, path = tmp_path / "real" / "copy", tmp_path / "copy"
+    target.write_bytes(first)
+    path.symlink_to(target)
+    with follower_of(store, path):
+        reported(store, "ok")
+        second = push(store, listed, MORE)
+        wait_for(lambda: target.read_bytes() == second)
+        assert path.is_symlink()
+        # It may be made to lead elsewhere.
+        other = tmp_path / "real" / "other"
+        other.write_bytes(first)
+        path.unlink()
+        path.symlink_to(other)
+        wait_for(lambda: other.read_bytes() == second)
+
+
+def test_two_followers_of_one_file(store: Store, listed: Path, tmp_path: Path) -> None:
+    path = tmp_path / "copy"
+    with follower_of(store, path, "a"), follower_of(store, path, "b"):
+        for number in range(5):
+            text = push(store, listed, b"10.0.1.%d:11211 600\n" % number)
+            version = read_stamp(text).version
+            wait_for(
+                lambda version=version: [(one.version, one.state) for one in store.clients()]  # type: ignore[misc]
+                == 2 * [(version, "ok")]
+            )
+            assert path.read_bytes() == text
+    assert sorted(os.listdir(tmp_path)) == ["copy", "shop.servers"]
+
+
+def test_two_machines_of_one_name(
+    store: Store, listed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As cloned hosts are: only one report can be there, so none of them may be ok."""
+    text = push(store, listed)
+    with follower_of(store, tmp_path / "a", lease=2):
+        reported(store, "ok")
+        with follower_of(store, tmp_path / "b", lease=2):
+            wait_for(lambda: (tmp_path / "b").exists())
+            client = reported(store, "refused")
+            assert client.reason == module.RIVAL
+            assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == text
+        # The report of the one that is left comes back.
+        reported(store, "ok")
+    assert f"web1: {module.RIVAL}" in caplog.messages
+
+
+def test_a_follower_that_stops_leaves_no_watch(
+    store: Store, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even one that is just being opened."""
+    push(store, listed)
+    real, opening, stopped = Store._open_watch, threading.Event(), threading.Event()
+
+    def slow(self: Store, revision: int) -> object:
+        opening.set()
+        stopped.wait()
+        return real(self, revision)
+
+    monkeypatch.setattr(Store, "_open_watch", slow)
+    monkeypatch.setattr(module, "END", 300)
+    end = Store.interrupt
+
+    def late(self: Store) -> None:
+        end(self)
+        stopped.set()  # so that the watch opens after it was told to end
+
+    monkeypatch.setattr(Store, "interrupt", late)
+    with follower_of(store, tmp_path / "copy"):
+        opening.wait()
+    assert watching() == []
 
 
 def test_a_watch_that_has_become_silent_is_replaced(
@@ -326,6 +440,22 @@ def test_the_manager_is_told_through_an_outage(tmp_path: Path) -> None:
         machine.kill()
         manager.close()
     assert machine.log.read_text().count("Connection refused") == 1
+
+
+def test_a_file_that_is_brought_while_there_is_no_engine_makes_ready(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "etcd://127.0.0.1:1/shop", "web1")
+    manager = Manager(tmp_path)
+    machine.start(NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="200000")
+    try:
+        assert manager.next() == ["WATCHDOG=1", "STATUS=version 0, behind"]
+        machine.file.write_bytes(stamped(MORE, "shop", 5))
+        while manager.next() != ["READY=1"]:
+            pass
+        assert manager.next() == ["WATCHDOG=1", "STATUS=version 5, behind"]
+        assert machine.end() == 0
+    finally:
+        machine.kill()
+        manager.close()
 
 
 def test_a_new_machine_is_ready_when_it_has_the_list(

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import http.server
 import os
+import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from pwd import getpwnam
 
 import pytest
+from command import text
 from needs import need_root
 from waiting import wait_for
 
+from fleet.etcd import Cluster, Member, free_ports
+from fleet.machines import following
 from ketama import fleet
 from ketama.cli.follow import _become
-from ketama.fleet import Client, Credentials, EngineError, Follower, Store, UnreachableError
+from ketama.fleet import (
+    Client,
+    Credentials,
+    EngineError,
+    Follower,
+    Store,
+    UnreachableError,
+    gateway,
+    reach,
+)
 from ketama.fleet.gateway import Gateway
 from ketama.fleet.reach import unreachable_servers
 from ketama.fleet.stamp import stamped
-from ketama.fleet.url import parse_url
+
+MORE = b"10.0.0.3:11211 600\n"
 
 
 @contextmanager
@@ -60,6 +74,11 @@ def service(status: int, body: bytes) -> Iterator[str]:
          "larger than the engine accepts"),
         (400, b'{"message":"etcdserver: new","code":3}', EngineError, "new"),
         (200, b'{"error":{"grpc_code":14,"message":"gone"}}', UnreachableError, "gone"),
+        (200, b'{"error":"odd","code":"x"}', EngineError, "odd"),
+        (200, b"{}", EngineError, "an answer is not one of etcd's"),
+        (200, b'{"responses":[{}]}', EngineError, "an answer is not one of etcd's"),
+        (200, b'{"responses":[{"response_range":{"kvs":[{"value":"?"}]}}]}', EngineError,
+         "an answer is not one of etcd's"),
     ],
 )  # fmt: skip
 def test_a_service_that_is_not_etcd_or_fails(
@@ -72,10 +91,9 @@ def test_a_service_that_is_not_etcd_or_fails(
         assert type(raised.value) is kind
         assert reason in str(raised.value)
         # And in place of a watch.
-        gateway = Gateway(parse_url(f"etcd://{member}/shop"), Credentials())
         if status != 200:
             with pytest.raises(kind):
-                gateway.stream("/v3/watch", {})
+                Gateway(store.url, Credentials()).stream("/v3/watch", {})
         store.close()
 
 
@@ -115,6 +133,136 @@ def test_a_write_whose_answer_is_lost_counts_once(store: Store, listed: Path) ->
     after = store.read()
     assert (after.servers, after.revision) == (new, revision)
     assert after.before == before.servers
+
+
+def answering(store: Store, lose: Callable[[], bool], then: Callable[[], None]) -> list[int]:
+    """Let the answers to some writes of a store be lost; return the numbers of its writes.
+
+    lose: whether the next write is lost, and not only its answer. then: called after one.
+    """
+    real, writes = store._gateway.call, [0]
+
+    def lossy(path: str, body: dict[str, object]) -> dict[str, object]:
+        if "compare" not in body:
+            return real(path, body)
+        writes[0] += 1
+        if lose():
+            raise store._gateway.unreachable("read timed out", 0)
+        answer = real(path, body)
+        if writes[0] == 1:
+            then()
+            raise store._gateway.unreachable("read timed out", 0)
+        return answer
+
+    store._gateway.call = lossy  # type: ignore[method-assign]
+    return writes
+
+
+def test_a_write_that_is_never_answered_may_have_been_carried_out(
+    store: Store, listed: Path
+) -> None:
+    fleet.push(listed, store)
+    before = store.read()
+    writes = answering(store, lambda: True, lambda: None)
+    with pytest.raises(UnreachableError, match="read timed out; the change may have been"):
+        store.write(stamped(b"10.0.0.1:1 1\n", store.domain, 10**15), before.revision)
+    assert writes == [3]
+
+
+def test_a_write_that_another_operator_has_replaced_counts(store: Store, listed: Path) -> None:
+    fleet.push(listed, store)
+    before = store.read()
+    other = Store(store.url.text)
+    mine, theirs = (stamped(MORE, store.domain, 10**15 + i) for i in range(2))
+    answering(store, lambda: False, lambda: other.write(theirs, other.read().revision))  # type: ignore[arg-type]
+    assert store.write(mine, before.revision) == other.read().revision
+    assert (other.read().servers, other.read().before) == (theirs, mine)
+    other.close()
+
+
+def test_a_repeated_request_finds_what_the_first_has_written(
+    store: Store, listed: Path
+) -> None:
+    """The gateway asks another member if the first one's answer does not come."""
+    fleet.push(listed, store)
+    before = store.read()
+    new = stamped(MORE, store.domain, 10**15)
+    real = store._gateway._ask
+    asked: list[str] = []
+
+    def lossy(member: int, path: str, body: dict[str, object]) -> dict[str, object]:
+        answer = real(member, path, body)
+        if "compare" in body and not asked:
+            asked.append(path)
+            raise store._gateway.unreachable("read timed out", member)
+        return answer
+
+    store._gateway._ask = lossy  # type: ignore[method-assign]
+    revision = store.write(new, before.revision)
+    assert (asked, store.read().servers, store.read().revision) == (
+        ["/v3/kv/txn"],
+        new,
+        revision,
+    )
+
+
+def test_a_line_of_a_watch_that_does_not_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "LINE_MAX", 10)
+    changes = store.watch()
+    next(changes)
+    with pytest.raises(UnreachableError, match="more than 10 bytes") as raised:
+        next(changes)
+    assert raised.value.filename == store.url.text
+
+
+def test_a_follower_of_a_service_that_is_not_etcd(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = tmp_path / "copy"
+    copy.write_bytes(stamped(MORE, "shop", 5))
+    with service(200, b"{}") as member:
+        store = Store(f"etcd://{member}/shop", Credentials())
+        follower = Follower(store, copy, machine="web1")
+        thread = threading.Thread(target=follower.run)
+        thread.start()
+        wait_for(lambda: "cannot report" in caplog.text and "keeping" in caplog.text)
+        follower.stop()
+        thread.join()
+        store.close()
+    assert copy.read_bytes() == stamped(MORE, "shop", 5)
+    assert caplog.text.count("an answer is not one of etcd's") == 2
+
+
+def test_members_with_addresses_of_ipv6(tmp_path: Path, listed: Path) -> None:
+    cluster = Cluster(tmp_path, 1)
+    cluster.members = [Member("m0", tmp_path, free_ports(2), "[::1]")]
+    try:
+        cluster.start()
+        url = cluster.url()
+        assert url.startswith("etcd://[::1]:")
+        with following(tmp_path, url, ["web1"]) as (machine,):
+            text("push", listed, url)
+            wait_for(lambda: machine.text == listed.read_bytes())
+    finally:
+        cluster.kill()
+
+
+def test_only_some_of_many_servers_are_named() -> None:
+    assert len(unreachable_servers([f"127.0.0.1:{port}" for port in range(1, 9)])) == 3
+
+
+def test_servers_that_do_not_answer_hold_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "PATIENCE", 0.1)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
+        address = full.getsockname()
+        for _ in range(3):  # and the kernel answers nobody who comes later
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        (problem,) = unreachable_servers([f"127.0.0.1:{address[1]}"])
+    assert problem == "not all have answered within 0.1 seconds"
 
 
 def test_servers_of_all_kinds_are_connected_to(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from command import run
 from waiting import wait_for
 
 from fleet.etcd import free_ports
-from fleet.machines import following
+from fleet.machines import Machine, following
 from ketama import fleet
 from ketama.fleet import ConflictError, NotReadyError, Preparation, Store
 from ketama.fleet.stamp import read_stamp, stamped
@@ -87,6 +88,33 @@ def test_a_server_that_cannot_be_reached_stops_the_switch(
         assert failed == []
         second = listed.read_bytes()
         wait_for(lambda: machine.text == second)
+
+
+def test_a_file_that_could_not_be_replaced_stops_the_switch(
+    store: Store, listed: Path, tmp_path: Path, tmpfs: Path, server: str
+) -> None:
+    fleet.push(listed, store)
+    first = listed.read_bytes()
+    add(listed, server)
+    machine = Machine(tmp_path, store.url.text, "web1")
+    machine.file = tmpfs / "copy"
+    machine.start()
+    try:
+        wait_for(lambda: machine.text == first)
+        subprocess.run(["mount", "-o", "remount,ro", str(tmpfs)], check=True)
+
+        def refused(ready: int, machines: int) -> None:
+            wait_for(lambda: [one.state for one in fleet.status(store).machines] == ["refused"])
+            (found,) = fleet.status(store).machines
+            assert found.reason.startswith("prepared list: ")
+            assert found.reason.endswith("Read-only file system")
+
+        with pytest.raises(NotReadyError, match="Read-only file system"):
+            fleet.push(listed, store, prepare=Preparation(timeout=1, on_progress=refused))
+        assert store.read().servers == machine.text == first
+        assert machine.end() == 0
+    finally:
+        machine.kill()
 
 
 def test_machines_that_are_not_ready_in_time(store: Store, listed: Path) -> None:
