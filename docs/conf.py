@@ -67,6 +67,7 @@ PYTHON = {
     "library/exceptions.html": "BaseException Exception OSError RuntimeError TypeError "
     "ValueError",
     "library/array.html": "array",
+    "library/collections.html": "Counter",
     "library/collections.abc.html": "Awaitable Buffer Callable Container Iterable "
     "Iterator Mapping Sequence",
     "library/contextlib.html": "AbstractContextManager",
@@ -100,7 +101,7 @@ intersphinx_mapping = {"python": ("https://docs.python.org/3", python_inventory(
 nitpick_ignore_regex = [
     ("py:.*", r"ketama\.clients\..*"),
     ("py:.*", r"(emcache|memcachio|meta_memcache|pymemcache)\..*"),
-    ("py:class", "array|Out"),
+    ("py:class", "array|Out|Prepare"),
 ]
 
 # Files of the root that are pages here, too.

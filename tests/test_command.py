@@ -19,9 +19,10 @@ from waiting import PATIENCE
 import ketama
 
 COMMANDS = [
-    "where", "show", "check", "diff", "agree", "profiles", "import", "add", "remove", "weight",
-    "rename", "apply", "plot", "dump", "push", "pull", "rollback", "follow", "fleet", "images",
-    "live", "watch", "completion",
+    "where", "show", "check", "diff", "agree", "profiles", "plot", "dump",
+    "add", "remove", "weight", "rename", "apply", "import",
+    "push", "pull", "rollback", "fleet", "follow",
+    "images", "live", "watch", "completion",
 ]  # fmt: skip
 
 
@@ -35,9 +36,14 @@ def test_the_console_script() -> None:
 def test_help() -> None:
     """The help has all commands with a line each, uncut; each has examples of its own."""
     shown = text("--help")
-    listed = shown[shown.index("Commands:") :].splitlines()[1:]
-    assert [line.split()[0] for line in listed] == COMMANDS
-    assert "..." not in shown.partition("Commands:")[2]
+    listed = shown[shown.index("Questions:") :].splitlines()
+    titles = [line for line in listed if line.endswith(":")]
+    assert titles == [
+        "Questions:", "Changes:", "One list on many machines (fleets):", "This machine:"
+    ]  # fmt: skip
+    assert [line.split()[0] for line in listed if line.startswith("  ")] == COMMANDS
+    assert not any("..." in line for line in listed)
+    assert len({line.index(line.split()[1], 3) for line in listed if line[:1] == " "}) == 1
     for command in COMMANDS:
         own = text(command, "--help")
         assert own == text(command, "-h")

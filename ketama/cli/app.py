@@ -25,32 +25,41 @@ OWN = "invalid "  # how our own messages about an argument begin
 
 SUCCESS, PROBLEMS_FOUND, USAGE_ERROR = 0, 1, 2
 
-# The command's name, and its module in ketama.cli.
-COMMANDS = {
-    "where": "where",
-    "show": "show",
-    "check": "check",
-    "diff": "diff",
-    "agree": "agree",
-    "profiles": "profiles",
-    "import": "importing",
-    "add": "edit",
-    "remove": "edit",
-    "weight": "edit",
-    "rename": "edit",
-    "apply": "edit",
-    "plot": "plot",
-    "dump": "dump",
-    "push": "push",
-    "pull": "pull",
-    "rollback": "push",
-    "follow": "follow",
-    "fleet": "fleet",
-    "images": "images",
-    "live": "live",
-    "watch": "watch",
-    "completion": "completion",
+# By the heading of the help: the command's name, and its module in ketama.cli.
+GROUPS = {
+    "Questions": {
+        "where": "where",
+        "show": "show",
+        "check": "check",
+        "diff": "diff",
+        "agree": "agree",
+        "profiles": "profiles",
+        "plot": "plot",
+        "dump": "dump",
+    },
+    "Changes": {
+        "add": "edit",
+        "remove": "edit",
+        "weight": "edit",
+        "rename": "edit",
+        "apply": "edit",
+        "import": "importing",
+    },
+    "One list on many machines (fleets)": {
+        "push": "push",
+        "pull": "pull",
+        "rollback": "push",
+        "fleet": "fleet",
+        "follow": "follow",
+    },
+    "This machine": {
+        "images": "images",
+        "live": "live",
+        "watch": "watch",
+        "completion": "completion",
+    },
 }
+COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
 
 
 def verbatim(command: click.Command) -> click.Command:
@@ -80,6 +89,20 @@ class Commands(click.Group):
         """Return the commands in the order of the help."""
         return list(COMMANDS)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in groups, their columns aligned with each other."""
+        width = max(map(len, COMMANDS))
+        for title, names in GROUPS.items():
+            commands = ((name, self.get_command(ctx, name)) for name in names)
+            with formatter.section(title):
+                formatter.write_dl(
+                    [
+                        (name.ljust(width), command.get_short_help_str(formatter.width))
+                        for name, command in commands
+                        if command is not None
+                    ]
+                )
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
         if cmd_name not in COMMANDS:
@@ -99,16 +122,16 @@ class Commands(click.Group):
     "--etcd-config",
     metavar="FILE",
     type=click.Path(readable=False),
-    help="Credentials for URLs of fleets: see docs/fleet.md.",
+    help="A file of credentials for URLs of fleets.",
 )
 @click.pass_context
 def app(ctx: click.Context, etcd_config: str | None) -> int | None:
     r"""Inspect and edit server files: which server a key belongs to, which keys a change moves.
 
     FILE is a server file: one server per line, its address and its weight. Commands that only
-    read it also accept - for standard input. Where a list is read or edited, FILE may be the
-    URL of a fleet, etcd://host1,host2/domain. All commands but follow and completion accept
-    --json. Run 'ketama COMMAND --help' for examples.
+    read it also accept - for standard input. If many machines have the same list, FILE may be
+    the URL of their fleet, etcd://host1,host2/domain. All commands but follow and completion
+    accept --json. Run 'ketama COMMAND --help' for examples.
 
     \b
     Exit codes: 0  success
