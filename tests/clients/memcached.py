@@ -308,6 +308,7 @@ class Fleet:
     def __init__(self, network: int, path: Path) -> None:
         self.path = path
         self.servers: list[Memcached] = []
+        self.prefix: tuple[str, ...] = ()  # of the commands of programs that use the servers
         self._network = network
         self._addresses = 0
         self._forwarders: list[Forwarder] = []

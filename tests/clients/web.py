@@ -116,7 +116,7 @@ def run(fleet: Fleet, folder: Path, *command: str, **options: Any) -> Iterator[S
         ["--bind", site.address] if "gunicorn" in command else ["--host", host, "--port", port]
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", *command, "--log-level", "warning", *where],
+        [*fleet.prefix, sys.executable, "-m", *command, "--log-level", "warning", *where],
         cwd=folder,
         env={**os.environ, "SERVERS": str(fleet.path), "OPTIONS": json.dumps(options)},
     )

@@ -23,11 +23,13 @@ class Machine:
         self.folder.mkdir()
         self.file = self.folder / "shop.servers"
         self.log = folder / f"{name}.log"
+        self.prefix: tuple[str, ...] = ()  # of its commands
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str, **environment: str) -> None:
         """Start the follower."""
-        command = [*COMMAND, "follow", f"--machine={self.name}", f"--lease={self.lease}"]
+        command = [*self.prefix, *COMMAND, "follow"]
+        options = (f"--machine={self.name}", f"--lease={self.lease}", *options)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *options, self.url, self.file],

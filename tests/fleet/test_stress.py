@@ -14,11 +14,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from needs import lacking, need, need_root
+from needs import need
 from waiting import wait_for
 
 from fleet.etcd import Cluster, Member, free_ports, running
 from fleet.machines import Machine, following
+from fleet.networks import address, namespaces
 from ketama import fleet
 from ketama.fleet import Store
 from ketama.fleet.stamp import accept
@@ -199,36 +200,9 @@ def test_a_follower_is_killed_at_any_moment(
 
 @pytest.fixture
 def networks() -> Iterator[list[str]]:
-    """Network namespaces on one bridge, each with the address 10.88.77.1, .2 or .3."""
-    need_root()
-    ip = need("ip")
-    made = [f"ketama{os.getpid()}-{i}" for i in range(3)]
-    bridge = f"kt{os.getpid()}"
-    done = subprocess.run([ip, "link", "add", bridge, "type", "bridge"], capture_output=True)
-    if done.returncode != 0:
-        lacking("network namespaces can't be made here")
-    try:
-        for command in (
-            f"addr add 10.88.77.254/24 dev {bridge}",
-            f"link set {bridge} up",
-        ):
-            subprocess.run([ip, *command.split()], check=True)
-        for i, name in enumerate(made):
-            link = f"kt{os.getpid()}v{i}"
-            for command in (
-                f"netns add {name}",
-                f"link add {link} type veth peer name eth0 netns {name}",
-                f"link set {link} master {bridge} up",
-                f"-n {name} addr add 10.88.77.{i + 1}/24 dev eth0",
-                f"-n {name} link set eth0 up",
-                f"-n {name} link set lo up",
-            ):
-                subprocess.run([ip, *command.split()], check=True)
+    """Three network namespaces."""
+    with namespaces(3) as made:
         yield made
-    finally:
-        for name in made:
-            subprocess.run([ip, "netns", "del", name], capture_output=True)
-        subprocess.run([ip, "link", "del", bridge], capture_output=True)
 
 
 def test_followers_leave_a_member_that_is_isolated(
@@ -239,8 +213,7 @@ def test_followers_leave_a_member_that_is_isolated(
     folder.mkdir()
     cluster = Cluster(folder, 3)
     for i, member in enumerate(cluster.members):
-        host = f"10.88.77.{i + 1}"
-        cluster.members[i] = Member(member.name, folder, free_ports(2), host)
+        cluster.members[i] = Member(member.name, folder, free_ports(2), address(i))
         cluster.members[i].prefix = ("ip", "netns", "exec", networks[i])
     url = cluster.url()
     try:
@@ -251,7 +224,7 @@ def test_followers_leave_a_member_that_is_isolated(
             text = push(listed, store, 0)
             wait_for(partial(have, machines, text))
             for number, name in enumerate(networks):
-                others = [f"10.88.77.{i + 1}" for i in range(3) if i != number]
+                others = [address(i) for i in range(3) if i != number]
                 for other in others:
                     route = ["route", "add", "blackhole", f"{other}/32"]
                     subprocess.run([need("ip"), "-n", name, *route], check=True)
