@@ -19,7 +19,7 @@ from command import ROOT, refusal
 from needs import need
 from waiting import wait_for
 
-from fleet.etcd import Cluster
+from fleet.etcd import Cluster, running
 from fleet.machines import Machine, following
 from ketama import fleet
 from ketama.admin.images import image_of
@@ -456,6 +456,36 @@ def test_a_file_that_is_brought_while_there_is_no_engine_makes_ready(tmp_path: P
     finally:
         machine.kill()
         manager.close()
+
+
+def test_an_invalid_file_does_not_make_ready(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "etcd://127.0.0.1:1/shop", "web1")
+    machine.file.write_text("10.0.0.1:11211 many\n")
+    manager = Manager(tmp_path)
+    machine.start(NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="200000")
+    try:
+        for _ in range(3):
+            assert manager.next() == ["WATCHDOG=1", "STATUS=version 0, behind"]
+        assert machine.end() == 0
+    finally:
+        machine.kill()
+        manager.close()
+
+
+def test_a_follower_that_stops_in_an_outage(
+    listed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    folder = tmp_path / "etcd"
+    folder.mkdir()
+    with running(folder) as cluster:
+        store = Store(cluster.url())
+        push(store, listed)
+        with follower_of(store, tmp_path / "copy"):
+            reported(store, "ok")
+            cluster.kill()
+        assert caplog.messages[-1].endswith("the report stays until its lease ends")
+        store.close()
 
 
 def test_a_new_machine_is_ready_when_it_has_the_list(

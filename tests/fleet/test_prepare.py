@@ -16,6 +16,7 @@ from fleet.etcd import free_ports
 from fleet.machines import Machine, following
 from ketama import fleet
 from ketama.fleet import ConflictError, NotReadyError, Preparation, Store
+from ketama.fleet.gateway import encode
 from ketama.fleet.stamp import read_stamp, stamped
 
 
@@ -131,6 +132,14 @@ def test_machines_that_are_not_ready_in_time(store: Store, listed: Path) -> None
     )
     current = store.read()
     assert (current.servers, current.next) == (first, None)
+    for number in range(6):
+        store.report(fleet.Client(f"web{number}", version, "ok"), lease)
+    with pytest.raises(NotReadyError, match="web3, 2 more; nothing was changed"):
+        fleet.push(listed, store, prepare=Preparation(timeout=0))
+    for number in range(6):
+        store._gateway.call(
+            "/v3/kv/deleterange", {"key": encode(store._clients + f"web{number}".encode())}
+        )
     url = store.url.text
     done = run("push", "--prepare", "--timeout=0", listed, url)
     assert (done.returncode, done.stdout) == (1, b"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,38 @@ def test_an_edit_during_a_pull_is_not_lost(
     with pytest.raises(ConflictError, match="changes that were not pushed"):
         fleet.pull(store, copy)
     assert copy.read_bytes() == edited
+
+
+def test_a_file_that_cannot_be_given_the_version(
+    url: str, store: Store, listed: Path, tmpfs: Path
+) -> None:
+    path = tmpfs / "list"
+    path.write_bytes(listed.read_bytes() + b"10.0.0.1:11211 600\n")
+    subprocess.run(["mount", "-o", "remount,ro", str(tmpfs)], check=True)
+    shown = text("push", path, url)
+    assert "list:3: warning: " in shown
+    assert shown.endswith(f"{path}: could not be given the new version: pull it again\n")
+    assert accept(servers_of(store), store.domain).body == path.read_bytes()
+
+
+def test_arguments_that_are_invalid(store: Store, listed: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be removed"):
+        store.write(None, 0)
+    with pytest.raises(ValueError, match="max_moved"), fleet.edit(store, max_moved=2):
+        pass
+
+
+def test_a_watch_of_what_the_engine_has_forgotten(
+    engine: Cluster, store: Store, listed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.push(listed, store)
+    engine.ctl("compact", str(store._read()[1]))
+    real = Store._open_watch
+    monkeypatch.setattr(Store, "_open_watch", lambda self, revision: real(self, 1))
+    changes = store.watch()
+    next(changes)
+    with pytest.raises(fleet.UnreachableError, match=r"was cancelled: .*compacted"):
+        next(changes)
 
 
 def test_an_edit_of_a_fleet(store: Store, listed: Path) -> None:

@@ -9,9 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import COMMAND, as_json, fits_schema, interruptible, refusal, run, text
+from command import (
+    COMMAND,
+    as_json,
+    fits_schema,
+    interruptible,
+    measured,
+    refusal,
+    run,
+    text,
+)
 
-from fleet.etcd import Cluster
+from fleet.etcd import Cluster, running
 from ketama import fleet
 from ketama.fleet import Client, ConflictError, Snapshot, Store
 from ketama.fleet.stamp import read_stamp, stamped
@@ -177,7 +186,9 @@ def test_metrics(url: str, store: Store, listed: Path, reports: Reports) -> None
 def test_a_roll_out_is_watched(url: str, store: Store, listed: Path, reports: Reports) -> None:
     version = fleet.push(listed, store).version
     command = [*COMMAND, "fleet", "--watch", "--json", url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=interruptible) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, preexec_fn=interruptible, env=measured()
+    ) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["machines"] == []
         reports.send("a", version, "ok")
@@ -185,3 +196,42 @@ def test_a_roll_out_is_watched(url: str, store: Store, listed: Path, reports: Re
         assert found["machines"][0]["state"] == "ok"
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
+
+
+def test_a_roll_out_is_watched_through_an_outage(listed: Path, tmp_path: Path) -> None:
+    with running(tmp_path) as cluster:
+        url = cluster.url()
+        store = Store(url)
+        command = [*COMMAND, "fleet", "--watch", url]
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=interruptible,
+            env=measured(),
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline() == b"shop: version none, 0 machines\n"
+            cluster.kill()
+            assert b"Connection refused" in process.stderr.readline()  # once
+            cluster.start()
+            version = fleet.push(listed, store).version
+            lines = iter(process.stdout.readline, b"")
+            assert f"shop: version {version}, 0 machines\n".encode() in lines
+            process.send_signal(signal.SIGINT)
+            assert process.wait() == 130
+            assert process.stderr.read() == b""
+        store.close()
+
+
+def test_of_many_machines_some_are_listed(
+    url: str, store: Store, listed: Path, reports: Reports
+) -> None:
+    fleet.push(listed, store)
+    for number in range(23):
+        reports.send(f"web{number:02}", OLD, "behind")
+    shown = run("fleet", url).stdout.decode()
+    assert "and 3 more machines: see --all" in shown
+    assert ("web19" in shown, "web20" in shown) == (True, False)
+    assert "web22" in run("fleet", "--all", url).stdout.decode()
