@@ -14,7 +14,7 @@ def metrics_text(found: FleetStatus, expected: int | None) -> str:
     lines = [
         *_head("ok", "Whether all machines have the list."),
         f"ketama_fleet_ok{{{domain}}} {int(found.is_ok(expected))}",
-        *_head("version", "The version of the list in etcd; 0: there is none."),
+        *_head("version", "The version of the list in etcd; 0 without a list."),
         f"ketama_fleet_version{{{domain}}} {found.version}",
         *_head("prepared_version", "The version of the list that is prepared; 0: none."),
         f"ketama_fleet_prepared_version{{{domain}}} {found.prepared}",

@@ -45,7 +45,7 @@ def open_store(
 
 
 def url_value(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Return a URL; refuse what is none."""
+    """Return a URL; raise a usage error for anything else."""
     if is_url(value):
         return value
     raise click.BadParameter(

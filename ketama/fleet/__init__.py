@@ -1,4 +1,4 @@
-"""One server list for many machines, on etcd: push, follow, and see who has it.
+"""One server list for many machines, on etcd: push it, follow it, list its machines.
 
 Needs the extra `libketama[fleet]`. A machine's server file stays the only interface to its
 programs; `Follower` keeps it, and the rest is for operators. See docs/fleet.md.

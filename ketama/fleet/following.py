@@ -168,7 +168,7 @@ class Follower:
             self._problem = ""
 
     def _find_silence(self) -> None:
-        """Read, and watch anew if the watch should have told of what is there."""
+        """Read, and watch anew if the watch has missed a change."""
         try:
             now = self._store.read()
         except EngineError:
@@ -314,7 +314,7 @@ class _Reports:
         self._backoff = Backoff()
 
     def send(self, client: Client) -> None:
-        """Report what is new, and keep the lease; after a failure, after a pause."""
+        """Report a change, and keep the lease alive; retry a failure after a pause."""
         now = time.monotonic()
         if now < self._due and (client == self._given or self._problem):
             return

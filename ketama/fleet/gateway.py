@@ -297,7 +297,7 @@ class Gateway:
         denied = "permission denied" in reason
         if "user name is empty" in reason or (denied and user is None):
             reason = (
-                "the engine wants to know who asks: set KETAMA_ETCD_USER and "
+                "the engine requires authentication: set KETAMA_ETCD_USER and "
                 "KETAMA_ETCD_PASSWORD, or KETAMA_ETCD_CONFIG"
             )
         elif denied:

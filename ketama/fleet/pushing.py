@@ -169,11 +169,11 @@ def rollback(
     """Make the list that was replaced last the list of a fleet again, as a new version.
 
     A second one undoes the first. The arguments and errors are those of `push`; EngineError
-    with errno ENOENT where there is no earlier list.
+    with errno ENOENT where the fleet never had another list.
     """
     current = store.read()
     if current.before is None:
-        reason = "there is no earlier list to go back to"
+        reason = "the fleet has no earlier list to roll back to"
         raise EngineError(errno.ENOENT, reason, store.url.text)
     name = f"{store.url.text} (earlier list)"
     pushed, _ = _push(store, current.before, name, current, dry_run, max_moved, prepare)
@@ -224,7 +224,7 @@ def _check_base(
     theirs = 0  # what the engine states in a list that machines refuse does not count
     with suppress(RefusedError):
         theirs = accept(current.servers or b"", store.domain).version
-    # An engine that has lost its data is no reason to go back to an old list unawares.
+    # If the engine has lost its data, nobody may push an old list by mistake.
     newest = max(clients, key=lambda client: client.version, default=None)
     lost = newest is not None and newest.version > theirs
     version = newest.version if newest is not None and lost else theirs
@@ -298,7 +298,7 @@ def _next(store: Store, current: Snapshot, *known: int) -> int:
     if version > VERSION_MAX:
         raise RefusedError(
             f"{store.url.text}: the list, the file or a machine has version {VERSION_MAX}, "
-            f"after which there is no other: find it by 'ketama fleet --all {store.url.text}', "
+            f"the largest possible: find it by 'ketama fleet --all {store.url.text}', "
             f"and delete its key below /ketama/{store.domain}/ by etcdctl del"
         )
     return version

@@ -30,7 +30,7 @@ SINCE_MAX = 253402300800  # seconds since 1970: the year 10000
 class Snapshot(NamedTuple):
     """What the engine has of a fleet at one moment.
 
-    servers: the list; None if there is none. revision: of its last change; 0 if there is none.
+    servers: the list, or None. revision: of the list's last change; 0 without a list.
     next: a list that is prepared, if any. before: the list that was replaced last, if any.
     """
 
@@ -99,7 +99,7 @@ class Store:
 
         The list so far becomes the one before, and a prepared one is dropped.
 
-        text: the new list. revision: of the list that it replaces, 0: there is none.
+        text: the new list. revision: of the list that it replaces; 0 for the first one.
         prepare: only prepare the list: machines check it, and report `ready`. None as the text
             drops a prepared list.
 
@@ -271,7 +271,7 @@ class Store:
             raise EngineError(errno.ENOENT, error.strerror, self.url.text) from None
 
     def holder(self, machine: str) -> int:
-        """Return the lease that a machine's report is under; 0: there is no report."""
+        """Return the lease of a machine's report; 0 if it has not reported."""
         answer = self._gateway.call(RANGE, {"key": encode(self._clients + machine.encode())})
         with understanding(self.url):
             return next((int(pair["lease"]) for pair in answer.get("kvs", [])), 0)

@@ -26,7 +26,7 @@ class Verdict(NamedTuple):
 def judge(found: bytes, text: bytes, theirs: Stamp, known: int) -> Verdict:
     """Return what a copy is.
 
-    found: its text, empty if there is none. text, theirs: the engine's valid list.
+    found: its text, empty without a file. text, theirs: the engine's valid list.
     known: the version that the copy had last, if it was a genuine one.
     """
     mine = read_stamp(found)

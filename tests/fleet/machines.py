@@ -41,7 +41,7 @@ class Machine:
 
     @property
     def text(self) -> bytes:
-        """What the file has; empty if there is none."""
+        """What the file has; empty without a file."""
         try:
             return self.file.read_bytes()
         except FileNotFoundError:

@@ -129,7 +129,7 @@ def test_an_outage_of_all_members(three: Cluster, listed: Path, tmp_path: Path) 
 
 
 class Reader(threading.Thread):
-    """Reads a file in a loop, and finds what is no complete list."""
+    """Reads a file in a loop, and counts incomplete lists."""
 
     def __init__(self, path: Path, domain: str) -> None:
         super().__init__()
