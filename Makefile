@@ -61,6 +61,9 @@ stress: $(VENV)/test ## the long tests: processes that are killed, raced, starve
 fleet: $(VENV)/test ## a day of a fleet on etcd: 3 members, 20 machines, and what their operator sees
 	PYTHONPATH=tests $(BIN)/python -m fleet.day
 
+comet: $(VENV)/test ## a million users on 8 nodes that join, leave, die; COMET=--ignore-not-owner (a minute)
+	PYTHONPATH=examples $(BIN)/python -u -m comet $(COMET)
+
 test-versions: wheels ## the Python tests on each CPython, with the wheel
 	sh tests/versions.sh $(VERSIONS)
 
@@ -188,5 +191,5 @@ $(VENV)/bench: $(VENV)/run
 	@touch $@
 
 .PHONY: help run test test-c test-hardened test-clang test-emulated test-erlang test-cross fuzz \
-        stress fleet test-lookups test-versions lint lint-workflows typecheck dist deb wheels \
+        stress fleet comet test-lookups test-versions lint lint-workflows typecheck dist deb wheels \
         test-wheels docs site bench clean
