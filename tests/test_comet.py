@@ -41,7 +41,7 @@ def run(*options: str | Path) -> str:
         [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=2 * PATIENCE)
     finally:
         process.terminate()
         process.wait()

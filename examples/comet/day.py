@@ -15,6 +15,7 @@ from comet.protocol import keys
 from ketama import Continuum, fleet
 
 GATEWAYS = 2
+PATIENCE = 30  # seconds without an acknowledgement, after which the open messages are lost
 NODES_CHECK = 0.5  # seconds, after which nodes check the list
 
 
@@ -101,9 +102,12 @@ class Day:
         return sum(old != new for old, new in owners), before.diff(after).moved
 
     def end(self) -> bool:
-        """Wait until nothing is on its way; return whether all came, and in order."""
-        wait_for(lambda: not self.publisher.ask("stop")["open"])
-        sent = self.publisher.ask("stop")
+        """Wait until no message is on its way; return whether all came, and in order."""
+        sent, changed = self.publisher.ask("stop"), time.monotonic()
+        while sent["open"] and time.monotonic() < changed + PATIENCE:
+            time.sleep(0.05)
+            before, sent = sent, self.publisher.ask("stop")
+            changed = changed if before["open"] == sent["open"] else time.monotonic()
         reports = [gateway.ask() for gateway in self.gateways]
         users = {name: sum(report[name] for report in reports) for name in reports[0]}
         lost = sent["published"] - users["received"]

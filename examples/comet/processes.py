@@ -17,6 +17,7 @@ from typing import Any
 from ketama.fleet import Store, UnreachableError
 
 HOST = "127.0.0.1"
+PATIENCE = 240  # seconds
 
 
 class Process:
@@ -94,5 +95,8 @@ def answers(store: Store) -> bool:
 
 def wait_for(condition: Callable[[], bool]) -> None:
     """Wait until a condition is true."""
+    deadline = time.monotonic() + PATIENCE
     while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"gave up after {PATIENCE} seconds of waiting")
         time.sleep(0.05)

@@ -71,9 +71,8 @@ class Publisher(Sender):
     def report(self, order: str) -> dict[str, object]:
         """Go on publishing, or stop, and return how many messages there are."""
         self.publishing = order != "stop"
-        done = self.counts["acknowledged"] + self.counts["dropped"]
-        is_open = self.counts["published"] > done
-        return {**self.counts, "resent": self.resent, "open": is_open}
+        left = self.counts["published"] - self.counts["acknowledged"] - self.counts["dropped"]
+        return {**self.counts, "resent": self.resent, "open": left}
 
 
 if __name__ == "__main__":
