@@ -27,8 +27,9 @@ LISTS = [*range(1, 9)], [*range(1, 10)], [1, 2, *range(4, 10)], [1, 2, 4, *range
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     need("etcd")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "examples"))
     for name in [*os.environ]:
         if name.startswith("KETAMA_ETCD_"):
@@ -105,16 +106,25 @@ def test_messages_are_lost_if_not_owner_is_ignored() -> None:
     assert total("acknowledged", out) < total("messages", out)
 
 
-def test_nothing_goes_on_after_the_end() -> None:
-    """Terminated in the middle, it ends all that it has started."""
+def commands(spared: set[int]) -> list[str]:
+    """Return the commands of what was started since, empty for those that have ended."""
+    pids = leftovers.children() - spared
+    return [Path(f"/proc/{pid}/cmdline").read_text() for pid in pids]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_goes_on_after_the_end(number: int) -> None:
+    """All ends that was started, but etcd if there was no time to end it."""
     before = leftovers.children()
     process = subprocess.Popen([*COMMAND, *SMALL], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout as out:
         wait_for(lambda: "joins" in out.readline())
-        process.send_signal(signal.SIGTERM)
-        assert process.wait() == 143
-    wait_for(lambda: leftovers.children() <= before)
+        process.send_signal(number)
+        assert process.wait() == (143 if number == signal.SIGTERM else -number)
+    wait_for(lambda: not any("comet." in command for command in commands(before)))
+    left = leftovers.end_children(before)
+    assert ["etcd" in command for command in left] == [True] * (number == signal.SIGKILL)
 
 
 @pytest.mark.stress
