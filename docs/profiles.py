@@ -25,6 +25,8 @@ def option(row: ketama.ProfileOption) -> str:
 
 def hashed(profile: ketama.Profile) -> str:
     """Return what a profile hashes for a server on port 11211."""
+    if profile.is_map:
+        return "nothing is hashed for a server"
     text = traits(profile.name).hashed
     return "`10.0.0.1:11211` is hashed " + (f"as `{text}`" if text else "by host and port")
 

@@ -93,7 +93,8 @@ struct server_line {
     uint64_t start, end; /* with its line break */
     uint64_t address_at, address_bytes;
     uint64_t weight_at, weight_bytes;
-    uint64_t name_at, name_bytes; /* 0 bytes: no name */
+    uint64_t name_at, name_bytes;     /* 0 bytes: no name */
+    uint64_t ranges_at, ranges_bytes; /* of a bucket map; else 0 bytes */
     uint64_t weight;
 };
 /* How much of the text has been read; start with {0, 0}. */
@@ -103,9 +104,11 @@ struct scan_position {
 };
 /* Finds up to `capacity` further lines with servers, *count in all. Stops after an
  * invalid line, which is then the last one in lines[], and returns its status. */
-int scan_servers(const char *text, size_t size, struct scan_position *position,
-                 struct server_line *lines, size_t capacity, size_t *count,
-                 ketama_failure *failure);
+int scan_servers(const char *text, size_t size, bool has_ranges,
+                 struct scan_position *position, struct server_line *lines,
+                 size_t capacity, size_t *count, ketama_failure *failure);
+/* Is this the text of a bucket map, with these options chosen for it? */
+bool has_ranges(const char *text, size_t size, const char *settings);
 
 /* Checks one server's address, name and weight. */
 int check_server(const ketama_server *server, ketama_failure *failure);
@@ -319,14 +322,22 @@ static struct server_line server_line(const char *text, const char *start,
         line.weight_bytes = read->weight_bytes;
         line.name_at = server->name != NULL ? (uint64_t)(server->name - text) : 0;
         line.name_bytes = server->name_bytes;
+        if (server->ranges.bytes > 0)
+            line.ranges_at = (uint64_t)(server->ranges.at - text);
+        line.ranges_bytes = server->ranges.bytes;
         line.weight = server->weight;
     }
     return line;
 }
 
-int scan_servers(const char *text, size_t size, struct scan_position *position,
-                 struct server_line *lines, size_t capacity, size_t *count,
-                 ketama_failure *failure)
+bool has_ranges(const char *text, size_t size, const char *settings)
+{
+    return ketama_has_ranges(settings, ketama_servers_stated(text, size));
+}
+
+int scan_servers(const char *text, size_t size, bool has_ranges_column,
+                 struct scan_position *position, struct server_line *lines,
+                 size_t capacity, size_t *count, ketama_failure *failure)
 {
     const char *at = text + position->at, *end = text + size;
     struct ketama_line read = {.status = KETAMA_OK};
@@ -334,6 +345,7 @@ int scan_servers(const char *text, size_t size, struct scan_position *position,
     *count = 0;
     while (at < end && *count < capacity && read.status == KETAMA_OK) {
         ketama_servers_scan(at, (size_t)(end - at), ++position->lines, &read, failure);
+        (void)ketama_servers_take_columns(&read, has_ranges_column, failure);
         if (read.is_server || read.status != KETAMA_OK)
             lines[(*count)++] = server_line(text, at, &read);
         at = read.next;

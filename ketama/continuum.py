@@ -144,9 +144,9 @@ class Continuum(_Lookups):
 
     profile: the dialect of ketama, such as "twemproxy"; `ketama.profiles()` lists them. None:
         that of the server file's `#ketama` line, or "libketama".
-    hash, hash_tag, points, default_port, format, filter, filter_conf, seed, delimiter: the
-        options of that profile (docs/profiles.md). None: that of the `#ketama` line, or the
-        profile's default.
+    hash, hash_tag, points, default_port, format, filter, filter_conf, seed, delimiter,
+    buckets: the options of that profile (docs/profiles.md). None: that of the `#ketama` line,
+        or the profile's default.
 
     Raises ServersError if the file or the list is invalid, or the file states another profile
     or option; ProfileError, a ValueError, for a profile or an option that does not exist or
@@ -197,6 +197,7 @@ class Continuum(_Lookups):
         filter_conf: str | None = None,
         seed: str | None = None,
         delimiter: str | None = None,
+        buckets: int | None = None,
     ) -> None:
         options = {
             "profile": profile,
@@ -209,6 +210,7 @@ class Continuum(_Lookups):
             "filter_conf": filter_conf,
             "seed": seed,
             "delimiter": delimiter,
+            "buckets": buckets,
         }
         settings = b""
         if any(value is not None for value in options.values()):

@@ -101,6 +101,7 @@ struct ketama_listed {
     const char *name; /* what is hashed in place of the address; NULL: none */
     uint32_t address_bytes;
     uint32_t name_bytes;
+    struct ketama_text ranges; /* of the buckets that it owns; NULL: not listed */
 };
 
 struct ketama_server_list {
@@ -123,9 +124,10 @@ static inline void ketama_report_progress(const struct ketama_server_list *list)
 /* The options that a text states in its first line; empty if it states none. */
 struct ketama_text ketama_servers_stated(const char *text, size_t size);
 /* Both fill *list, which must not outlive what it was made from; free it with
- * ketama_servers_free() whatever they return. */
-int ketama_servers_parse(const char *text, size_t size, struct ketama_server_list *list,
-                         ketama_failure *failure);
+ * ketama_servers_free() whatever they return. chosen: the options that a program has
+ * chosen for the text. */
+int ketama_servers_parse(const char *text, size_t size, const char *chosen,
+                         struct ketama_server_list *list, ketama_failure *failure);
 int ketama_servers_copy(const ketama_server *servers, size_t count,
                         struct ketama_server_list *list, ketama_failure *failure);
 void ketama_servers_free(struct ketama_server_list *list);
@@ -137,15 +139,22 @@ struct ketama_line {
     struct ketama_listed server;
     const char *weight; /* where the weight begins, if is_server */
     size_t weight_bytes;
+    /* What follows the weight, comments aside: two columns, and the rest of the line
+     * after each of them; bytes 0: there is none. */
+    struct ketama_text column[2], after[2];
     struct ketama_text stated; /* the options in the line "#ketama"; bytes 0: none */
     const char *next;          /* where the next line begins */
 };
 
 /* Reads the line at `text`, which may go on after it. `number` is the line's, from 1: a
  * byte order mark is skipped at the start of the first. Fills *line; where the line is
- * wrong, also *failure. */
+ * wrong, also *failure. What the columns after the weight are depends on the dialect. */
 void ketama_servers_scan(const char *text, size_t size, uint64_t number,
                          struct ketama_line *line, ketama_failure *failure);
+/* Takes these columns of a server's line as the name; or as the ranges of buckets in the
+ * last one, and a name before it. Sets is_server to false if that fails. */
+int ketama_servers_take_columns(struct ketama_line *line, bool has_ranges,
+                                ketama_failure *failure);
 
 /* ---- utf8.c */
 
@@ -183,6 +192,7 @@ struct ketama_dialect {
     ketama_name_rule *name_rule;
     char default_port[KETAMA_VALUE_MAX];
     uint32_t points;
+    uint32_t buckets; /* a power of two; 0: it has points instead */
 };
 
 /* Options as text are "key=value key=value"; a value may be in double quotes, and there
@@ -195,6 +205,9 @@ int ketama_choose(const ketama_options *options, char chosen[KETAMA_SETTINGS_MAX
 /* Makes the dialect of both, which must not contradict each other. */
 int ketama_dialect_make(struct ketama_dialect *dialect, const char *chosen,
                         struct ketama_text stated, ketama_failure *failure);
+/* Does the last column of a server file list buckets? As far as the options are valid.
+ */
+bool ketama_has_ranges(const char *chosen, struct ketama_text stated);
 /* Adds what a text states to what was chosen for it. */
 int ketama_choose_stated(char chosen[KETAMA_SETTINGS_MAX], struct ketama_text stated,
                          ketama_failure *failure);

@@ -19,6 +19,10 @@ static int count_points(const struct ketama_layout *layout, uint32_t *points_of,
 {
     const struct ketama_server_list *servers = layout->servers;
     uint64_t sum = 0;
+    if (layout->profile->count_points != NULL) {
+        *total = layout->dialect->buckets;
+        return layout->profile->count_points(layout, points_of, failure);
+    }
     for (uint32_t i = 0; i < servers->count; i++) {
         uint64_t points = layout->profile->points_per_label *
                           layout->profile->count_labels(layout, servers->at[i].weight);

@@ -93,7 +93,8 @@ int ketama_open_text(ketama_continuum *c, const char *text, size_t size,
     *c = NULL;
     if (status == KETAMA_OK) {
         source = "<text>";
-        status = ketama_servers_parse(size > 0 ? text : "", size, &list, &failure);
+        status =
+            ketama_servers_parse(size > 0 ? text : "", size, chosen, &list, &failure);
         if (status == KETAMA_OK)
             status = ketama_choose_stated(chosen, list.stated, &failure);
         list.stated.bytes = 0;

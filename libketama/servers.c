@@ -182,12 +182,26 @@ static int append(struct ketama_server_list *list, const struct ketama_listed *s
     return KETAMA_OK;
 }
 
-/* Reads the columns of a server's line: address weight [name] [# comment] */
+static struct ketama_text as_text(struct span s)
+{
+    return (struct ketama_text){s.at, (uint32_t)length(s)};
+}
+
+/* What is left of a line, up to its end or a comment. */
+static struct span rest_of(struct span line)
+{
+    skip_blanks(&line);
+    if (line.at < line.end && line.at[0] == '#')
+        line.end = line.at;
+    return line;
+}
+
+/* Reads the columns of a server's line: address weight, two more, and a comment */
 static int read_columns(struct span line, struct ketama_line *read,
                         ketama_failure *failure)
 {
     struct ketama_listed *server = &read->server;
-    struct span address = take_token(&line), weight, name;
+    struct span address = take_token(&line), weight;
     int status = check_address(address, server->line, failure);
 
     if (status != KETAMA_OK)
@@ -206,21 +220,79 @@ static int read_columns(struct span line, struct ketama_line *read,
     if (status != KETAMA_OK)
         return status;
 
-    name = take_token(&line);
-    if (length(name) == 0 || name.at[0] == '#')
+    line = rest_of(line);
+    for (size_t i = 0; i < sizeof read->column / sizeof *read->column; i++) {
+        read->column[i] = as_text(take_token(&line));
+        line = rest_of(line);
+        read->after[i] = as_text(line);
+    }
+    return KETAMA_OK;
+}
+
+/* address weight [name] */
+static int take_name(struct ketama_line *line, ketama_failure *failure)
+{
+    struct ketama_listed *server = &line->server;
+    struct ketama_text name = line->column[0];
+
+    if (name.bytes == 0)
         return KETAMA_OK;
-    status = check_name(name, server->line, failure);
+    int status =
+        check_name((struct span){name.at, name.at + name.bytes}, server->line, failure);
     if (status != KETAMA_OK)
         return status;
     server->name = name.at;
-    server->name_bytes = (uint32_t)length(name);
-
-    skip_blanks(&line);
-    if (line.at < line.end && line.at[0] != '#')
-        return ketama_set_failure(failure, KETAMA_ELINE, server->line,
-                                  "unexpected %s after the name: begin a comment with #",
-                                  quote(line).text);
+    server->name_bytes = name.bytes;
     return KETAMA_OK;
+}
+
+static int fail_after(const struct ketama_line *line, struct ketama_text rest,
+                      const char *what, ketama_failure *failure)
+{
+    return ketama_set_failure(failure, KETAMA_ELINE, line->server.line,
+                              "unexpected %s after the %s: begin a comment with #",
+                              ketama_quote(rest.at, rest.bytes).text, what);
+}
+
+/* address weight [name] ranges */
+static int take_ranges(struct ketama_line *line, ketama_failure *failure)
+{
+    struct ketama_listed *server = &line->server;
+    bool is_named = line->column[1].bytes > 0;
+    struct ketama_text ranges = line->column[is_named];
+
+    if (ranges.bytes == 0)
+        return ketama_set_failure(
+            failure, KETAMA_ELINE, server->line,
+            "no buckets after the weight of %s: write their numbers, such as "
+            "0-8191,16384, or - for none",
+            ketama_quote(server->address, server->address_bytes).text);
+    if (is_named) {
+        struct ketama_text name = line->column[0];
+        if (name.at[name.bytes - 1] == ',')
+            return ketama_set_failure(failure, KETAMA_ELINE, server->line,
+                                      "blank after %s: write buckets without blanks",
+                                      ketama_quote(name.at, name.bytes).text);
+        int status = take_name(line, failure);
+        if (status != KETAMA_OK)
+            return status;
+    }
+    server->ranges = ranges;
+    return line->after[1].bytes == 0
+               ? KETAMA_OK
+               : fail_after(line, line->after[1], "buckets", failure);
+}
+
+int ketama_servers_take_columns(struct ketama_line *line, bool has_ranges,
+                                ketama_failure *failure)
+{
+    if (!line->is_server)
+        return line->status;
+    line->status = has_ranges ? take_ranges(line, failure) : take_name(line, failure);
+    if (line->status == KETAMA_OK && !has_ranges && line->after[0].bytes > 0)
+        line->status = fail_after(line, line->after[0], "name", failure);
+    line->is_server = line->status == KETAMA_OK;
+    return line->status;
 }
 
 /* A comment, or "#ketama key=value ...", the options that the file states. */
@@ -281,20 +353,23 @@ struct ketama_text ketama_servers_stated(const char *text, size_t size)
     return line.status == KETAMA_OK ? line.stated : (struct ketama_text){NULL, 0};
 }
 
-int ketama_servers_parse(const char *text, size_t size, struct ketama_server_list *list,
-                         ketama_failure *failure)
+int ketama_servers_parse(const char *text, size_t size, const char *chosen,
+                         struct ketama_server_list *list, ketama_failure *failure)
 {
     const char *end = text + size;
     struct ketama_line line;
+    bool has_ranges = false;
 
     *list = (struct ketama_server_list){0};
     for (uint64_t number = 1; text < end; number++) {
         ketama_servers_scan(text, (size_t)(end - text), number, &line, failure);
-        int status = line.status;
-        if (line.is_server)
-            status = append(list, &line.server, failure);
         if (line.stated.bytes > 0)
             list->stated = line.stated;
+        if (number == 1)
+            has_ranges = ketama_has_ranges(chosen, list->stated);
+        int status = ketama_servers_take_columns(&line, has_ranges, failure);
+        if (line.is_server)
+            status = append(list, &line.server, failure);
         if (status != KETAMA_OK)
             return status;
         text = line.next;

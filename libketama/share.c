@@ -234,8 +234,8 @@ static int build_from_file(ketama_continuum c, struct ketama_slot *slot,
 
     if (status != KETAMA_OK)
         return status;
-    status =
-        ketama_servers_parse(text, (size_t)source.stamp.size_bytes, &servers, failure);
+    status = ketama_servers_parse(text, (size_t)source.stamp.size_bytes, c->chosen,
+                                  &servers, failure);
     if (slot != NULL) {
         servers.report = touch;
         servers.whom = slot;

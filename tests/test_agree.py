@@ -476,7 +476,7 @@ def test_several_profiles(equal: Path, tmp_path: Path) -> None:
 
 def test_all_profiles(equal: Path, tmp_path: Path) -> None:
     """Without a profile, the file's own is compared with all others that can use the file."""
-    names = [profile.name for profile in ketama.profiles()]
+    names = [profile.name for profile in ketama.profiles() if not profile.is_map]
     found = ketama.agree(equal)
     assert found.profiles == tuple(names)
     assert [(pair.first, pair.second) for pair in found.pairs] == [

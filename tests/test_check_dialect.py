@@ -9,7 +9,7 @@ from command import EXAMPLE, as_json, fits_schema, text
 
 import ketama
 
-ALL = [profile.name for profile in ketama.profiles()]
+ALL = [profile.name for profile in ketama.profiles() if not profile.is_map]
 # Whose programs give each server the same number of points.
 FLAT = {
     "evcache", "memcached-proxy", "memcached-proxy-ketama", "memcached-proxy-twemproxy",

@@ -198,6 +198,7 @@ TRAITS = {
     ),
     "libmc": ("10.0.0.1", "10.0.0.1:11212", True, "ignored", False),
     "dalli": ("10.0.0.1:11211", "10.0.0.1:11212", True, "ratio", False),
+    "buckets": (None, None, True, "buckets", False),
 }
 
 

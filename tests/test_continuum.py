@@ -267,7 +267,7 @@ def test_the_public_names() -> None:
         "points: 'int | None' = None, default_port: 'int | None' = None, "
         "format: 'str | None' = None, filter: 'str | None' = None, "
         "filter_conf: 'str | None' = None, seed: 'str | None' = None, "
-        "delimiter: 'str | None' = None) -> 'None'"
+        "delimiter: 'str | None' = None, buckets: 'int | None' = None) -> 'None'"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import subprocess
@@ -64,6 +65,7 @@ def in_java(library: Path, folder: Path) -> list[str]:
 
 LANGUAGES = {"C": in_c, "PHP": in_php, "Lua": in_lua, "Java": in_java}
 SHARING = ["C", "PHP", "Lua"]
+BUCKETS = 4096
 
 
 @pytest.fixture(scope="session")
@@ -384,3 +386,25 @@ def test_follows(talk: Talk, two: Path, own_folder: Path) -> None:
         renamed.write_text("wrong\n")
         renamed.rename(two)
         assert found[0] == talk.ask("test")
+
+
+def test_a_bucket_map(sharing: list[str], tmp_path: Path) -> None:
+    """Each key's server is the owner of its bucket, whoever looks it up in the one image."""
+    servers, chance = [f"10.0.0.{i}:11211" for i in range(9)], random.Random(5)
+    owners = [chance.choice(servers) for _ in range(BUCKETS)]
+    path = tmp_path / "map.servers"
+    path.write_text(
+        f"#ketama profile=buckets buckets={BUCKETS}\n"
+        + "".join(
+            f"{server} 1 {','.join(str(k) for k in range(BUCKETS) if owners[k] == server)}\n"
+            for server in servers
+        )
+    )
+    keys = [f"user:{i}" for i in range(20_000)]
+    found = ketama.Continuum(path)
+    expected = []
+    for key in keys:
+        bucket = int.from_bytes(hashlib.md5(key.encode()).digest()[:4], "little") >> 20
+        expected.append(f"{key}\t{((bucket + 1) << 20) - 1}\t{owners[bucket]}")
+        assert found.lookup(key) == owners[bucket]
+    assert answers(sharing, path, keys) == expected

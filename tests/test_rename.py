@@ -167,7 +167,8 @@ PROFILES = {
 
 def test_every_profile_is_listed() -> None:
     """No profile is left out below."""
-    assert [profile.name for profile in ketama.profiles()] == list(PROFILES)
+    rings = [profile.name for profile in ketama.profiles() if not profile.is_map]
+    assert rings == list(PROFILES)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

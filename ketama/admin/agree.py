@@ -64,7 +64,7 @@ class Agreements(NamedTuple):
     unnamed: profiles whose programs have no names for servers, if the file gives some: such
         a name is hashed only by programs that read the file through libketama.
     remedies: what to change so that they agree, the smallest change first; empty if they do,
-        or if no profile was asked for.
+        if no profile was asked for, or if one of them is a bucket map.
     """
 
     profiles: tuple[str, ...]
@@ -121,11 +121,17 @@ def agree_on(
     """Return what `agree` returns, for a server file's text."""
     asked = list(profiles)
     stated, bare = stated_in(text)
+    # Of a bucket map, other dialects get the servers without their buckets.
+    is_map = server_file.is_map(bare, stated)
+    plain = server_file.without_ranges(bare) if is_map else bare
     own = Dialect(bare, filename, stated)
-    named = [Dialect(bare, filename, settings_of(profile)) for profile in asked]
+    named = [
+        Dialect(bare if server_file.is_map(bare, settings) else plain, filename, settings)
+        for settings in map(settings_of, asked)
+    ]
     refused: list[RefusedProfile] = []
     if not asked:
-        named, refused = _all_others(own, bare, filename)
+        named, refused = _all_others(own, plain, filename)
     compared = [own, *named] if stated or len(named) < 2 or not asked else named
     compared = [*{dialect.label: dialect for dialect in compared}.values()]
     pairs = [*combinations(compared, 2)] if asked else [(own, other) for other in compared[1:]]
@@ -134,7 +140,8 @@ def agree_on(
         keys = _random_keys(compared, random_keys)
     found = _agreements(pairs, keys, given=given)
     has_names = any(server.name is not None for server in own.continuum.servers)
-    differ = asked and any(pair.share < 1 for pair in found)
+    has_map = any("buckets" in dialect.options for dialect in compared)
+    differ = asked and not has_map and any(pair.share < 1 for pair in found)
     return Agreements(
         profiles=tuple(dialect.label for dialect in compared),
         pairs=tuple(found),
@@ -150,7 +157,7 @@ def _all_others(
     """Return the dialects of all other profiles, and those that cannot use the file."""
     found, refused = [], []
     for profile in all_profiles():
-        if profile.name == own.label:
+        if profile.name == own.label or profile.is_map:
             continue
         try:
             _check_size(own, profile.name)

@@ -70,7 +70,7 @@ class Finding(NamedTuple):
     severity: "error": the file cannot be used. "warning": it can, but hardly as intended.
         "note": usual, and no reason to refuse the file.
     code: the kind. Errors: "line", "address", "weight", "name", "no-servers",
-        "too-many", "profile".
+        "too-many", "profile", "buckets".
         Warnings: "no-points", "duplicate", "statement", "port", "control"; those that
         concern only some dialects: "weights", "host"; and those that concern only the
         2007 libketama: "compat-address", "compat-servers", "compat-last-line",
@@ -130,7 +130,8 @@ def examine(read: Callable[[], bytes], *, compat: bool, settings: bytes = b"") -
 def _check_text(text: bytes, found: Findings) -> None:
     servers: list[Line] = []
     valid, end = [], 0  # the text with invalid lines empty
-    for line in server_file.scan(text):
+    has_ranges = server_file.is_map(text, found.settings)
+    for line in server_file.scan(text, has_ranges=has_ranges):
         if line.reason:
             found.add(line.number, _ERRORS[line.status], line.reason, severity="error")
             valid += [text[end : line.start], b"\n"]
@@ -256,7 +257,8 @@ def _check_ring(text: bytes, servers: list[Line], found: Findings) -> None:
         if error.lineno is not None and not found.clashes:
             found.add(error.lineno, _code_of(error.reason), error.reason, severity="error")
         elif not found.count("error"):
-            found.add(None, "no-servers", error.reason, severity="error")
+            code = _code_of(error.reason) if error.reason.count("bucket") else "no-servers"
+            found.add(None, code, error.reason, severity="error")
         return
     if found.count("error"):
         return
@@ -270,6 +272,8 @@ def _code_of(reason: str) -> str:
     """Return the code of what is wrong with the servers as a whole."""
     if reason.endswith("names must be unique"):
         return "name"
+    if "bucket" in reason or reason.startswith("invalid range"):
+        return "buckets"
     return "too-many" if reason.startswith("too ") else "profile"
 
 

@@ -30,8 +30,8 @@ class Edit:
     """
 
     __slots__ = (
-        "_after", "_before", "_closed", "_filename", "_invalid", "_lines", "_original",
-        "_settings", "published",
+        "_after", "_before", "_closed", "_filename", "_invalid", "_is_map", "_lines",
+        "_original", "_settings", "published",
     )  # fmt: skip
 
     def __init__(
@@ -43,7 +43,8 @@ class Edit:
     ) -> None:
         self._filename = filename
         self._settings = settings
-        self._original = server_file.parse(text)
+        self._is_map = server_file.is_map(text, settings)
+        self._original = server_file.parse(text, has_ranges=self._is_map)
         self._invalid = next((line for line in self._original if line.reason), None)
         if create and self._invalid is not None:
             self._original = []
@@ -174,7 +175,7 @@ class Edit:
         finally:
             self._lines = lines
         text = spacing.readdressed(line, self._server_lines, new, name)
-        (changed,) = server_file.scan(text)
+        (changed,) = server_file.scan(text, has_ranges=self._is_map)
         if (changed.address, changed.name) != (new, name):
             reason = f"address {new!r} cannot be written to a server file"
             raise ServersError(None, None, reason)
@@ -237,8 +238,11 @@ class Edit:
             raise TypeError(f"text must be bytes, not {type(text).__name__}")
         name = self._filename if filename is None else filename
         after = continuum_of_text(text, name, self._settings)
+        self._is_map = server_file.is_map(text, self._settings)
         # They are not lines of this file yet.
-        self._lines = [line._replace(number=0) for line in server_file.parse(text)]
+        self._lines = [
+            line._replace(number=0) for line in server_file.parse(text, has_ranges=self._is_map)
+        ]
         self._after = after
 
     def _check_moved(self, max_moved: float) -> None:

@@ -37,6 +37,11 @@ class Profile(NamedTuple):
     note: str
     options: tuple[ProfileOption, ...]
 
+    @property
+    def is_map(self) -> bool:
+        """Whether its files are bucket maps, which list who owns what."""
+        return any(option.name == "buckets" for option in self.options)
+
 
 def profiles() -> tuple[Profile, ...]:
     """Return all profiles, libketama's first."""
@@ -68,11 +73,13 @@ _MANY = 25
 class Traits(NamedTuple):
     """What a profile does with a server, at its default options.
 
-    hashed: the text that is hashed for 10.0.0.1:11211; None if host and port are hashed apart.
+    hashed: the text that is hashed for 10.0.0.1:11211; None if host and port are hashed apart,
+        or nothing is, as in a bucket map.
     hashed_other: the same for 10.0.0.1:11212.
     names: whether a server's name is hashed in place of its address.
     weights: "ratio": a server's share of all weights counts. "absolute": so many points for
-        each unit of weight. "ignored": all servers are alike.
+        each unit of weight. "ignored": all servers are alike. "buckets": servers have the
+        buckets that the file lists, which follow the weights when the map is made.
     weights_of_one: whether servers whose weights are all 1 have another ring than those whose
         weights are all 2, though weights count by their ratio.
     """
@@ -89,6 +96,8 @@ def traits(profile: str) -> Traits:
 
     Raises ProfileError if the profile does not exist.
     """
+    if any(row.is_map for row in profiles() if row.name == profile):
+        return Traits(None, None, True, "buckets", False)
     ones, twos, fours = (_weighted(profile, *[weight] * _MANY) for weight in (1, 2, 4))
     ignored = _weighted(profile, 1, 1) == _weighted(profile, 1, 3)
     absolute = not ignored and twos != fours

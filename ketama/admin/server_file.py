@@ -16,7 +16,7 @@ from ketama.servers import to_c
 SIZE_MAX = 512 << 20  # bytes, as in libketama
 BLOCK = 1 << 20  # bytes
 LINES_AT_ONCE = 256
-SERVER_LINE = struct.Struct("=10Q")  # struct server_line
+SERVER_LINE = struct.Struct("=12Q")  # struct server_line
 
 
 class Line(NamedTuple):
@@ -26,8 +26,9 @@ class Line(NamedTuple):
     start: where it begins in the file's text, bytes.
     text: the line with its line break.
     address, weight, name: the server's; "", 0 and None if the line has no server.
-    address_at, weight_at, weight_end, name_at, name_end: where these are in `text`, bytes; of
-        a server without a name, the last two are 0.
+    address_at, weight_at, weight_end, name_at, name_end, ranges_at, ranges_end: where these
+        are in `text`, bytes; 0 for what a server does not have. Ranges are those of its
+        buckets, in a bucket map.
     status, reason: why the line is invalid, as a status of libketama and in words; else 0, "".
     """
 
@@ -42,6 +43,8 @@ class Line(NamedTuple):
     weight_end: int = 0
     name_at: int = 0
     name_end: int = 0
+    ranges_at: int = 0
+    ranges_end: int = 0
     status: int = 0
     reason: str = ""
 
@@ -51,9 +54,18 @@ class Line(NamedTuple):
         return next((end for end in (b"\r\n", b"\n") if self.text.endswith(end)), b"")
 
 
-def scan(text: bytes) -> Iterator[Line]:
+def is_map(text: bytes, settings: bytes = b"") -> bool:
+    """Return whether this is a bucket map: its last column lists buckets.
+
+    settings: the options of a profile that were chosen for it, as libketama reads them.
+    """
+    return bool(lib.has_ranges(ffi.from_buffer(text), len(text), settings))
+
+
+def scan(text: bytes, *, has_ranges: bool = False) -> Iterator[Line]:
     """Yield the lines of a server file that have a server or are invalid, in file order.
 
+    has_ranges: whether the last column lists buckets.
     Takes linear time, and memory for a few hundred lines.
     """
     lines = ffi.new("struct server_line[]", LINES_AT_ONCE)
@@ -61,7 +73,7 @@ def scan(text: bytes) -> Iterator[Line]:
     failed, data = ffi.new("ketama_failure *"), ffi.from_buffer(text)
     while position.at < len(text):
         status = lib.scan_servers(
-            data, len(text), position, lines, LINES_AT_ONCE, count, failed
+            data, len(text), has_ranges, position, lines, LINES_AT_ONCE, count, failed
         )
         rows = [*SERVER_LINE.iter_unpack(ffi.buffer(lines, count[0] * SERVER_LINE.size))]
         invalid = rows.pop() if status < 0 else None
@@ -84,6 +96,8 @@ def _line(
     weight_size: int,
     name_at: int,
     name_size: int,
+    ranges_at: int,
+    ranges_size: int,
     weight: int,
 ) -> Line:
     return Line(
@@ -98,16 +112,19 @@ def _line(
         weight_at + weight_size - start,
         name_at - start if name_size else 0,
         name_at + name_size - start if name_size else 0,
+        ranges_at - start if ranges_size else 0,
+        ranges_at + ranges_size - start if ranges_size else 0,
     )
 
 
-def parse(text: bytes) -> list[Line]:
+def parse(text: bytes, *, has_ranges: bool = False) -> list[Line]:
     """Return all lines of a server file, whose texts add up to the file's.
 
+    has_ranges: whether the last column lists buckets.
     The comments and empty lines between two servers are one entry.
     """
     lines, end = [], 0
-    for line in scan(text):
+    for line in scan(text, has_ranges=has_ranges):
         if line.start > end:
             lines.append(Line(0, end, text[end : line.start]))
         lines.append(line)
@@ -115,6 +132,16 @@ def parse(text: bytes) -> list[Line]:
     if end < len(text):
         lines.append(Line(0, end, text[end:]))
     return lines
+
+
+def without_ranges(text: bytes) -> bytes:
+    """Return a bucket map's text with blanks in place of the buckets, so that lines stay."""
+    parts, end = [], 0
+    for line in scan(text, has_ranges=True):
+        start, stop = line.start + line.ranges_at, line.start + line.ranges_end
+        parts += [text[end:start], b" " * (stop - start)]
+        end = stop
+    return b"".join((*parts, text[end:]))
 
 
 def raise_if_invalid(lines: list[Line], filename: str | bytes) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ketama.admin.profiles import Traits
 
 COLUMN_MIN = 24  # columns of the terminal that a wrapped text keeps
+BUCKETS = 65536  # of a map, in an example
 LABEL = 13  # columns of a heading on the left
 
 NAMES = {
@@ -30,6 +31,7 @@ WEIGHTS = {
     "ratio": "a server's share of all weights counts",
     "absolute": "each unit of weight has its points, so write the program's own weights",
     "ignored": "not used: all servers are alike",
+    "buckets": "in proportion, as far as the buckets that the file lists follow them",
 }
 
 
@@ -93,7 +95,8 @@ def _traits(profile: ketama.Profile) -> Traits:
 
 def _line(profile: ketama.Profile) -> str:
     """Return the line that states a profile in a server file."""
-    return f"#ketama {settings_text({'profile': profile.name}).decode()}"
+    buckets = BUCKETS if profile.is_map else None
+    return f"#ketama {settings_text({'profile': profile.name, 'buckets': buckets}).decode()}"
 
 
 def _as_json(profile: ketama.Profile) -> dict[str, Any]:
@@ -183,6 +186,8 @@ def _print_field(name: str, text: str) -> None:
 
 
 def _server(traits: Traits) -> str:
+    if traits.weights == "buckets":
+        return "nothing is hashed for a server: the file lists its buckets"
     if traits.hashed is None:
         return "host and port are hashed apart"
     return (

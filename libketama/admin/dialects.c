@@ -77,7 +77,9 @@ static void describe_counts(const struct ketama_side *side, char text[KETAMA_ASP
 {
     const struct ketama_profile *profile = side->profile;
     bool is_flat = profile->count_labels == ketama_count_flat;
-    if (is_flat || profile->count_labels == ketama_count_absolute)
+    if (profile->count_points != NULL)
+        strcpy(text, "as many as the buckets that the file lists for it");
+    else if (is_flat || profile->count_labels == ketama_count_absolute)
         snprintf(text, KETAMA_ASPECT_MAX, "%lu for each %s",
                  (unsigned long)(side->dialect->points / profile->points_per_label *
                                  profile->points_per_label),
@@ -93,6 +95,11 @@ static void describe_digest(const struct ketama_side *side, char text[KETAMA_ASP
 
     if (profile->generate == ketama_generate_chain) {
         strcpy(text, "a chain of crc32a");
+        return;
+    }
+    if (profile->count_points != NULL) {
+        snprintf(text, KETAMA_ASPECT_MAX, "the ends of %lu arcs of equal lengths",
+                 (unsigned long)side->dialect->buckets);
         return;
     }
     if (profile->hash_labels == ketama_labels_md5)

@@ -5,6 +5,7 @@
  */
 #include "dialects.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 struct mixture {
@@ -27,7 +28,9 @@ static void take_points(struct mixture *to, const struct ketama_side *from,
 {
     if ((aspects & KETAMA_MIX_COUNTS) != 0) {
         to->profile.count_labels = from->profile->count_labels;
+        to->profile.count_points = from->profile->count_points;
         to->dialect.points = from->dialect->points;
+        to->dialect.buckets = from->dialect->buckets;
     }
     if ((aspects & KETAMA_MIX_DIGEST) != 0) {
         to->profile.points_per_label = from->profile->points_per_label;
@@ -44,14 +47,22 @@ static void take_points(struct mixture *to, const struct ketama_side *from,
     }
 }
 
+enum { POINTS = KETAMA_MIX_COUNTS | KETAMA_MIX_DIGEST };
+
+static bool is_map(const struct ketama_profile *profile)
+{
+    return profile->count_points != NULL;
+}
+
 static void mix(struct mixture *to, const struct ketama_side *a,
                 const struct ketama_side *b, unsigned aspects)
 {
-    /* A number of labels fits only the number of points that each of them gives. */
-    unsigned points = KETAMA_MIX_COUNTS | KETAMA_MIX_DIGEST;
-    if ((aspects & points) != 0 &&
-        a->profile->points_per_label != b->profile->points_per_label)
-        aspects |= points;
+    /* A number of labels fits only the number of points that each of them gives; and the
+     * buckets of a map are its points. */
+    if ((aspects & POINTS) != 0 &&
+        (a->profile->points_per_label != b->profile->points_per_label ||
+         is_map(a->profile) || is_map(b->profile)))
+        aspects |= POINTS;
     *to = (struct mixture){*b->dialect, *b->profile};
     to->dialect.profile = &to->profile;
     to->profile.weighted = NULL;
@@ -95,20 +106,51 @@ static int build(ketama_continuum c, ketama_continuum a, ketama_continuum b,
     return status;
 }
 
+/* Lists the buckets of each server as the file of a map does. */
+static int list_buckets(ketama_continuum map, struct ketama_server_list *list,
+                        char **storage)
+{
+    enum { BYTES = 8 }; /* of a bucket's number, and a comma */
+    uint32_t buckets = map->dialect.buckets;
+    size_t room = (size_t)buckets * BYTES + list->count, used = 0;
+    uint32_t *owners = malloc(buckets * sizeof *owners);
+
+    *storage = malloc(room);
+    if (owners == NULL || *storage == NULL) {
+        free(owners);
+        return KETAMA_ENOMEM;
+    }
+    for (uint32_t k = 0; k < buckets; k++)
+        owners[k] = ketama_packed_server(&map->view.arcs, map->view.arcs.words[k]);
+    for (uint32_t i = 0; i < list->count; i++) {
+        char *to = *storage + used;
+        size_t size = ketama_ranges_write(owners, buckets, i, to, room - used);
+        list->at[i].ranges = (struct ketama_text){to, (uint32_t)size};
+        used += size;
+    }
+    free(owners);
+    return KETAMA_OK;
+}
+
 int ketama_open_mixed(ketama_continuum a, ketama_continuum b, unsigned aspects,
                       ketama_continuum *mixed)
 {
     struct ketama_server_list list;
     ketama_failure failure;
+    char *ranges = NULL;
+    ketama_continuum points = (aspects & POINTS) != 0 ? a : b;
     int status = ketama_list_servers(b, 0, ketama_count_servers(b), &list);
 
     *mixed = NULL;
+    if (status == KETAMA_OK && is_map(points->dialect.profile))
+        status = list_buckets(points, &list, &ranges);
     if (status == KETAMA_OK) {
         *mixed = ketama_handle_new(NULL, "", KETAMA_PRIVATE);
         status = *mixed != NULL ? build(*mixed, a, b, &list, aspects, &failure)
                                 : KETAMA_ENOMEM;
     }
     ketama_servers_free(&list);
+    free(ranges);
     if (status == KETAMA_OK)
         return KETAMA_OK;
     ketama_close(*mixed);

@@ -53,8 +53,8 @@ void ketama_describe_options(const struct ketama_profile *profile,
 
 unsigned ketama_ring_options_of(const struct ketama_profile *profile)
 {
-    unsigned ring =
-        1U << KETAMA_POINTS | 1U << KETAMA_DEFAULT_PORT | 1U << KETAMA_FORMAT;
+    unsigned ring = 1U << KETAMA_POINTS | 1U << KETAMA_DEFAULT_PORT |
+                    1U << KETAMA_FORMAT | 1U << KETAMA_BUCKETS;
     if (profile->hash_labels == ketama_labels_as_keys)
         ring |= 1U << KETAMA_HASH;
     return ketama_options_of(profile) & ring;
@@ -173,6 +173,21 @@ static int set_points(const struct ketama_settings *settings,
     return KETAMA_OK;
 }
 
+static int set_buckets(const struct ketama_settings *settings,
+                       struct ketama_dialect *dialect, struct ketama_origin origin,
+                       ketama_failure *failure)
+{
+    uint32_t buckets = read_number(settings->value[KETAMA_BUCKETS], KETAMA_BUCKETS_MAX);
+    char must_be[64];
+
+    snprintf(must_be, sizeof must_be, "a power of two from 1 to %d, such as 65536",
+             KETAMA_BUCKETS_MAX);
+    if (buckets == 0 || (buckets & (buckets - 1)) != 0)
+        return fail(settings, KETAMA_BUCKETS, origin, must_be, failure);
+    dialect->buckets = buckets;
+    return KETAMA_OK;
+}
+
 static int set_default_port(const struct ketama_settings *settings,
                             struct ketama_dialect *dialect, struct ketama_origin origin,
                             ketama_failure *failure)
@@ -235,6 +250,8 @@ static int set_option(const struct ketama_settings *settings, enum ketama_option
         strcpy(dialect->text, value);
         dialect->part = ketama_part_before;
         break;
+    case KETAMA_BUCKETS:
+        return set_buckets(settings, dialect, origin, failure);
     case KETAMA_DOMAIN:
     case KETAMA_FILE_VERSION:
     case KETAMA_SHA256:
@@ -271,6 +288,18 @@ static int make_dialect(const struct ketama_settings *settings,
         status = set_option(settings, i, dialect, origin, failure);
     }
     return status;
+}
+
+/* Only a dialect that is complete can be used. */
+static int check_complete(const struct ketama_dialect *dialect,
+                          struct ketama_origin origin, ketama_failure *failure)
+{
+    if ((dialect->profile->options & KETAMA_HAS_BUCKETS) == 0 || dialect->buckets > 0)
+        return KETAMA_OK;
+    return ketama_set_failure(failure, origin.status, origin.line,
+                              "profile \"%s\" needs the option buckets: write "
+                              "buckets=65536, or how many the file has",
+                              dialect->profile->name);
 }
 
 /* ---- what a file says of itself */
@@ -336,8 +365,9 @@ int ketama_check_stated(struct ketama_text stated, uint64_t line,
     int status = ketama_settings_read(&settings, stated, origin, failure);
     if (status == KETAMA_OK)
         status = check_labels(&settings, origin, failure);
-    return status != KETAMA_OK ? status
-                               : make_dialect(&settings, &dialect, origin, failure);
+    if (status == KETAMA_OK)
+        status = make_dialect(&settings, &dialect, origin, failure);
+    return status != KETAMA_OK ? status : check_complete(&dialect, origin, failure);
 }
 
 /* Fills *settings with both; the values that the file states are in *of_file. */
@@ -371,8 +401,20 @@ int ketama_dialect_make(struct ketama_dialect *dialect, const char *chosen,
 {
     struct ketama_settings settings, of_file;
     int status = read_both(&settings, &of_file, chosen, stated, failure);
-    return status != KETAMA_OK ? status
-                               : make_dialect(&settings, dialect, from_program, failure);
+    if (status == KETAMA_OK)
+        status = make_dialect(&settings, dialect, from_program, failure);
+    return status != KETAMA_OK ? status : check_complete(dialect, from_program, failure);
+}
+
+bool ketama_has_ranges(const char *chosen, struct ketama_text stated)
+{
+    struct ketama_settings settings, of_file;
+    struct ketama_dialect dialect;
+    ketama_failure failure;
+
+    return read_both(&settings, &of_file, chosen, stated, &failure) == KETAMA_OK &&
+           set_profile(&settings, &dialect, from_program, &failure) == KETAMA_OK &&
+           (dialect.profile->options & KETAMA_HAS_BUCKETS) != 0;
 }
 
 int ketama_choose_stated(char chosen[KETAMA_SETTINGS_MAX], struct ketama_text stated,

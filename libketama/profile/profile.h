@@ -3,9 +3,9 @@
  *
  * A dialect is a row of table.c. The other files have the functions that rows are made
  * of: names.c the text that is hashed for a server, counts.c how many labels it gets,
- * order.c which of equal points wins, generate.c how points are made, arcs.c how a ring
- * is searched, keys.c which part of a key is hashed. settings.c reads options, and
- * dialect.c makes a dialect of them.
+ * order.c which of equal points wins, generate.c how points are made, ranges.c which
+ * buckets a server owns, arcs.c how a ring is searched, keys.c which part of a key is
+ * hashed. settings.c reads options, and dialect.c makes a dialect of them.
  */
 #ifndef KETAMA_PROFILE_H
 #define KETAMA_PROFILE_H
@@ -101,6 +101,10 @@ struct ketama_profile {
     /* How many labels a server gets; and how many points each of them gives. */
     uint64_t (*count_labels)(const struct ketama_layout *layout, uint64_t weight);
     uint32_t points_per_label;
+    /* In place of count_labels: sets how many points each server gets, as the server
+     * list says; fails if it contradicts itself. NULL: count_labels. */
+    int (*count_points)(const struct ketama_layout *layout, uint32_t *points_of,
+                        ketama_failure *failure);
     /* Writes all points, server by server in that order. */
     void (*generate)(const struct ketama_layout *layout, uint32_t *out);
     /* For ketama_generate_labels: what stands before the number in a label; and hashes
@@ -155,6 +159,7 @@ enum ketama_option {
     KETAMA_FILTER_CONF,
     KETAMA_SEED,
     KETAMA_DELIMITER,
+    KETAMA_BUCKETS,
     KETAMA_OPTIONS,
     /* What a server file says of itself, which changes no answer: the fleet that it is
      * for, its version, and the checksum of what follows the line. */
@@ -171,6 +176,7 @@ enum {
     KETAMA_HAS_FILTER = 1 << KETAMA_FILTER | 1 << KETAMA_FILTER_CONF,
     KETAMA_HAS_SEED = 1 << KETAMA_SEED,
     KETAMA_HAS_DELIMITER = 1 << KETAMA_DELIMITER,
+    KETAMA_HAS_BUCKETS = 1 << KETAMA_BUCKETS, /* and must have a value */
 };
 
 extern const char *const ketama_option_names[KETAMA_STATEMENTS];
@@ -247,6 +253,29 @@ void ketama_labels_xxh3(const struct ketama_layout *layout, const ketama_key *la
                         size_t count, uint32_t *points);
 void ketama_labels_as_keys(const struct ketama_layout *layout, const ketama_key *labels,
                            size_t count, uint32_t *points);
+
+/* ---- ranges.c: servers own buckets, which are arcs of equal lengths */
+
+enum { KETAMA_BUCKETS_MAX = 1 << 20 };
+
+/* The buckets from first to last. */
+struct ketama_range {
+    uint32_t first, last;
+};
+/* The ranges of a server in a map; no bytes if it has none. */
+struct ketama_text ketama_ranges_of(const struct ketama_listed *server);
+/* Takes the next range of a server's, of which a text such as "0-8191,16384" is left.
+ * KETAMA_CHANGED: there is none. */
+int ketama_range_take(struct ketama_text *left, uint32_t buckets, uint64_t line,
+                      struct ketama_range *range, ketama_failure *failure);
+/* Both need the ranges of all servers: each bucket must be in one of them. */
+int ketama_count_buckets(const struct ketama_layout *layout, uint32_t *points_of,
+                         ketama_failure *failure);
+void ketama_generate_buckets(const struct ketama_layout *layout, uint32_t *out);
+/* The reverse: writes which buckets are owned by `server`, of which those are written
+ * that fit. Returns how many bytes these are, without a NUL. */
+size_t ketama_ranges_write(const uint32_t *owners, uint32_t buckets, uint32_t server,
+                           char *to, size_t room);
 
 /* ---- arcs.c: for each search, its arcs, and the point of an arc where it isn't its
  * end. A hash belongs to: */

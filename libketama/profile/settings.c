@@ -7,8 +7,8 @@
 #include <string.h>
 
 const char *const ketama_option_names[KETAMA_STATEMENTS] = {
-    "profile",     "hash", "hash_tag",  "points", "default_port", "format", "filter",
-    "filter_conf", "seed", "delimiter", "domain", "version",      "sha256",
+    "profile",     "hash", "hash_tag",  "points",  "default_port", "format",  "filter",
+    "filter_conf", "seed", "delimiter", "buckets", "domain",       "version", "sha256",
 };
 
 /* ---- text -> settings */

@@ -563,6 +563,36 @@ static const struct ketama_profile couchbase = {
     .hash_labels = ketama_labels_md5,
 };
 
+/* ---- bucket maps, in which the file says who owns what */
+
+static const struct ketama_named_hash bucket_hashes[] = {
+    {"md5", ketama_hash_md5},
+    {"xxh3", ketama_hash_xxh3},
+    {"murmur3", ketama_hash_murmur3},
+    {"jenkins", ketama_hash_jenkins},
+    {"one_at_a_time", ketama_hash_one_at_a_time},
+    {"crc32a", ketama_hash_crc32a},
+    {NULL, NULL},
+};
+
+static const struct ketama_profile buckets = {
+    .id = 24,
+    .name = "buckets",
+    .programs = "libketama, from 1.0 on: C, and all languages that use it",
+    .setting = "none is needed: the map states it",
+    .note = "A bucket map: the last column of the file lists which buckets, "
+            "arcs of equal lengths, a server owns. 'ketama buckets' makes it.",
+    .hashes = bucket_hashes,
+    .options = KETAMA_HAS_HASH_TAG | KETAMA_HAS_BUCKETS,
+    .name_rule = ketama_name_as_listed,
+    .takes_names = true,
+    .unique_servers = true,
+    .order = ketama_order_as_listed,
+    .points_per_label = 1,
+    .count_points = ketama_count_buckets,
+    .generate = ketama_generate_buckets,
+};
+
 static const struct ketama_profile *const table[] = {
     &ketama_profile_libketama,
     &libmemcached,
@@ -587,6 +617,7 @@ static const struct ketama_profile *const table[] = {
     &dalli,
     &enyim,
     &couchbase,
+    &buckets,
 };
 
 const struct ketama_profile *ketama_profile_number(size_t number)

@@ -137,5 +137,6 @@ void run_dialects(void);
 void run_published(void);
 void run_users(void);
 void run_health(void);
+void run_buckets(void);
 
 #endif

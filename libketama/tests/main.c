@@ -265,6 +265,7 @@ int main(void)
     run_published();
     run_users();
     run_health();
+    run_buckets();
     RUN(no_file_is_left_open);
 
     snprintf(remove, sizeof remove, "rm -r '%s'", folder);

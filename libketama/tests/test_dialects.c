@@ -7,7 +7,12 @@
 
 #include "../admin/dialects.h"
 
-enum { PROFILES = 23, SERVERS = 5, KEYS = 200, EVERYTHING = 127 };
+enum {
+    PROFILES = 23 /* with rings; then the bucket map */,
+    SERVERS = 5,
+    KEYS = 200,
+    EVERYTHING = 127
+};
 
 static int hashed_text(ketama_continuum c, uint32_t index, char text[KETAMA_NAME_MAX],
                        uint32_t *bytes)
@@ -106,7 +111,8 @@ static void descriptions_are_complete(void)
             }
     close_all(all, PROFILES);
     CHECK(alike > 0);
-    CHECK(ketama_profile_number(PROFILES) == NULL);
+    CHECK_TEXT("buckets", ketama_profile_number(PROFILES)->name);
+    CHECK(ketama_profile_number(PROFILES + 1) == NULL);
 }
 
 static bool same_answers(ketama_continuum a, ketama_continuum b)

@@ -129,7 +129,9 @@ static void every_machine_has_the_same_rings(void)
     size_t known = sizeof sums / sizeof *sums, found = 0;
     const struct ketama_profile *profile;
 
-    for (size_t i = 0; (profile = ketama_profile_number(i)) != NULL; i++)
+    for (size_t i = 0; (profile = ketama_profile_number(i)) != NULL; i++) {
+        if (profile->count_points != NULL) /* of a map, which is no list */
+            continue;
         for (const struct ketama_named_hash *hash = profile->hashes; hash->name != NULL;
              hash++) {
             if (hash != profile->hashes && strcmp(profile->name, "twemproxy") != 0)
@@ -144,6 +146,7 @@ static void every_machine_has_the_same_rings(void)
                        hash->name, (unsigned long long)sum);
             found++;
         }
+    }
     CHECK_INT(known, found);
 }
 

@@ -15,7 +15,8 @@ static const char *parsed(const char *text, size_t size)
     ketama_failure failure;
     int at = 0, status;
 
-    status = ketama_servers_parse(against_the_edge(text, size), size, &list, &failure);
+    status =
+        ketama_servers_parse(against_the_edge(text, size), size, "", &list, &failure);
     if (status == KETAMA_OK) {
         status = ketama_ring_make(&ketama_libketama, &list, &ring, &failure);
         ketama_ring_free(&ring);
@@ -261,10 +262,10 @@ static void the_limit_on_servers(void)
     CHECK(text != NULL);
     for (size_t at = 0; text != NULL && at < bytes; at += 4)
         memcpy(text + at, "a 1\n", 4);
-    CHECK_INT(KETAMA_OK, ketama_servers_parse(text, bytes - 4, &list, &failure));
+    CHECK_INT(KETAMA_OK, ketama_servers_parse(text, bytes - 4, "", &list, &failure));
     CHECK_INT(most, list.count);
     ketama_servers_free(&list);
-    CHECK_INT(KETAMA_ETOOMANY, ketama_servers_parse(text, bytes, &list, &failure));
+    CHECK_INT(KETAMA_ETOOMANY, ketama_servers_parse(text, bytes, "", &list, &failure));
     CHECK_TEXT("too many servers: at most 1048576", failure.reason);
     CHECK_INT(most + 1, failure.line);
     ketama_servers_free(&list);

@@ -796,3 +796,30 @@ def test_nodes_as_pymemcache_writes_them(fleet: Fleet) -> None:
     assert {hasher.get_node(key) for key in KEYS} == {*nodes}
     fleet.write({fleet.servers[1].address: 100, "10.9.9.9:11211": 100})
     wait_for(lambda: {hasher.get_node(key) for key in KEYS} == {nodes[1]})
+
+
+def test_a_bucket_map(four: Fleet) -> None:
+    """Keys are stored on the owners of their buckets, and follow them."""
+    addresses = [server.address for server in four.servers]
+
+    def write(shift: int) -> None:
+        lines = ["#ketama profile=buckets buckets=8"]
+        for number, address in enumerate(addresses):
+            first = (number + shift) % 4
+            lines.append(f"{address} 100 {first},{first + 4}")
+        new = four.path.with_name("new.servers")
+        new.write_text("\n".join(lines) + "\n")
+        new.replace(four.path)
+
+    write(0)
+    made = HashClient(four.path, timeout=SLOW, connect_timeout=SLOW)
+    assert made.set_many(dict.fromkeys(KEYS, "value")) == []
+    assert made.get_many(KEYS).keys() == set(KEYS)
+    before = dict(zip(KEYS, made.continuum.lookup_many(KEYS), strict=True))
+    assert set(before.values()) == set(addresses)
+    write(1)
+    made.continuum.roll()
+    for key in KEYS:
+        assert made.continuum.lookup(key) == addresses[addresses.index(before[key]) - 1]
+    assert made.get_many(KEYS) == {}
+    made.close()

@@ -43,7 +43,7 @@ STORED = {
 
 def test_every_profile() -> None:
     """Each profile is in one of the sets."""
-    names = [profile.name for profile in ketama.profiles()]
+    names = [profile.name for profile in ketama.profiles() if not profile.is_map]
     assert sorted(names) == sorted([*ASKED, *ASKED_OF_THE_PROXY, *STORED])
 
 
