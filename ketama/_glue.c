@@ -138,6 +138,17 @@ int open_mixed(ketama_continuum a, ketama_continuum b, unsigned aspects,
  * also if the first line is invalid. */
 size_t stated_options(const char *text, size_t size, size_t *at, char *settings);
 
+/* ketama_buckets_assign, ketama_buckets_owners, ketama_buckets_step,
+ * ketama_buckets_options. */
+int assign_buckets(const ketama_server *servers, size_t count, const uint32_t *before,
+                   uint32_t buckets, uint32_t *owners, ketama_failure *failure);
+int bucket_owners(ketama_continuum c, uint32_t buckets, uint32_t *owners,
+                  ketama_failure *failure);
+int step_buckets(const uint32_t *before, const uint32_t *after, uint32_t buckets,
+                 uint32_t most, uint32_t *owners, uint32_t *left,
+                 ketama_failure *failure);
+int bucket_options(ketama_continuum ring, char *settings, ketama_failure *failure);
+
 /* Returns the address of a struct speedups_functions, for the accelerator. */
 uintptr_t speedups_functions(void);
 
@@ -352,6 +363,32 @@ int scan_servers(const char *text, size_t size, bool has_ranges_column,
     }
     position->at = (uint64_t)(at - text);
     return read.status;
+}
+
+int assign_buckets(const ketama_server *servers, size_t count, const uint32_t *before,
+                   uint32_t buckets, uint32_t *owners, ketama_failure *failure)
+{
+    return copy_failure(ketama_buckets_assign(servers, count, before, buckets, owners),
+                        failure);
+}
+
+int bucket_owners(ketama_continuum c, uint32_t buckets, uint32_t *owners,
+                  ketama_failure *failure)
+{
+    return copy_failure(ketama_buckets_owners(c, buckets, owners), failure);
+}
+
+int step_buckets(const uint32_t *before, const uint32_t *after, uint32_t buckets,
+                 uint32_t most, uint32_t *owners, uint32_t *left,
+                 ketama_failure *failure)
+{
+    return copy_failure(ketama_buckets_step(before, after, buckets, most, owners, left),
+                        failure);
+}
+
+int bucket_options(ketama_continuum ring, char *settings, ketama_failure *failure)
+{
+    return copy_failure(ketama_buckets_options(ring, settings), failure);
 }
 
 int check_server(const ketama_server *server, ketama_failure *failure)

@@ -1,6 +1,6 @@
 /*
- * ketama_admin.h - for operators: which keys a change moves, and which images are
- * published on this machine
+ * ketama_admin.h - for operators: which keys a change moves, which buckets of a bucket
+ * map a server should own, and which images are published on this machine
  *
  * An addition to ketama.h, whose rules apply here as well. Lookups need none of it.
  */
@@ -46,6 +46,48 @@ typedef struct ketama_move {
  * all weights. */
 int ketama_diff(ketama_continuum before, ketama_continuum after, ketama_move **moves,
                 size_t *count);
+
+/* ---- bucket maps: docs/buckets.md in the project
+ *
+ * owners[], before[] and after[] have an element for each bucket: the index of its
+ * server in a list, or KETAMA_NO_SERVER. The number of buckets is a power of two from 1
+ * to KETAMA_BUCKETS_LIMIT; otherwise KETAMA_EOPTION. */
+#define KETAMA_BUCKETS_LIMIT 1048576
+
+/* ketama_buckets_assign: decide who owns which bucket. `before` says who does now, NULL:
+ * nobody. Each server gets its exact share, buckets * weight / all weights, rounded down
+ * or up, and no such assignment moves fewer buckets. It does not depend on the order of
+ * the servers, of which addresses and weights are read; no two may have one address.
+ * before and owners may be one array. Errors: ENOMEM, EOPTION, ERANGE (`before` has an
+ * index that is too high), and those of an invalid list, as of ketama_open_servers(). */
+int ketama_buckets_assign(const ketama_server *servers, size_t count,
+                          const uint32_t *before, uint32_t buckets, uint32_t *owners);
+
+/* ketama_buckets_owners: find which server of c owns most of each bucket; of several,
+ * the one whose address is the least. If c is a map with so many buckets, these are its
+ * owners. Errors: ENOMEM, EOPTION, ENOSERVERS. */
+int ketama_buckets_owners(ketama_continuum c, uint32_t buckets, uint32_t *owners);
+
+/* ketama_buckets_needed: return how many buckets keep every server within so many
+ * millionths of its fair share: the least power of two that is all weights / (the least
+ * weight * per_million / 1000000) or more. 0: more than there can be, no servers, or
+ * invalid weights. Cannot fail. */
+uint32_t ketama_buckets_needed(const ketama_server *servers, size_t count,
+                               uint32_t per_million);
+
+/* ketama_buckets_step: go from one assignment towards another by at most `most` buckets.
+ * Each server gives up the same part of what it has to. With a larger `most`, the same
+ * buckets move and more: so for several steps, pass multiples of one number. *left is
+ * how many buckets still differ from `after`. before and owners may be one array.
+ * Errors: ENOMEM, EOPTION. */
+int ketama_buckets_step(const uint32_t *before, const uint32_t *after, uint32_t buckets,
+                        uint32_t most, uint32_t *owners, uint32_t *left);
+
+/* ketama_buckets_write: write the buckets of a server as in the last column of a server
+ * file, such as "0-8191,16384", or "-" for none. Returns how many bytes that takes,
+ * without a NUL; what does not fit in `room` bytes is left out. Cannot fail. */
+size_t ketama_buckets_write(const uint32_t *owners, uint32_t buckets, uint32_t server,
+                            char *text, size_t room);
 
 /* The state of a published image. */
 enum ketama_image_state {

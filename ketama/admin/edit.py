@@ -10,7 +10,7 @@ from typing import SupportsIndex
 
 import ketama
 from ketama.admin import images, server_file, spacing
-from ketama.admin.dialect import file_rules, hashed_name
+from ketama.admin.dialect import file_rules, hashed_name, options_in, stated_in
 from ketama.admin.replace import Target, lock
 from ketama.admin.server_file import Line
 from ketama.continuum import Continuum, absolute, continuum_of_text
@@ -30,8 +30,8 @@ class Edit:
     """
 
     __slots__ = (
-        "_after", "_before", "_closed", "_filename", "_invalid", "_is_map", "_lines",
-        "_original", "_settings", "published",
+        "_after", "_before", "_closed", "_filename", "_invalid", "_is_balanced", "_is_map",
+        "_lines", "_original", "_settings", "published",
     )  # fmt: skip
 
     def __init__(
@@ -53,11 +53,17 @@ class Edit:
         self._before: Continuum | None = None
         self._after: Continuum | None = None
         self._closed = False
+        self._is_balanced = True
         self.published = False
 
     @property
     def text(self) -> bytes:
-        """The text of the file after the edit."""
+        """The text of the file after the edit.
+
+        In a bucket map, each server has its fair share of the buckets after any change of
+        servers or weights, with the fewest moves from the file before the edit.
+        """
+        self._balance()
         return b"".join(line.text for line in self._lines)
 
     @property
@@ -99,12 +105,28 @@ class Edit:
                 return line.number or None
         return None
 
+    def _balance(self) -> None:
+        """Give each server of a changed map its share."""
+        if self._is_balanced or not self._server_lines:
+            return
+        from ketama.admin import buckets
+
+        self._lines = buckets.balanced(self._lines, self._original, self._before_map())
+        self._is_balanced = True
+
+    def _before_map(self) -> Continuum | None:
+        """Return the map before the edit; None where there was none, or no servers."""
+        return self.before if any(line.ranges_end for line in self._original) else None
+
     def diff(self) -> ketama.Diff | None:
         """Return which keys move, as `Continuum.diff`; None where the file had no servers."""
         return None if self.before is None else self.before.diff(self.after)
 
     def add(self, address: str, weight: SupportsIndex, name: str | None = None) -> None:
         """Add a server after the last one, spaced like it.
+
+        In a bucket map, it gets its share of the buckets, as a server with another weight or
+        the others after a removal do.
 
         name: the text that is hashed in place of the address; None: none.
 
@@ -122,6 +144,8 @@ class Edit:
             raise ServersError(None, None, reason)
         if servers:
             text = spacing.line_like(servers, address, index(weight), name)
+        if self._is_map:
+            text += spacing.gap_before_ranges(servers, text) + b"-"
         self._insert(servers[-1] if servers else None, text)
 
     def _check_new(self, address: str, name: str | None) -> None:
@@ -149,7 +173,9 @@ class Edit:
             ended = line.text.removesuffix(b"\r") + self._line_break()
             self._lines[position - 1] = line._replace(text=ended)
         line_break = self._lines[position - 1].line_break if position > 0 else b""
-        (new,) = server_file.scan(text + (line_break or self._line_break()))
+        (new,) = server_file.scan(
+            text + (line_break or self._line_break()), has_ranges=self._is_map
+        )
         self._change(position, position, [new._replace(number=0)])
 
     def rename(self, old: str, new: str) -> None:
@@ -163,6 +189,7 @@ class Edit:
         one has it, or because the profile knows no names.
         """
         self._check(new)
+        self._balance()
         position = self._find_one(old)
         if new == old:
             return
@@ -181,6 +208,7 @@ class Edit:
             raise ServersError(None, None, reason)
         changed = changed._replace(number=line.number, start=line.start)
         self._change(position, position + 1, [changed])
+        self._is_balanced = True  # it keeps its buckets
 
     def _name_that_keeps(self, line: Line) -> str:
         """Return the name with which a server that has none keeps its points."""
@@ -222,11 +250,16 @@ class Edit:
             weight_end=line.weight_end + shift,
             name_at=line.name_at + shift if line.name else 0,
             name_end=line.name_end + shift if line.name else 0,
+            ranges_at=line.ranges_at + shift if line.ranges_end else 0,
+            ranges_end=line.ranges_end + shift if line.ranges_end else 0,
         )
         self._change(position, position + 1, [changed])
 
     def replace(self, text: bytes, filename: str | bytes | None = None) -> None:
         """Replace the whole text of the file.
+
+        A bucket map stays one if the text states no profile: its servers get the buckets, with
+        the fewest moves. A server is the same if its name is, or else its address.
 
         text: a whole server file.
         filename: the name in messages of the file that the text is from; None: of this one.
@@ -238,12 +271,28 @@ class Edit:
             raise TypeError(f"text must be bytes, not {type(text).__name__}")
         name = self._filename if filename is None else filename
         after = continuum_of_text(text, name, self._settings)
-        self._is_map = server_file.is_map(text, self._settings)
+        if self._is_map and "profile" not in options_in(stated_in(text)[0]):
+            self._replace_servers(text)
+            return
+        self._is_map, self._is_balanced = server_file.is_map(text, self._settings), True
         # They are not lines of this file yet.
         self._lines = [
             line._replace(number=0) for line in server_file.parse(text, has_ranges=self._is_map)
         ]
         self._after = after
+
+    def _replace_servers(self, text: bytes) -> None:
+        """Replace the servers of a map by those of a list."""
+        from ketama.admin import buckets
+
+        statement = next(iter(self._original)).text.partition(b"\n")[0] + b"\n"
+        listed = server_file.parse(buckets.without_statement(text))
+        lines = [Line(0, 0, statement), *(line._replace(number=0) for line in listed)]
+        numbers = buckets.same_servers(self._original, lines)
+        self._lines = [line._replace(number=numbers.get(line.address, 0)) for line in lines]
+        self._after, self._is_balanced = None, False
+        self._balance()
+        self._lines = [line._replace(number=0) for line in self._lines]
 
     def _check_moved(self, max_moved: float) -> None:
         """Raise where more of the keys would move."""
@@ -264,6 +313,7 @@ class Edit:
     def _change(self, start: int, end: int, lines: list[Line]) -> None:
         self._lines[start:end] = lines
         self._after = None
+        self._is_balanced = not self._is_map
 
     def _find(self, address: str) -> list[int]:
         """Return the positions of a server's lines."""

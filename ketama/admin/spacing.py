@@ -23,6 +23,15 @@ def line_like(servers: list[Line], address: str, weight: int, name: str | None) 
     )
 
 
+def gap_before_ranges(servers: list[Line], text: bytes) -> bytes:
+    """Return what stands between a server of a map, whose text ends there, and its buckets."""
+    listed = [line for line in servers if line.ranges_end]
+    if not listed:
+        return GAP
+    gap = listed[-1].text[listed[-1].name_end or listed[-1].weight_end : listed[-1].ranges_at]
+    return _gap(gap, _columns(listed, "ranges_at"), text)
+
+
 def readdressed(line: Line, servers: list[Line], address: str, name: str) -> bytes:
     """Return the line of one of the servers with another address and a name.
 

@@ -3,6 +3,7 @@
  *
  * diff.c compares two continua, the same servers of which same.c finds, by the texts of
  * hashed.c; dialects.c and mix.c, with a header of their own, compare dialects.
+ * buckets.c decides who owns which bucket of a map.
  * published.c lists what this user has in shared memory, remove.c removes it, each entry
  * of which inspect.c has examined; users.c lists what other users have there.
  */
@@ -81,6 +82,10 @@ int ketama_same_servers(ketama_continuum before, ketama_continuum after,
 /* The same for those with equal addresses alone. */
 int ketama_same_addresses(ketama_continuum before, ketama_continuum after,
                           uint32_t *groups_before, uint32_t *groups_after);
+
+/* Writes the options with which a bucket map hashes keys as that ring does, apart from
+ * the empty one. Errors: EOPTION if there are none. For the Python binding. */
+int ketama_buckets_options(ketama_continuum ring, char settings[KETAMA_SETTINGS_MAX]);
 
 /* How to open the images that this user has: the path of the server file and the
  * options, each with its NUL, in one block that the caller frees; NULL if there are

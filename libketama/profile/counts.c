@@ -3,6 +3,8 @@
  */
 #include "profile.h"
 
+#include "../wide.h"
+
 #include <float.h>
 
 #ifdef __FAST_MATH__
@@ -70,37 +72,8 @@ uint64_t ketama_count_ratio_b(const struct ketama_layout *layout, uint64_t weigh
     return (uint64_t)to_single((double)labels * layout->servers->count);
 }
 
-/* An integer of 96 bits. */
-struct wide {
-    uint64_t high; /* all but the low 32 bits */
-    uint32_t low;
-};
-
-static struct wide multiply(uint64_t a, uint32_t b)
-{
-    uint64_t low = (a & UINT32_MAX) * b;
-    return (struct wide){(a >> 32) * b + (low >> 32), (uint32_t)low};
-}
-
-/* The quotient must fit in 32 bits. */
-static uint32_t divide(struct wide dividend, uint64_t divisor)
-{
-    uint64_t rest = dividend.high;
-    uint32_t quotient = 0;
-    for (int bit = 31; bit >= 0; bit--) {
-        bool carry = rest >> 63 != 0;
-        rest = rest << 1 | (dividend.low >> bit & 1);
-        quotient <<= 1;
-        if (carry || rest >= divisor) {
-            rest -= divisor;
-            quotient |= 1;
-        }
-    }
-    return quotient;
-}
-
 /* The nearest double. */
-static double wide_to_double(struct wide value)
+static double wide_to_double(struct ketama_wide value)
 {
     unsigned shift = 0;
     while (value.high >> shift >> 32 != 0)
@@ -114,8 +87,10 @@ static double wide_to_double(struct wide value)
 /* 40 * n * w div W, in integers */
 uint64_t ketama_count_ratio_c(const struct ketama_layout *layout, uint64_t weight)
 {
-    struct wide labels = multiply(weight, LABELS * layout->servers->count);
-    return divide(labels, layout->servers->total_weight);
+    struct ketama_wide labels =
+        ketama_wide_multiply(weight, LABELS * layout->servers->count);
+    uint64_t rest;
+    return ketama_wide_divide(labels, layout->servers->total_weight, &rest);
 }
 
 /* floor(((w / W) * 40) * n) */
@@ -135,7 +110,8 @@ uint64_t ketama_count_ratio_e(const struct ketama_layout *layout, uint64_t weigh
 /* floor(double(n * 160 * w) / double(W)) */
 uint64_t ketama_count_ratio_f(const struct ketama_layout *layout, uint64_t weight)
 {
-    struct wide points = multiply(weight, 160 * layout->servers->count);
+    struct ketama_wide points =
+        ketama_wide_multiply(weight, 160 * layout->servers->count);
     ROUNDED double all = (double)layout->servers->total_weight;
     return (uint64_t)to_double(wide_to_double(points) / all);
 }

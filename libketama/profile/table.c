@@ -572,6 +572,13 @@ static const struct ketama_named_hash bucket_hashes[] = {
     {"jenkins", ketama_hash_jenkins},
     {"one_at_a_time", ketama_hash_one_at_a_time},
     {"crc32a", ketama_hash_crc32a},
+    {"fnv1_32", ketama_hash_fnv1_32},
+    {"fnv1a_32", ketama_hash_fnv1a_32},
+    {"fnv1_64", ketama_hash_fnv1_64},
+    {"fnv1a_64", ketama_hash_fnv1a_64},
+    {"murmur", ketama_hash_murmur},
+    {"hsieh", ketama_hash_hsieh},
+    {"sha384", ketama_hash_sha384},
     {NULL, NULL},
 };
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "../admin/dialects.h"
+#include "../ketama_compat.h"
 
 static uint64_t state = 88172645463325252u;
 
@@ -312,6 +313,95 @@ static void a_map_and_a_ring_are_compared(void)
     ketama_close(ring);
 }
 
+/* ---- who should own what */
+
+static void servers_get_their_shares(void)
+{
+    const ketama_server servers[] = {SERVER("b", 1), SERVER("a", 1), SERVER("c", 2)};
+    const ketama_server others[] = {SERVER("c", 2), SERVER("a", 1), SERVER("b", 1)};
+    uint32_t owners[16], reordered[16], count[3] = {0}, left, stepped[16];
+
+    CHECK_INT(KETAMA_OK, ketama_buckets_assign(servers, 3, NULL, 16, owners));
+    CHECK_INT(KETAMA_OK, ketama_buckets_assign(others, 3, NULL, 16, reordered));
+    for (int k = 0; k < 16; k++) {
+        count[owners[k]]++;
+        CHECK_TEXT(servers[owners[k]].address, others[reordered[k]].address);
+    }
+    CHECK(count[0] == 4 && count[1] == 4 && count[2] == 8);
+    CHECK_INT(KETAMA_OK, ketama_buckets_assign(servers, 3, owners, 16, reordered));
+    CHECK(memcmp(owners, reordered, sizeof owners) == 0);
+    CHECK_INT(KETAMA_OK, ketama_buckets_assign(servers, 2, NULL, 16, reordered));
+    CHECK_INT(KETAMA_OK, ketama_buckets_assign(servers, 3, reordered, 16, owners));
+    CHECK_INT(KETAMA_OK, ketama_buckets_step(reordered, owners, 16, 3, stepped, &left));
+    CHECK_INT(8 - 3, left);
+    CHECK_INT(KETAMA_OK, ketama_buckets_step(stepped, owners, 16, 5, stepped, &left));
+    CHECK(left == 0 && memcmp(stepped, owners, sizeof owners) == 0);
+
+    /* Weights whose products need more than 64 bits. */
+    const ketama_server heavy[] = {SERVER("a", KETAMA_WEIGHT_MAX),
+                                   SERVER("b", KETAMA_WEIGHT_MAX), SERVER("c", 1)};
+    CHECK_INT(KETAMA_OK, ketama_buckets_assign(heavy, 3, NULL, 16, owners));
+    count[0] = count[1] = count[2] = 0;
+    for (int k = 0; k < 16; k++)
+        count[owners[k]]++;
+    /* 7.99 each, and the rest: as many are raised as are missing. */
+    CHECK(count[0] == 8 && count[1] == 8 && count[2] == 0);
+    CHECK_INT(128, ketama_buckets_needed(servers, 3, 40000));
+    CHECK_INT(0, ketama_buckets_needed(heavy, 3, 1000000));
+    CHECK_INT(2, ketama_buckets_needed(heavy, 2, 1000000));
+    CHECK_INT(0, ketama_buckets_needed(heavy, 0, 1000000));
+    CHECK_INT(0, ketama_buckets_needed(heavy, 2, 0));
+}
+
+static void ranges_are_written(void)
+{
+    const uint32_t owners[] = {0, 0, 1, 0, 0, 0, 1, 0};
+    char text[16];
+    CHECK_INT(9, ketama_buckets_write(owners, 8, 0, text, sizeof text));
+    CHECK(memcmp(text, "0-1,3-5,7", 9) == 0);
+    CHECK_INT(1, ketama_buckets_write(owners, 8, 2, text, sizeof text));
+    CHECK(text[0] == '-');
+    CHECK_INT(9, ketama_buckets_write(owners, 8, 0, NULL, 0));
+}
+
+static void wrong_assignments(void)
+{
+    const ketama_server twice[] = {SERVER("a", 1), SERVER("b", 1), SERVER("a", 1)};
+    uint32_t owners[] = {0, 1, 2, KETAMA_NO_SERVER}, left;
+    ketama_continuum empty;
+
+    CHECK_INT(KETAMA_EADDRESS, ketama_buckets_assign(twice, 3, NULL, 4, owners));
+    CHECK_TEXT(
+        "server 3: address \"a\" is listed twice: a bucket map has each server once",
+        ketama_error());
+    CHECK_INT(KETAMA_ERANGE, ketama_buckets_assign(twice, 2, owners, 4, owners));
+    CHECK_TEXT("bucket 2: no server 2: there are 2", ketama_error());
+    CHECK_INT(KETAMA_ENOSERVERS, ketama_buckets_assign(twice, 0, NULL, 4, owners));
+    CHECK_INT(KETAMA_EOPTION, ketama_buckets_assign(twice, 2, NULL, 3, owners));
+    CHECK_INT(KETAMA_EOPTION, ketama_buckets_step(owners, owners, 0, 1, owners, &left));
+    CHECK_INT(KETAMA_EOPTION, ketama_buckets_owners(NULL, 2097152, owners));
+    char nowhere[] = "/nowhere/at/all";
+    CHECK_INT(0, ketama_roll(&empty, nowhere));
+    CHECK_INT(KETAMA_ENOSERVERS, ketama_buckets_owners(empty, 4, owners));
+
+    for (int n = 1; n <= 6; n++) {
+        fail_allocation(n);
+        CHECK_INT(KETAMA_ENOMEM, ketama_buckets_assign(twice, 2, NULL, 4, owners));
+        fail_allocation(0);
+    }
+    for (int n = 1; n <= 2; n++) {
+        ketama_continuum c;
+        CHECK_INT(KETAMA_OK, ketama_open_servers(&c, twice, 2, NULL));
+        fail_allocation(n);
+        CHECK_INT(KETAMA_ENOMEM, ketama_buckets_owners(c, 4, owners));
+        fail_allocation(n);
+        CHECK_INT(KETAMA_ENOMEM,
+                  ketama_buckets_step(owners, owners, 4, 1, owners, &left));
+        fail_allocation(0);
+        ketama_close(c);
+    }
+}
+
 /* ---- hostile maps */
 
 /* Each bucket is a range of its own, in one line and in a line each. */
@@ -389,6 +479,9 @@ void run_buckets(void)
     RUN(keys_go_where_their_hash_does);
     RUN(a_map_is_shared_and_followed);
     RUN(a_map_and_a_ring_are_compared);
+    RUN(servers_get_their_shares);
+    RUN(ranges_are_written);
+    RUN(wrong_assignments);
     RUN(the_largest_maps);
     RUN(without_memory_it_fails);
 }
