@@ -92,6 +92,8 @@ def command_page() -> Iterator[str]:
         command = app.get_command(context, name)
         assert command is not None
         yield from section(name, command)
+        for each, own in getattr(command, "commands", {}).items():
+            yield from section(f"{name} {each}", own)
     for title, items in (("FILES", FILES), ("ENVIRONMENT", ENVIRONMENT)):
         yield f".SH {title}"
         yield from tagged(items)

@@ -20,7 +20,7 @@ import ketama
 
 COMMANDS = [
     "where", "show", "check", "diff", "agree", "profiles", "plot", "dump",
-    "add", "remove", "weight", "rename", "apply", "import",
+    "add", "remove", "weight", "rename", "apply", "buckets", "import",
     "push", "pull", "rollback", "fleet", "follow",
     "images", "live", "watch", "completion",
 ]  # fmt: skip

@@ -20,6 +20,10 @@ from ketama.errors import ServersError, failure
 from ketama.servers import Servers, to_c
 from ketama.settings import settings_text
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ketama.admin.edit import Edit
+
 BUCKETS = 65536  # of a new map, by default
 BUCKETS_MAX: int = lib.KETAMA_BUCKETS_LIMIT
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -281,3 +285,75 @@ def _buckets_of(lines: list[Line]) -> int:
     """Return how many buckets the statement of a map's lines says."""
     stated, _ = stated_in(b"".join(line.text for line in lines[:1]))
     return int(options_in(stated)["buckets"])
+
+
+# ---- a move in steps
+
+
+def drain(text: bytes, filename: str | bytes, address: str, step: float) -> list[bytes]:
+    """Return the texts of maps that empty a server in steps; the last one is without it.
+
+    text: of a map. filename: in the messages of errors.
+    step: how many of all buckets may move at once, above 0.0, at most 1.0.
+    Raises ServersError if this is no valid map, or the server is not found or is the only one.
+    """
+    editing = _edited(text, filename)
+    lines, servers = [*editing._lines], editing._server_lines
+    gone = next((i for i, line in enumerate(servers) if line.address == address), len(servers))
+    editing.remove(address)
+    last = editing.text
+    count = _buckets_of(lines)
+    after = [
+        index + (index >= gone) for index in owners(continuum_of_text(last, filename), count)
+    ]
+    made = [*_texts(lines, _owned(editing, count), array("I", after), step)]
+    return [*made[:-1], last]
+
+
+def fill(
+    text: bytes,
+    filename: str | bytes,
+    address: str,
+    weight: int,
+    step: float,
+    name: str | None = None,
+) -> list[bytes]:
+    """Return the texts of maps that fill a new server in steps, until it has its fair share.
+
+    text: of a map. filename: in the messages of errors.
+    step: how many of all buckets may move at once, above 0.0, at most 1.0.
+    Raises ServersError if this is no valid map, or the server cannot be added.
+    """
+    editing = _edited(text, filename)
+    editing.add(address, weight, name)
+    last = editing.text
+    count = _buckets_of(editing._lines)
+    after = owners(continuum_of_text(last, filename), count)
+    made = [*_texts(editing._lines, _owned(editing, count), after, step)]
+    return [*made[:-1], last]
+
+
+def _edited(text: bytes, filename: str | bytes) -> Edit:
+    """Return a map to be edited in memory."""
+    from ketama.admin.edit import Edit
+
+    if not server_file.is_map(text):
+        reason = "is no bucket map: make one with 'ketama buckets new'"
+        raise ServersError(filename, None, reason)
+    return Edit(filename, text)
+
+
+def _owned(editing: Edit, count: int) -> array[int]:
+    before = editing.before
+    if before is None:
+        raise ServersError(editing._filename, None, "the map has no servers")
+    return owners(before, count)
+
+
+def _texts(
+    lines: list[Line], before: array[int], after: array[int], step: float
+) -> Iterator[bytes]:
+    if not 0 < step <= 1:
+        raise ValueError(f"invalid step {step!r}: must be above 0, at most 1")
+    for owned in steps(before, after, max(1, int(step * len(before) + 1e-9))):
+        yield b"".join(line.text for line in with_ranges(lines, owned))

@@ -42,6 +42,7 @@ _ERRORS = {
 NOTES = (
     "share",  # of the keys, more than 10 % off the weight's: usual on a ring
     "default-port",  # the dialect does not hash it, others do
+    "coarse",  # a bucket map, with too few buckets for its weights
 )
 WARNINGS = (
     "no-points",  # the weight is too small for a point
@@ -75,7 +76,7 @@ class Finding(NamedTuple):
         concern only some dialects: "weights", "host"; and those that concern only the
         2007 libketama: "compat-address", "compat-servers", "compat-last-line",
         "compat-trailing-blank", "compat-name", "compat-empty-line", "compat-long-line".
-        Notes: "share", "default-port".
+        Notes: "share", "default-port", "coarse".
     reason: what is wrong, in words.
     """
 
@@ -98,7 +99,8 @@ def check(
     a server without points; a duplicate; an invalid port; control characters; in dialects that
     mind, different weights where they are not used, and a host name where the IP address is
     hashed. Notes: a share of the keys more than 10 % off its weight, which is usual on a ring;
-    servers on a port that the dialect leaves out of the hashed text. At most 1,000 findings are
+    servers on a port that the dialect leaves out of the hashed text; a bucket map with too few
+    buckets for its weights. At most 1,000 findings are
     listed per code; one more counts the rest. Findings about the whole file come last.
 
     compat: also warn of what the 2007 libketama would misread or cannot hold, for a file that
@@ -264,8 +266,29 @@ def _check_ring(text: bytes, servers: list[Line], found: Findings) -> None:
         return
     check_dialect(continuum, servers, found)
     names = hashed_names(continuum, servers, found)
+    if any(line.ranges_end for line in servers):
+        _check_buckets(continuum, found)
     if not has_ignored_weights(file_rules(continuum._now[0]), servers):
         _check_shares(servers, names, continuum, found)
+
+
+def _check_buckets(continuum: Continuum, found: Findings) -> None:
+    """Find whether a map has too few buckets for shares that are as fair as a note asks for."""
+    from ketama.admin import buckets
+
+    servers = [(server.address, server.weight) for server in continuum.servers]
+    count = sum(server.points for server in continuum.servers)
+    enough = buckets.needed(servers, SHARE_TOLERANCE)
+    if enough is not None and enough <= count:
+        return
+    fine = buckets.needed(servers, 0.01)
+    least = min(weight for _, weight in servers)
+    remedy = "write larger weights for small servers" if fine is None else f"{fine:,} do"
+    reason = (
+        f"{count:,} buckets cannot keep the server with the weight {least} within 1 % of its "
+        f"fair share: {remedy}"
+    )
+    found.add(None, "coarse", reason, severity="note")
 
 
 def _code_of(reason: str) -> str:

@@ -43,6 +43,7 @@ GROUPS = {
         "weight": "edit",
         "rename": "edit",
         "apply": "edit",
+        "buckets": "buckets",
         "import": "importing",
     },
     "One list on many machines (fleets)": {
