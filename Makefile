@@ -113,7 +113,10 @@ bench: $(VENV)/bench ## measure, side by side with others, and write docs/figure
 	for program in lookups sharing profiles; do \
 	    $(CC) -O2 -D_GNU_SOURCE -Ilibketama -o libketama/build/$$program benchmarks/$$program.c \
 	        libketama/build/libketama.a || exit; done
+	$(CC) -O2 -D_GNU_SOURCE -Ilibketama -o libketama/build/balance benchmarks/balance.c \
+	    libketama/build/libketama.a -lm
 	$(BIN)/python benchmarks/run.py libketama/build/lookups
+	$(BIN)/python benchmarks/balance.py libketama/build/balance
 	$(CC) -O2 -o libketama/build/libmemcached benchmarks/libmemcached.c -lmemcached
 	$(BIN)/python benchmarks/profiles.py libketama/build/profiles libketama/build/libmemcached
 	$(BIN)/python benchmarks/import_time.py --quiet

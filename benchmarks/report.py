@@ -381,6 +381,71 @@ def plot_clients(
     return figure
 
 
+# ---- balance
+
+BY_CHANCE = ("rendezvous", "jump", "AnchorHash")
+
+
+def balance() -> list[str]:
+    """Return the section on how evenly methods spread keys."""
+    machine, rows = results.load("balance")
+    lines = [
+        "## Balance",
+        "",
+        f"{machine}. Shares of all keys, in percent. Worst: how far a server's",
+        "share is above its fair one. For each change (a server joins, one leaves, one gets",
+        "twice its weight): what moves, and what of it is needless, that is, between servers",
+        "that did not change. A lookup includes an MD5 of the key, of 20 bytes. The map has",
+        "65,536 buckets, Maglev's table 65,537 slots. The worst shares of rendezvous, jump and",
+        "AnchorHash are those of 4 million keys, for rendezvous and 1,000 servers of 262,144:",
+        "most of it is chance.",
+        "",
+    ]
+    picture = plot_balance(rows)
+    lines += show("figures-balance.png", "Worst share, and needless moves", picture)
+    head = ["", "worst", "join", "needless", "leave", "needless", "double weight", "needless"]
+    head += ["lookup, ns", "bytes"]
+    for weights in ("equal", "random"):
+        for servers in ("4", "8", "100", "1000"):
+            table = [
+                (row[0], *map(_part, row[3:-2]), number(float(row[-2])), f"{int(row[-1]):,}")
+                for row in rows
+                if row[1:3] == [weights, servers]
+            ]
+            lines += [f"{int(servers):,} servers, {weights} weights:", "", *grid(head, table)]
+            lines.append("")
+    return lines
+
+
+def _part(cell: str) -> str:
+    """Return a percentage with two digits; nothing for what a method cannot do."""
+    return "" if cell == "-" else f"{float(cell):.2f}"
+
+
+def plot_balance(rows: results.Rows) -> Any:
+    """Plot the worst share, and what changes move in vain, by the number of servers."""
+    figure, axes = subplots(1, 2, figsize=(13, 5))
+    sizes = ["4", "8", "100", "1000"]
+    for name in dict.fromkeys(row[0] for row in rows):
+        found = {row[2]: row for row in rows if row[:2] == [name, "random"]}
+        if not found:
+            continue
+        worst = [float(found[size][3]) for size in sizes]
+        needless = [sum(float(found[size][n]) for n in (5, 7, 9)) / 3 for size in sizes]
+        # Two of them are on one line.
+        style = "o--" if name in BY_CHANCE else "o-"
+        axes[1].plot(sizes, needless, style, label=name)
+        if name not in BY_CHANCE:
+            axes[0].plot(sizes, worst, "o-", color=axes[1].lines[-1].get_color())
+    axes[0].set(title="worst share over the fair one, %", xlabel="servers, random weights")
+    axes[1].set(title="needless moves of a change, % of all keys", xlabel="servers")
+    for axis in axes:
+        axis.grid(visible=True, alpha=0.25)
+    axes[1].legend(frameon=False)
+    figure.tight_layout()
+    return figure
+
+
 # ---- what is done once
 
 
@@ -448,6 +513,7 @@ def imports() -> list[str]:
 SECTIONS: dict[str, Callable[[], list[str]]] = {
     "lookups": lookups,
     "profiles": profiles,
+    "balance": balance,
     "clients": clients,
     "sharing": sharing,
     "private": memory,

@@ -22,7 +22,15 @@ from typing import BinaryIO
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ROOT / "docs" / f"{name}.md"
-    for name in ("cli", "installation", "migrating", "mixed-fleet", "pool", "tutorial")
+    for name in (
+        "buckets",
+        "cli",
+        "installation",
+        "migrating",
+        "mixed-fleet",
+        "pool",
+        "tutorial",
+    )
 ]
 BLOCK = re.compile(r"(?<=```console\n).*?(?=```)", re.DOTALL)
 PICTURES = ("shares.png", "friday.png")
