@@ -366,3 +366,16 @@ def test_a_map_without_servers(tmp_path: Path) -> None:
         servers.add("a:1", 1)
         servers.add("b:1", 1)
     assert [server.points for server in ketama.Continuum(path).servers] == [4, 4]
+
+
+def test_a_map_that_does_not_state_it(tmp_path: Path) -> None:
+    """It can be read as one, but not be edited: others would read a list."""
+    path = tmp_path / "map"
+    path.write_text("a:1 1 0-3\nb:1 1 4-7\n")
+    assert ketama.Continuum(path, profile="buckets", buckets=8).servers[1].points == 4
+    with (
+        pytest.raises(ketama.ServersError, match="must state what it is: begin it with"),
+        ketama.edit(path, profile="buckets", buckets=8) as servers,
+    ):
+        servers.add("c:1", 1)
+    assert path.read_text() == "a:1 1 0-3\nb:1 1 4-7\n"

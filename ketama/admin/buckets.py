@@ -271,7 +271,7 @@ def balanced(lines: list[Line], old: list[Line], before: Continuum | None) -> li
     """
     servers = [line for line in lines if line.address]
     listed = [(line.address, line.weight, line.name) for line in servers]
-    count = _buckets_of(lines)
+    count = buckets_of(lines)
     now = None
     if before is not None:
         numbers = [line.number for line in old if line.address]
@@ -281,10 +281,20 @@ def balanced(lines: list[Line], old: list[Line], before: Continuum | None) -> li
     return with_ranges(lines, assign(listed, count, now))
 
 
-def _buckets_of(lines: list[Line]) -> int:
-    """Return how many buckets the statement of a map's lines says."""
+def buckets_of(lines: list[Line]) -> int:
+    """Return how many buckets the lines of a map state.
+
+    Raises ServersError if they state none, though the map was opened as one.
+    """
     stated, _ = stated_in(b"".join(line.text for line in lines[:1]))
-    return int(options_in(stated)["buckets"])
+    options = options_in(stated)
+    if options.get("profile") != "buckets" or "buckets" not in options:
+        reason = (
+            "a map that is edited must state what it is: begin it with the line '#ketama "
+            "profile=buckets buckets=N'"
+        )
+        raise ServersError(None, None, reason)
+    return int(options["buckets"])
 
 
 # ---- a move in steps
@@ -302,7 +312,7 @@ def drain(text: bytes, filename: str | bytes, address: str, step: float) -> list
     gone = next((i for i, line in enumerate(servers) if line.address == address), len(servers))
     editing.remove(address)
     last = editing.text
-    count = _buckets_of(lines)
+    count = buckets_of(lines)
     after = [
         index + (index >= gone) for index in owners(continuum_of_text(last, filename), count)
     ]
@@ -327,7 +337,7 @@ def fill(
     editing = _edited(text, filename)
     editing.add(address, weight, name)
     last = editing.text
-    count = _buckets_of(editing._lines)
+    count = buckets_of(editing._lines)
     after = owners(continuum_of_text(last, filename), count)
     made = [*_texts(editing._lines, _owned(editing, count), after, step)]
     return [*made[:-1], last]

@@ -285,7 +285,8 @@ class Edit:
         """Replace the servers of a map by those of a list."""
         from ketama.admin import buckets
 
-        statement = next(iter(self._original)).text.partition(b"\n")[0] + b"\n"
+        buckets.buckets_of(self._original)  # raises where there is no statement
+        statement = self._original[0].text.partition(b"\n")[0] + b"\n"
         listed = server_file.parse(buckets.without_statement(text))
         lines = [Line(0, 0, statement), *(line._replace(number=0) for line in listed)]
         numbers = buckets.same_servers(self._original, lines)
