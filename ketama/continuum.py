@@ -144,9 +144,10 @@ class Continuum(_Lookups):
 
     profile: the dialect of ketama, such as "twemproxy"; `ketama.profiles()` lists them. None:
         that of the server file's `#ketama` line, or "libketama".
-    hash, hash_tag, points, default_port, format, filter, filter_conf, seed, delimiter,
-    buckets: the options of that profile (docs/profiles.md). None: that of the `#ketama` line,
-        or the profile's default.
+    hash, hash_tag, points, default_port, format, filter, filter_conf, seed, delimiter: the
+        options of that profile (docs/profiles.md). None: that of the `#ketama` line, or the
+        profile's default.
+    buckets: how many the file lists, likewise, if the profile is "buckets" (docs/buckets.md).
 
     Raises ServersError if the file or the list is invalid, or the file states another profile
     or option; ProfileError, a ValueError, for a profile or an option that does not exist or
