@@ -273,13 +273,15 @@ def _check_ring(text: bytes, servers: list[Line], found: Findings) -> None:
 
 
 def _check_buckets(continuum: Continuum, found: Findings) -> None:
-    """Find whether a map has too few buckets for shares that are as fair as a note asks for."""
+    """Find whether a share is off because there are too few buckets."""
     from ketama.admin import buckets
 
     servers = [(server.address, server.weight) for server in continuum.servers]
     count = sum(server.points for server in continuum.servers)
+    total = sum(weight for _, weight in servers)
+    off = max(abs(row.share * total / row.weight - 1) for row in continuum.servers)
     enough = buckets.needed(servers, SHARE_TOLERANCE)
-    if enough is not None and enough <= count:
+    if off <= SHARE_TOLERANCE or (enough is not None and enough <= count):
         return
     fine = buckets.needed(servers, 0.01)
     least = min(weight for _, weight in servers)
