@@ -128,11 +128,5 @@ def test_nothing_goes_on_after_the_end(number: int) -> None:
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("number", range(5))
-def test_a_million_users(number: int) -> None:
+def test_a_million_users() -> None:
     check(run(), 1_000_000)
-
-
-@pytest.mark.stress
-def test_what_a_million_users_would_lose() -> None:
-    assert total("lost", run("--late=3600", "--ignore-not-owner")) > 0

@@ -48,7 +48,8 @@ test_version() {
     for name in test_compat.py test_port.py test_languages.py test_old_programs.py \
         test_docs.py test_examples.py test_plot.py test_command_asks.py test_agree.py \
         test_command_agree.py test_command_edits.py test_command_profiles.py \
-        test_edit_safety.py test_processes.py imports peers profiles \
+        test_edit_safety.py test_processes.py test_comet.py test_rebalancing.py imports peers \
+        profiles fleet/test_follow.py fleet/test_prepare.py fleet/test_urls.py \
         clients/test_rejoin.py clients/test_support.py; do
         ignored="$ignored --ignore=$root/tests/$name"
     done
