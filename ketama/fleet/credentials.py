@@ -38,7 +38,10 @@ class Credentials:
     def __post_init__(self) -> None:
         for one, other in (("cert", "key"), ("key", "cert"), ("user", "password")):
             if getattr(self, one) and not getattr(self, other):
-                reason = f"credentials have {one} and no {other}: set both, or none"
+                reason = (
+                    f"credentials have {one} and no {other}: set {PREFIX}{other.upper()}, or "
+                    f"{other} in the file that {CONFIG} names"
+                )
                 raise CredentialsError(reason)
 
     def check_files(self) -> None:

@@ -224,7 +224,7 @@ class Follower:
         text = snapshot.servers
         if text is None:
             alone = judge_alone(found, self._store.domain)
-            self._report(alone.version, alone.state, "the engine has no list")
+            self._report(alone.version, alone.state, "etcd has no list")
             return
         theirs = accept(text, self._store.domain)
         if not self._known:  # a file without a version counts as an edit of this one

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import random
+import re
 import socket
 import threading
 from base64 import b64decode, b64encode
@@ -38,7 +39,12 @@ _ELSEWHERE = (
 )
 _UNAUTHENTICATED = 16
 _NO_LEADER = ("no leader", "leader changed", "server stopped", "timed out")
+_WRONG_PASSWORD = "invalid user ID or password"  # noqa: S105
 _AUTH_OFF = "authentication is not enabled"
+# What urllib3 puts before the reason.
+_CONNECTION = re.compile(r"(?:<[^>]*>|\w+\([^)]*\)): ")
+_NO_TLS = ("UNEXPECTED_EOF", "WRONG_VERSION_NUMBER", "record layer failure")
+_UNKNOWN_ISSUER = ("unable to get local issuer", "self-signed", "self signed")
 _TOO_LARGE = ("request is too large", "larger than max")
 
 # A peer that disappears without a word is noticed within 30 seconds.
@@ -297,13 +303,18 @@ class Gateway:
         denied = "permission denied" in reason
         if "user name is empty" in reason or (denied and user is None):
             reason = (
-                "the engine requires authentication: set KETAMA_ETCD_USER and "
+                "etcd requires authentication: set KETAMA_ETCD_USER and "
                 "KETAMA_ETCD_PASSWORD, or KETAMA_ETCD_CONFIG"
             )
         elif denied:
-            reason = f"permission denied: the roles of user {user} do not allow this"
+            reason = (
+                f"permission denied: the roles of user {user} do not allow this under "
+                f"/ketama/{self.url.domain}/; see 'etcdctl role get'"
+            )
+        elif _WRONG_PASSWORD in reason:
+            reason = f"{reason}: see the user, {user}, and its password"
         elif any(words in reason for words in _TOO_LARGE):
-            reason = f"the list is larger than the engine accepts ({reason})"
+            reason = f"the list is larger than etcd accepts ({reason})"
             return EngineError(errno.EMSGSIZE, reason, self.url.text)
         return EngineError(errno.EACCES, reason, self.url.text)
 
@@ -338,5 +349,9 @@ def _code(value: object) -> int:
 def _reason(error: Exception) -> str:
     """Return why a member was not reached, without the names of classes around it."""
     text = " ".join(str(error).split())
-    _, _, short = text.rpartition(">: ")
-    return short or text or type(error).__name__
+    short = _CONNECTION.sub("", text)
+    if any(words in text for words in _NO_TLS):
+        short += ": does etcd use TLS on this port? etcds:// is with TLS, etcd:// without"
+    elif any(words in text for words in _UNKNOWN_ISSUER):
+        short += ": set KETAMA_ETCD_CACERT to the path of the certificates that sign etcd's"
+    return short or type(error).__name__

@@ -208,7 +208,10 @@ def pull(store: Store, path: Path, *, force: bool = False) -> int:
 
 def no_list(store: Store) -> EngineError:
     """Return the error for a fleet that has no list."""
-    reason = "the fleet has no list yet: run 'ketama push FILE URL'"
+    reason = (
+        f"the fleet has no list yet: run 'ketama push FILE {store.url.text}', if the domain "
+        f"{store.domain!r} is the right one"
+    )
     return EngineError(errno.ENOENT, reason, store.url.text)
 
 
@@ -317,5 +320,5 @@ def _check_pulled(filename: str, found: bytes, theirs: Stamp, domain: str) -> No
     if mine.version > theirs.version:
         raise ConflictError(
             f"{filename}: has version {mine.version}, and the fleet has {theirs.version}, so "
-            "the engine has lost changes: push the file, or drop them with --force"
+            "etcd has lost changes: push the file, or drop them with --force"
         )

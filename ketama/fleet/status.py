@@ -64,7 +64,7 @@ def status(store: Store) -> FleetStatus:
 
 def _problem(current: Snapshot, store: Store) -> str:
     if current.servers is None:
-        return "the engine has no list"
+        return "etcd has no list"
     try:
         accept(current.servers, store.domain)
     except RefusedError as error:

@@ -155,7 +155,7 @@ def test_a_file_never_goes_to_a_lower_version(
         assert path.read_bytes() == second
         engine.ctl("del", key)
         client = reported(store, "ahead")
-        assert client.reason == "the engine has no list"
+        assert client.reason == "etcd has no list"
         assert path.read_bytes() == second
         third = push(store, listed, b"10.0.0.4:11211 600\n")
         wait_for(lambda: path.read_bytes() == third)

@@ -71,7 +71,7 @@ def service(status: int, body: bytes) -> Iterator[str]:
         (200, b"[]", UnreachableError, "its answer is not a JSON object"),
         (503, b'{"error":"etcdserver: no leader","code":14}', UnreachableError, "no leader"),
         (429, b'{"message":"grpc: received message larger than max","code":8}', EngineError,
-         "larger than the engine accepts"),
+         "larger than etcd accepts"),
         (400, b'{"message":"etcdserver: new","code":3}', EngineError, "new"),
         (200, b'{"error":{"grpc_code":14,"message":"gone"}}', UnreachableError, "gone"),
         (200, b'{"error":"odd","code":"x"}', EngineError, "odd"),

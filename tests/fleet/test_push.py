@@ -178,7 +178,7 @@ def test_an_engine_that_lost_changes_takes_a_newer_file(
     listed.write_bytes(old + MORE)
     newer = fleet.push(listed, store)
     engine.put(f"/ketama/{store.domain}/servers", old)
-    with pytest.raises(ConflictError, match="the engine has lost changes"):
+    with pytest.raises(ConflictError, match="etcd has lost changes"):
         fleet.pull(store, listed)
     done = fleet.push(listed, store)
     assert done.written
@@ -343,7 +343,11 @@ def test_commands_report_errors_in_one_line(url: str, listed: Path) -> None:
     assert "must be etcd://" in refusal(2, "push", listed, "http://x/y")
     assert "invalid domain" in refusal(2, "push", listed, "etcd://x/")
     assert "no list yet" in refusal(3, "pull", url, listed)
-    assert "Connection refused" in refusal(3, "pull", "etcd://127.0.0.1:1/x", listed)
+    message = refusal(3, "pull", "etcd://127.0.0.1:1/x", listed)
+    assert message.startswith("ketama: etcd://127.0.0.1:1/x: 127.0.0.1:1: Failed to establish")
+    assert "Connection refused" in message
+    message = refusal(3, "pull", url.replace("etcd:", "etcds:"), listed)
+    assert "does etcd use TLS on this port? etcds:// is with TLS" in message
     assert "No such file" in refusal(3, "push", listed.with_name("none"), url)
     listed.write_bytes(b"a:1 x\n")
     assert f"{listed}:1: " in refusal(1, "push", listed, url)

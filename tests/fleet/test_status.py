@@ -55,7 +55,7 @@ def states(store: Store) -> dict[str, str]:
 def test_states_are_compared_with_the_version_of_the_engine(
     engine: Cluster, store: Store, listed: Path, reports: Reports
 ) -> None:
-    assert fleet.status(store).problem == "the engine has no list"
+    assert fleet.status(store).problem == "etcd has no list"
     version = fleet.push(listed, store).version
     reports.send("a", version, "ok")
     assert fleet.status(store).is_ok()
@@ -125,7 +125,7 @@ def test_a_report_that_no_follower_of_ours_writes(
 def test_the_command(url: str, store: Store, listed: Path, reports: Reports) -> None:
     assert run("fleet", url).returncode == 1
     done = run("fleet", "--expect=0", url)
-    assert (done.returncode, b"the engine has no list" in done.stdout) == (1, True)
+    assert (done.returncode, b"etcd has no list" in done.stdout) == (1, True)
     version = fleet.push(listed, store).version
     done = run("fleet", url)
     assert (done.returncode, b"1 machine missing" in done.stdout) == (1, True)

@@ -69,8 +69,11 @@ def test_credentials_that_cannot_be_used(tmp_path: Path) -> None:
         ("user = x\n", "invalid credentials"),
         ("[other]\nuser = x\n", r"one section, \[etcd\]"),
         ("[etcd]\nusr = x\n", "unknown 'usr'"),
-        ("[etcd]\nuser = x\n", "set both"),
-        ("[etcd]\ncert = x\n", "set both"),
+        (
+            "[etcd]\nuser = x\n",
+            "user and no password: set KETAMA_ETCD_PASSWORD, or password in",
+        ),
+        ("[etcd]\ncert = x\n", "cert and no key: set KETAMA_ETCD_KEY"),
         ("[etcd]\nuser = x\npassword = y\n", "chmod o-r"),
         ("[etcd]\nuser = x\nuser = y\n", r"etcd\.ini:3: .*: it is set already"),
         # What is wrong is not shown, because it may be the password.

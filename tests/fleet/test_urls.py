@@ -84,7 +84,9 @@ def test_commands_that_edit(url: str, store: Store, pushed: Path, tmp_path: Path
 def test_a_fleet_without_a_list(url: str, store: Store, listed: Path) -> None:
     for command in (["show", url], ["add", url, "10.0.0.1:1", "1"], ["diff", listed, url]):
         message = refusal(3, *command)
-        assert message.startswith(f"ketama: {url}: the fleet has no list yet")
+        assert message.startswith(
+            f"ketama: {url}: the fleet has no list yet: run 'ketama push FILE {url}', if"
+        )
     text("apply", listed, url)
     assert body(store) == listed.read_text()
     assert "invalid domain" in refusal(2, "show", "etcd://x/")
