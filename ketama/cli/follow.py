@@ -40,9 +40,12 @@ def follow(url: str, file: str, machine: str | None, lease: int, user: str | Non
     domain are right, and its version is higher. Through any outage of etcd, FILE stays as it
     is. A FILE that was edited by hand is left alone until a newer version comes.
 
-    What this machine has is reported under a lease, for 'ketama fleet'. If a service manager
-    has started it, it is told (Type=notify) that FILE is good, and that the process lives. Run
-    it as the user of the workers, so that they share what it publishes.
+    What this machine has is reported under a lease, for 'ketama fleet'. Run it as the user of
+    the workers, so that they share the ring that it publishes. Under systemd (Type=notify),
+    the service is ready when FILE is good. Problems of etcd are logged, and tried again.
+
+    Credentials, if etcd wants them, are in KETAMA_ETCD_USER and KETAMA_ETCD_PASSWORD, or in a
+    file: ketama --etcd-config CREDENTIALS follow URL FILE.
 
     \b
     Examples:
@@ -56,6 +59,7 @@ def follow(url: str, file: str, machine: str | None, lease: int, user: str | Non
     credentials = find_credentials()  # of a file that the user may not read
     if user is not None:
         _become(user)
+        _check_readable(user)
     with open_store(url, credentials) as store:
         try:
             follower = Follower(store, file, machine=machine, lease=lease)
@@ -89,3 +93,13 @@ def _become(user: str) -> None:
         os.setuid(found.pw_uid)
     except PermissionError:
         raise click.UsageError(f"--user {user}: only root can become another user") from None
+
+
+def _check_readable(user: str) -> None:
+    """Raise a usage error where the user cannot read modules that are imported later."""
+    for path in (os.__file__, __file__):
+        if not os.access(path, os.R_OK):
+            raise click.UsageError(
+                f"--user {user}: cannot read {path}: install Python and libketama where every "
+                "user can read them, such as /usr or /opt"
+            )

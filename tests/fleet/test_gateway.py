@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from pwd import getpwnam
 
+import click
 import pytest
 from command import text
 from needs import need_root
@@ -19,7 +20,7 @@ from waiting import wait_for
 from fleet.etcd import Cluster, Member, free_ports
 from fleet.machines import following
 from ketama import fleet
-from ketama.cli.follow import _become
+from ketama.cli.follow import _become, _check_readable
 from ketama.fleet import (
     Client,
     Credentials,
@@ -303,4 +304,22 @@ def test_the_follower_gives_up_the_rights_of_root() -> None:
         _become("nobody")
         changed = os.getresuid() == 3 * (nobody.pw_uid,), os.getresgid() == 3 * (nobody.pw_gid,)
         os._exit(0 if all(changed) and 0 not in os.getgroups() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_user_that_cannot_read_the_package_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    need_root()
+    secret = tmp_path / "os.py"
+    secret.touch(0o600)
+    monkeypatch.setattr(os, "__file__", str(secret))
+    pid = os.fork()
+    if pid == 0:
+        _become("nobody")
+        try:
+            _check_readable("nobody")
+        except click.UsageError as error:
+            os._exit(0 if f"cannot read {secret}: " in str(error) else 1)
+        os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
