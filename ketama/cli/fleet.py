@@ -51,10 +51,14 @@ def fleet(
 
     They are counted by version and state.
 
-    ok: has the list, byte for byte. behind: has an older one. ahead: has a newer one, because
-    the engine has lost it. edited: was changed by hand, and waits for the next version.
-    conflict: has another list of the same version. refused: could not use the list, and why.
-    ready: could switch to the list that is prepared.
+    \b
+      ok        has the list, byte for byte
+      behind    has an older list: wait; if it stays so, see the machine's log
+      ahead     has a newer list, because etcd has lost it: push that list
+      edited    its file was changed by hand: undo that, or push; a push replaces the file
+      conflict  has another list of the same version: push
+      refused   could not use the list, for the reason that is shown
+      ready     could switch to the list that is prepared
 
     Machines that are not ok are listed, with their reasons.
 

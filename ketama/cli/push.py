@@ -67,7 +67,7 @@ def push(file: str, url: str, **options: Any) -> int:
     FILE must have been pulled from the fleet at the version that it has now, so that nobody's
     change is overwritten: its first line says so, and gets the new version. To a fleet without
     a list, any file can be pushed. An invalid file is refused, and one that would move more of
-    the keys than --max-moved.
+    the keys than --max-moved; without that option, there is no limit.
 
     \b
     Examples:
@@ -164,9 +164,9 @@ def _print(file: str | None, url: str, done: Pushed, dry_run: bool) -> None:
         )
     if done.diff is not None:
         print_diff(done.diff)
-    print()
-    if done.diff is None:
-        print_styled(("nothing to compare with: the fleet had no valid list", ""))
+        print()
+    else:
+        print_styled(("nothing to compare with: the fleet had no list, or an invalid one", ""))
     if dry_run:
         print_styled(("dry run: nothing was written", ""))
     elif not done.written:
