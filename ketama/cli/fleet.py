@@ -165,7 +165,8 @@ def _summary(found: FleetStatus, expected: int | None) -> list[str]:
     if found.prepared:
         lines.append(f"version {found.prepared} is prepared")
     if found.problem:
-        lines.append(f"problem: {found.problem}: push one")
+        remedy = "" if found.lost else ": push one"  # the line below says which
+        lines.append(f"problem: {found.problem}{remedy}")
     if found.lost:
         newest = max(machine.version for machine in found.machines)
         lines.append(

@@ -122,6 +122,15 @@ def test_a_report_that_no_follower_of_ours_writes(
     assert run("fleet", url).returncode == 1
 
 
+def test_after_a_loss_there_is_one_remedy(url: str, reports: Reports) -> None:
+    shown = run("fleet", url).stdout.decode()
+    assert "problem: etcd has no list: push one\n" in shown
+    reports.send("web1", OLD, "ahead")
+    shown = run("fleet", url).stdout.decode()
+    assert "problem: etcd has no list\n" in shown
+    assert f"etcd has lost changes up to version {OLD}: push that list again" in shown
+
+
 def test_the_command(url: str, store: Store, listed: Path, reports: Reports) -> None:
     assert run("fleet", url).returncode == 1
     done = run("fleet", "--expect=0", url)
