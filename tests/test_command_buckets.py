@@ -23,8 +23,11 @@ def test_new(tmp_path: Path) -> None:
     found = fits_schema("buckets", as_json("buckets", "new", EXAMPLE, "-o", output))
     assert (found["buckets"], found["file"]) == (65536, str(EXAMPLE))
     assert 1 <= found["worst"] < 1.001
-    after = ketama.Continuum(output)
-    assert found["diff"]["moved"] == after.diff(ketama.Continuum(EXAMPLE)).moved > 0.7
+    before, after = ketama.Continuum(EXAMPLE), ketama.Continuum(output)
+    assert found["diff"]["moved"] == before.diff(after).moved > 0.7
+    shares = {server.address: server.share for server in after.servers}
+    moves = found["diff"]["servers"]
+    assert {row["address"]: row["share_after"] for row in moves} == pytest.approx(shares)
     kept = fits_schema(
         "buckets", as_json("buckets", "new", EXAMPLE, "-o", tmp_path / "kept", "--from-ring")
     )

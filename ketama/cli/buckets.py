@@ -107,7 +107,7 @@ def new(
         return report(str(error), PROBLEMS_FOUND)
     _write(output, made)
     after = continuum_of_text(made, output)
-    found = after.diff(continuum_of_text(text, name, dialect))
+    found = continuum_of_text(text, name, dialect).diff(after)
     if as_json:
         print_json({"file": name, **_described(output, after), "diff": diff_as_json(found)})
         return SUCCESS
@@ -207,7 +207,7 @@ def _plan(
     before = continuum_of_text(text, name)
     for file, made in zip(files, texts, strict=True):
         after = continuum_of_text(made, file)
-        rows.append((file, after.diff(before).moved))
+        rows.append((file, before.diff(after).moved))
         before = after
     if as_json:
         steps = [{"file": file, "moved": moved} for file, moved in rows]
