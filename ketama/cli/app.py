@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from contextlib import suppress
 from functools import wraps
@@ -85,6 +86,9 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted from None
+        except BrokenPipeError:  # of which click makes exit code 1
+            _end_by_signal()
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of the help."""
@@ -270,11 +274,20 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except ketama.ProfileError as error:
         return report(f"{error}; see 'ketama profiles'", USAGE_ERROR)
+    except BrokenPipeError:
+        _end_by_signal()
+        return RUNTIME_ERROR
     except (ketama.KetamaError, OSError) as error:
         return report(message_of(error), RUNTIME_ERROR)
     except MemoryError:
         return report("out of memory", RUNTIME_ERROR)
     return int(code or SUCCESS)
+
+
+def _end_by_signal() -> None:
+    """End as a process does whose standard output is closed, also if it ignores SIGPIPE."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGPIPE)
 
 
 def _lower_case(message: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -36,6 +37,10 @@ def open_store(
     """
     from ketama.fleet import Store
 
+    # A member that hangs up is tried again, and must not end this process as a closed standard
+    # output does; that is an error then, see `app.run`.
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         return closing(Store(url, credentials))
     except ValueError as error:

@@ -1,0 +1,91 @@
+"""What a network, a clock and other users may do to a fleet on a real etcd."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from command import COMMAND, measured, run
+from waiting import wait_for
+
+from fleet.machines import Machine
+from ketama import fleet
+from ketama.fleet import Store
+
+
+@contextmanager
+def accepting(answer: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[int]]]:
+    """Run a server; yield its address, and a list that grows with each connection.
+
+    answer: what to do with one; it is closed after that.
+    """
+    listening = socket.create_server(("127.0.0.1", 0))
+    met: list[int] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            met.append(1)
+            with connection:
+                answer(connection)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listening.getsockname()[1]}", met
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join()
+
+
+def hang_up(connection: socket.socket) -> None:
+    """Close at once, as a balancer does that has no member left."""
+
+
+def test_a_member_that_hangs_up_ends_no_command(
+    url: str, store: Store, listed: Path, tmp_path: Path
+) -> None:
+    """The write after that is a signal, SIGPIPE, which the command does not ignore else."""
+    fleet.push(listed, store)
+    with accepting(hang_up) as (address, met):
+        for _ in range(5):
+            done = run("show", f"etcd://{address}/shop", capture_output=True)
+            assert (done.returncode, done.stderr.count(b"\n")) == (3, 1)
+            assert address.encode() in done.stderr
+        machine = Machine(tmp_path, f"etcd://{address}/shop", "web1")
+        machine.start()
+        try:
+            count = len(met)
+            wait_for(lambda: len(met) > count + 10 or machine.process.poll() is not None)  # type: ignore[union-attr]
+            assert machine.end() == 0
+        finally:
+            machine.kill()
+
+
+def test_a_reader_that_goes_away_still_ends_a_command(
+    url: str, store: Store, listed: Path
+) -> None:
+    fleet.push(listed, store)
+    with subprocess.Popen(
+        [*COMMAND, "fleet", "--watch", "--json", url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=measured(),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        with fleet.edit(store) as servers:
+            servers.set_weight("10.0.0.1:11211", 100)
+        assert process.wait() == -signal.SIGPIPE
+        assert process.stderr.read() == b""
