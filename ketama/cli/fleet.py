@@ -154,7 +154,7 @@ def _row(machine: Client) -> tuple[str, ...]:
 
 def _summary(found: FleetStatus, expected: int | None) -> list[str]:
     """Return what an operator has to know in any case."""
-    from ketama.fleet.verdict import STATES
+    from ketama.fleet.verdict import AHEAD, STATES
 
     states = [machine.state for machine in found.machines]
     counts = [f"{states.count(state):,} {state}" for state in STATES if state in states]
@@ -168,9 +168,11 @@ def _summary(found: FleetStatus, expected: int | None) -> list[str]:
         remedy = "" if found.lost else ": push one"  # the line below says which
         lines.append(f"problem: {found.problem}{remedy}")
     if found.lost:
-        newest = max(machine.version for machine in found.machines)
+        ahead = (machine for machine in found.machines if machine.state == AHEAD)
+        newest = max(ahead, key=lambda machine: machine.version)
         lines.append(
-            f"problem: etcd has lost changes up to version {newest}: push that list again"
+            f"problem: etcd has lost changes up to version {newest.version}, which machine "
+            f"{newest.machine} has: push that list again"
         )
     least = 1 if expected is None else expected
     if len(states) < least:

@@ -69,6 +69,14 @@ def decode(text: str) -> bytes:
     return b64decode(text)
 
 
+def parsed(data: bytes) -> Any:
+    """Return a JSON document; raises ValueError where it is none, or is nested too deeply."""
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 @contextmanager
 def understanding(url: FleetUrl) -> Iterator[None]:
     """Raise EngineError where the block finds that an answer is not one of etcd's."""
@@ -237,7 +245,7 @@ class Gateway:
         if response.status != 200:
             raise self._refusal(response.status, response.data, member)
         try:
-            document = json.loads(response.data)
+            document = parsed(response.data)
         except ValueError:
             raise self.unreachable("its answer is not JSON", member) from None
         if not isinstance(document, dict):
@@ -276,7 +284,7 @@ class Gateway:
 
     def _refusal(self, status: int, data: bytes, member: int) -> EngineError:
         try:
-            document = json.loads(data.partition(b"\n")[0])
+            document = parsed(data.partition(b"\n")[0])
         except ValueError:
             document = None
         if isinstance(document, dict):

@@ -15,6 +15,7 @@ from ketama.errors import KetamaOSError
 from ketama.fleet.errors import ConflictError, EngineError, RefusedError
 from ketama.fleet.files import replace_copy
 from ketama.fleet.stamp import (
+    NO_DATE,
     VERSION_MAX,
     Stamp,
     accept,
@@ -228,7 +229,8 @@ def _check_base(
     with suppress(RefusedError):
         theirs = accept(current.servers or b"", store.domain).version
     # If the engine has lost its data, nobody may push an old list by mistake.
-    newest = max(clients, key=lambda client: client.version, default=None)
+    dated = (client for client in clients if client.version < NO_DATE)
+    newest = max(dated, key=lambda client: client.version, default=None)
     lost = newest is not None and newest.version > theirs
     version = newest.version if newest is not None and lost else theirs
     if mine.version >= version or mine.content == read_stamp(current.servers or b"").content:
@@ -293,16 +295,21 @@ def _write(store: Store, text: bytes, current: Snapshot) -> int:
 
 
 def _next(store: Store, current: Snapshot, *known: int) -> int:
-    """Return a version that is larger than any that the engine or a machine has."""
+    """Return a version that is larger than any that the engine or a machine has.
+
+    A machine that claims what no clock leads to does not count: it could use up all versions.
+    """
     lists = (current.servers, current.next, current.before)
     stated = [read_stamp(text or b"").version for text in lists]
     reported = [max(client.version, client.ready) for client in store.clients()]
-    version = next_version(*known, *stated, *reported)
+    dated = [version for version in reported if version < NO_DATE]
+    version = next_version(*known, *stated, *dated)
     if version > VERSION_MAX:
         raise RefusedError(
-            f"{store.url.text}: the list, the file or a machine has version {VERSION_MAX}, "
-            f"the largest possible: find it by 'ketama fleet --all {store.url.text}', "
-            f"and delete its key below /ketama/{store.domain}/ by etcdctl del"
+            f"{store.url.text}: a list or the file has version {VERSION_MAX}, the largest "
+            f"possible: remove the version from the file, delete the keys "
+            f"/ketama/{store.domain}/servers, next and before by etcdctl del, and the file of "
+            f"each machine that has it; then push again"
         )
     return version
 

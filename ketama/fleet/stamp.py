@@ -17,6 +17,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 DIGITS = 16  # of the SHA-256
 VERSION_DIGITS = 18
 VERSION_MAX = 10**VERSION_DIGITS - 1
+NO_DATE = 10**15  # the version of the year 10000: no clock leads to it
 _DAY = 10**7  # a version is a date, and then so many centiseconds at most
 
 

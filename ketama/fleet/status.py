@@ -6,9 +6,11 @@ from collections import Counter
 from typing import NamedTuple
 
 from ketama.fleet.errors import RefusedError
-from ketama.fleet.stamp import accept, read_stamp
+from ketama.fleet.stamp import NO_DATE, accept, read_stamp
 from ketama.fleet.store import Client, Snapshot, Store
 from ketama.fleet.verdict import AHEAD, BEHIND, OK, READY, REFUSED
+
+NO_CLOCK = "it reports a version that no clock leads to: see to its follower"
 
 
 class FleetStatus(NamedTuple):
@@ -77,6 +79,8 @@ def _compared(client: Client, version: int, prepared: int) -> Client:
 
     A machine that was right when it reported may have missed what came later.
     """
+    if client.version >= NO_DATE and client.version > version:
+        return client._replace(state=REFUSED, reason=NO_CLOCK)
     if client.state != OK:
         return client
     if client.version != version:

@@ -11,7 +11,7 @@ from urllib3.exceptions import HTTPError
 
 from ketama.fleet.credentials import Credentials, find_credentials
 from ketama.fleet.errors import ConflictError, EngineError, UnreachableError
-from ketama.fleet.gateway import Gateway, Stream, decode, encode, understanding
+from ketama.fleet.gateway import Gateway, Stream, decode, encode, parsed, understanding
 from ketama.fleet.stamp import VERSION_MAX
 from ketama.fleet.url import FleetUrl, parse_url
 from ketama.fleet.verdict import REFUSED, STATES
@@ -25,6 +25,7 @@ GRANT, KEEP_ALIVE, PUT = "/v3/lease/grant", "/v3/lease/keepalive", "/v3/kv/put"
 REVOKE = "/v3/lease/revoke"
 ATTEMPTS = 3  # of a write whose answer did not come
 SINCE_MAX = 253402300800  # seconds since 1970: the year 10000
+REASON_MAX = 1000  # characters of what a machine reports
 
 
 class Snapshot(NamedTuple):
@@ -212,7 +213,7 @@ class Store:
         raise self._gateway.unreachable("the watch has ended", stream.member)
 
     def _result(self, line: bytes, member: int) -> dict[str, Any]:
-        document = json.loads(line)
+        document = parsed(line)
         if "error" in document:
             raise self._gateway.refusal_of(document, member)
         result: dict[str, Any] = document.get("result", {})
@@ -294,7 +295,7 @@ class Store:
     def _client(self, pair: dict[str, Any]) -> Client:
         name = decode(pair["key"]).removeprefix(self._clients).decode(errors="replace")
         try:
-            return _parse_report(name, json.loads(decode(pair.get("value", ""))))
+            return _parse_report(name, parsed(decode(pair.get("value", ""))))
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             return Client(name, 0, REFUSED, "its report cannot be read: is its follower newer?")
 
@@ -331,7 +332,7 @@ def _parse_report(name: str, document: dict[str, Any]) -> Client:
         name,
         int(document["version"]),
         str(document["state"]),
-        str(document.get("reason", "")),
+        str(document.get("reason", ""))[:REASON_MAX],
         int(document.get("ready", 0)),
         float(document.get("since", 0)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -10,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from command import COMMAND, measured, run
+import pytest
+from command import COMMAND, as_json, measured, run
 from waiting import wait_for
 
+from fleet.etcd import Cluster
 from fleet.machines import Machine
 from ketama import fleet
 from ketama.fleet import Store
@@ -89,3 +92,41 @@ def test_a_reader_that_goes_away_still_ends_a_command(
             servers.set_weight("10.0.0.1:11211", 100)
         assert process.wait() == -signal.SIGPIPE
         assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("claimed", ["version", "ready"])
+def test_a_machine_that_lies_uses_up_no_versions(
+    engine: Cluster, url: str, store: Store, listed: Path, claimed: str
+) -> None:
+    first = fleet.push(listed, store).version
+    report = json.dumps({"version": first, "state": "ok", claimed: 10**18 - 2}).encode()
+    engine.put(f"/ketama/{store.domain}/clients/liar", report)
+    listed.write_bytes(listed.read_bytes() + b"10.0.0.3:11211 600\n")
+    second = fleet.push(listed, store).version
+    assert first < second < 10**15
+    with fleet.edit(store) as servers:
+        servers.remove("10.0.0.3:11211")
+    assert second < servers.version < 10**15
+    if claimed == "version":
+        assert not fleet.status(store).lost
+        (machine,) = as_json("fleet", url, code=1)["machines"]
+        assert machine["state"] == "refused"
+        assert machine["reason"].startswith("it reports a version that no clock leads to")
+
+
+def test_a_report_that_is_nested_deeply_or_long(
+    engine: Cluster, url: str, store: Store, listed: Path
+) -> None:
+    version = fleet.push(listed, store).version
+    folder = f"/ketama/{store.domain}/clients"
+    engine.put(f"{folder}/deep", 100_000 * b"[")
+    long = {"version": version, "state": "refused", "reason": 50_000 * "\x1b[31m\n"}
+    engine.put(f"{folder}/long\nname", json.dumps(long).encode())
+    listed.write_bytes(listed.read_bytes() + b"10.0.0.3:11211 600\n")
+    assert fleet.push(listed, store).written
+    deep, much = as_json("fleet", url, code=1)["machines"]
+    assert deep["reason"].startswith("its report cannot be read")
+    assert len(much["reason"]) == 1000
+    done = run("fleet", url)
+    assert (done.returncode, b"\x1b" in done.stdout, done.stderr) == (1, False, b"")
+    assert len(done.stdout) < 10_000

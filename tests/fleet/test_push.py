@@ -204,14 +204,12 @@ def test_an_old_file_is_refused_while_the_engine_has_lost_its_data(
 
 def test_a_version_after_which_there_is_none(store: Store, listed: Path) -> None:
     fleet.push(listed, store)
-    lease = store.lease(300) or 0
-    store.report(fleet.Client("m1", 10**18 - 1, "ok"), lease)
+    store.write(stamped(MORE, store.domain, 10**18 - 1), store.read().revision)
     with (
-        pytest.raises(RefusedError, match=r"'ketama fleet --all .* by etcdctl del"),
+        pytest.raises(RefusedError, match=r"servers, next and before by etcdctl del"),
         fleet.edit(store) as editing,
     ):
-        editing.set_weight("10.0.0.1:11211", 500)
-    store.forget(lease)
+        editing.add("10.0.0.1:11211", 500)
 
 
 def test_an_edit_during_a_pull_is_not_lost(
