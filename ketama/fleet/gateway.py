@@ -45,6 +45,9 @@ _AUTH_OFF = "authentication is not enabled"
 _CONNECTION = re.compile(r"(?:<[^>]*>|\w+\([^)]*\)): ")
 _NO_TLS = ("UNEXPECTED_EOF", "WRONG_VERSION_NUMBER", "record layer failure")
 _UNKNOWN_ISSUER = ("unable to get local issuer", "self-signed", "self signed")
+# With JWT, each change of users or roles ends all tokens.
+_TOKEN_ENDED = ("auth token", "revision of auth store is old")
+_NO_SPACE = "database space exceeded"
 _TOO_LARGE = ("request is too large", "larger than max")
 
 # A peer that disappears without a word is noticed within 30 seconds.
@@ -305,7 +308,7 @@ class Gateway:
         reason = reason.removeprefix("etcdserver: ")
         if code in _ELSEWHERE or any(words in reason for words in _NO_LEADER):
             return self.unreachable(reason, member)
-        if code == _UNAUTHENTICATED or "auth token" in reason:
+        if code == _UNAUTHENTICATED or any(words in reason for words in _TOKEN_ENDED):
             return EngineError(errno.EACCES, f"token expired: {reason}", self.url.text)
         user = self._credentials.user
         denied = "permission denied" in reason
@@ -324,6 +327,12 @@ class Gateway:
         elif any(words in reason for words in _TOO_LARGE):
             reason = f"the list is larger than etcd accepts ({reason})"
             return EngineError(errno.EMSGSIZE, reason, self.url.text)
+        elif _NO_SPACE in reason:
+            reason = (
+                f"etcd is full ({reason}): compact and defragment it by etcdctl, or raise its "
+                "--quota-backend-bytes; then run 'etcdctl alarm disarm'"
+            )
+            return EngineError(errno.ENOSPC, reason, self.url.text)
         return EngineError(errno.EACCES, reason, self.url.text)
 
 

@@ -117,6 +117,33 @@ def test_a_push_after_the_tokens_end_arrives(
         machine.kill()
 
 
+def test_a_change_of_roles_ends_the_tokens_of_jwt(tmp_path: Path, listed: Path) -> None:
+    folder = tmp_path / "etcd"
+    folder.mkdir()
+    openssl(tmp_path, "genrsa", "-out", "key", "2048")
+    openssl(tmp_path, "rsa", "-in", "key", "-pubout", "-out", "public")
+    kind = f"jwt,pub-key={tmp_path}/public,priv-key={tmp_path}/key,sign-method=RS256,ttl=1h"
+    with running(folder, 1, f"--auth-token={kind}") as cluster:
+        allow(cluster)
+        url = cluster.url("shop")
+        store = Store(url, PUSHER)
+        machine = Machine(tmp_path, url, "web1")
+        machine.start(KETAMA_ETCD_USER="follower", KETAMA_ETCD_PASSWORD="f")
+        try:
+            for number in range(3):
+                listed.write_bytes(listed.read_bytes() + b"10.0.1.%d:11211 600\n" % number)
+                version = fleet.push(listed, store).version
+                wait_for(
+                    lambda: [(one.version, one.state) for one in store.clients()]
+                    == [(version, "ok")]  # noqa: B023
+                )
+                cluster.ctl(*ROOT, "role", "add", f"another{number}")
+            assert b"cannot report" not in machine.log.read_bytes()
+        finally:
+            machine.kill()
+            store.close()
+
+
 def test_a_user_is_no_obstacle_after_the_loss_of_all_data(
     engine: Cluster, store: Store, listed: Path
 ) -> None:
