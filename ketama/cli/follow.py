@@ -72,6 +72,8 @@ def follow(url: str, file: str, machine: str | None, lease: int, user: str | Non
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(signal.SIGHUP, stop)
         logging.basicConfig(format="ketama: %(message)s", level=logging.INFO)
         follower.run()
     return SUCCESS

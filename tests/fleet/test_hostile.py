@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from command import COMMAND, as_json, measured, run
+from needs import need
 from waiting import wait_for
 
-from fleet.etcd import Cluster
+from fleet.etcd import Cluster, running
 from fleet.machines import Machine
 from ketama import fleet
 from ketama.fleet import Store
@@ -130,3 +131,75 @@ def test_a_report_that_is_nested_deeply_or_long(
     done = run("fleet", url)
     assert (done.returncode, b"\x1b" in done.stdout, done.stderr) == (1, False, b"")
     assert len(done.stdout) < 10_000
+
+
+def test_an_engine_that_is_full(listed: Path, tmp_path: Path) -> None:
+    """Its files stay, what to do is said, and after that all goes on."""
+    folder = tmp_path / "etcd"
+    folder.mkdir()
+    with running(folder, 1, "--quota-backend-bytes=4000000") as full:
+        url = full.url()
+        store = Store(url)
+        fleet.push(listed, store)
+        machine = Machine(tmp_path, url, "web1")
+        machine.start()
+        try:
+            wait_for(lambda: [one.state for one in store.clients()] == ["ok"])
+            for number in range(9):
+                full.ctl("put", f"x{number}", stdin=1_000_000 * b"x", check=False)
+            assert b"NOSPACE" in full.ctl("alarm", "list").stdout
+            text = listed.read_bytes()
+            done = run("add", url, "10.0.0.3:11211", "600")
+            assert (done.returncode, done.stderr.count(b"\n")) == (3, 1)
+            assert b"etcd is full" in done.stderr
+            assert b"run 'etcdctl alarm disarm'" in done.stderr
+            assert machine.text == text
+            other = Machine(tmp_path, url, "web2")
+            other.start()
+            wait_for(lambda: other.text == text and b"etcd is full" in other.log.read_bytes())
+            assert other.end() == 0
+            full.ctl("del", "--prefix", "x")
+            revision = json.loads(full.ctl("get", "x", "-w=json").stdout)["header"]["revision"]
+            full.ctl("compact", str(revision))
+            full.ctl("defrag")
+            full.ctl("alarm", "disarm")
+            version = as_json("add", url, "10.0.0.3:11211", "600")["version"]
+            wait_for(lambda: [one.version for one in store.clients()] == [version])
+            assert machine.end() == 0
+        finally:
+            machine.kill()
+            store.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_takes_the_report_back(
+    store: Store, listed: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    fleet.push(listed, store)
+    machine = Machine(tmp_path, store.url.text, "web1", lease=3000)
+    machine.start()
+    try:
+        wait_for(lambda: [one.state for one in store.clients()] == ["ok"])
+        assert machine._end(number) == 0
+        assert store.clients() == []
+    finally:
+        machine.kill()
+
+
+def test_a_follower_under_nohup_ignores_hangups(
+    store: Store, listed: Path, tmp_path: Path
+) -> None:
+    fleet.push(listed, store)
+    machine = Machine(tmp_path, store.url.text, "web1")
+    machine.prefix = (need("nohup"),)
+    machine.start()
+    try:
+        wait_for(lambda: [one.state for one in store.clients()] == ["ok"])
+        assert machine.process is not None
+        machine.process.send_signal(signal.SIGHUP)
+        listed.write_bytes(listed.read_bytes() + b"10.0.0.3:11211 600\n")
+        fleet.push(listed, store)
+        wait_for(lambda: machine.text == listed.read_bytes())
+        assert machine.end() == 0
+    finally:
+        machine.kill()
