@@ -9,10 +9,12 @@ import re
 import socket
 import threading
 from base64 import b64decode, b64encode
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from ketama.fleet.errors import EngineError, UnreachableError
@@ -21,12 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from urllib3.response import BaseHTTPResponse
+    from urllib3.response import BaseHTTPResponse, HTTPResponse
 
     from ketama.fleet.credentials import Credentials
     from ketama.fleet.url import FleetUrl
 
-CONNECT, ANSWER = 2.0, 5.0  # seconds that a member gets
+CONNECT, ANSWER = 2.0, 5.0  # seconds that a member gets until its next byte
+WHOLE = 15.0  # seconds that it gets for an answer; of a watch, for its headers
 LINE_MAX = 64 << 20  # bytes of a line in a watch
 
 # Status codes of gRPC. At these, another member may do better.
@@ -88,6 +91,49 @@ def understanding(url: FleetUrl) -> Iterator[None]:
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         reason = "an answer is not one of etcd's: is this etcd's client URL?"
         raise EngineError(errno.EPROTO, reason, url.text) from None
+
+
+@contextmanager
+def _limited(connected: socket.socket) -> Iterator[None]:
+    """Shut a connection down where the block takes too long, although some bytes come."""
+    late = threading.Event()
+
+    def cut() -> None:
+        late.set()
+        with suppress(OSError):  # not as TLS does it, which would wait
+            socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+    timer = threading.Timer(WHOLE, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (HTTPError, HTTPException, OSError):
+        if late.is_set():
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+
+
+class _Connection(HTTPConnection):
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        with _limited(self.sock):
+            return super().getresponse()
+
+
+class _TlsConnection(HTTPSConnection):
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        with _limited(self.sock):
+            return super().getresponse()
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
 
 
 class Stream:
@@ -346,8 +392,8 @@ def _pool(
         "socket_options": _SOCKET_OPTIONS,
     }
     if not url.tls:
-        return urllib3.HTTPConnectionPool(host, port, **common)
-    return urllib3.HTTPSConnectionPool(
+        return _Pool(host, port, **common)
+    return _TlsPool(
         host,
         port,
         cert_reqs="CERT_REQUIRED",

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from waiting import wait_for
 from fleet.etcd import Cluster, running
 from fleet.machines import Machine
 from ketama import fleet
-from ketama.fleet import Store
+from ketama.fleet import Store, gateway
 
 
 @contextmanager
@@ -203,3 +204,50 @@ def test_a_follower_under_nohup_ignores_hangups(
         assert machine.end() == 0
     finally:
         machine.kill()
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"],
+    ids=["headers", "body"],
+)
+def test_a_member_that_answers_by_the_byte_is_left(
+    url: str, store: Store, listed: Path, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(gateway, "WHOLE", 0.5)
+    fleet.push(listed, store)
+    cut: list[bool] = []
+
+    def dribble(connection: socket.socket) -> None:
+        try:
+            connection.sendall(begun)
+            for _ in range(200):  # less than ANSWER apart
+                time.sleep(0.05)
+                connection.sendall(b"x")
+        except OSError:
+            cut.append(True)
+
+    with accepting(dribble) as (address, _):
+        mixed = Store(url.replace("etcd://", f"etcd://{address},"))
+        mixed._gateway.member = 0
+        assert mixed.read().servers == listed.read_bytes()
+        mixed.close()
+    assert cut == [True]
+
+
+def test_an_answer_that_is_cut_is_asked_of_another_member(
+    url: str, store: Store, listed: Path
+) -> None:
+    fleet.push(listed, store)
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{"header":{"revision":"1"},'
+
+    def cut(connection: socket.socket) -> None:
+        connection.recv(1 << 16)
+        connection.sendall(answer)
+
+    with accepting(cut) as (address, met):
+        mixed = Store(url.replace("etcd://", f"etcd://{address},"))
+        mixed._gateway.member = 0
+        assert mixed.read().servers == listed.read_bytes()
+        mixed.close()
+        assert met
