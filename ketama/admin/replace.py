@@ -135,6 +135,14 @@ class Target:
         # The edit has taken effect: from here on, nothing may be reported as its failure.
         lib.edit_sync(self._edit)
 
+    def try_write(self, changed: bytes) -> None:
+        """Write the changed text beside the file, which stays unchanged; no edit can follow.
+
+        Raises what `replace` raises.
+        """
+        with _reporting(self._filename):
+            self._write(changed)
+
     def _write(self, changed: bytes) -> None:
         if self._edit.locked_by != os.getpid():
             raise RuntimeError("the edit belongs to the parent process")

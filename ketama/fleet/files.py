@@ -49,9 +49,13 @@ def replace_copy(filename: Filename, text: bytes, allowed: Callable[[bytes], boo
     return True
 
 
-def check_replaceable(filename: Filename) -> None:
-    """Check that a server file could be replaced, without a change.
+def check_replaceable(filename: Filename, text: bytes) -> None:
+    """Check that a server file could be replaced with a text, without a change.
 
-    Raises KetamaOSError where it could not, for example in a folder that is read-only.
+    Raises KetamaOSError where it could not, for example on a disk that is full.
     """
-    lock(absolute(filename), filename, TIMEOUT, create=True).close()
+    target = lock(absolute(filename), filename, TIMEOUT, create=True)
+    try:
+        target.try_write(text)
+    finally:
+        target.close()

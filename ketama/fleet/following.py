@@ -274,7 +274,7 @@ class Follower:
         connections; KetamaOSError where the file could not be replaced.
         """
         version = accept(text, self._store.domain).version
-        check_replaceable(self._filename)
+        check_replaceable(self._filename, text)
         known = {line.address for line in server_file.scan(current)}
         new = [line.address for line in server_file.scan(text) if line.address not in known]
         if problems := unreachable_servers(dict.fromkeys(new)):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 INTERVAL = 0.1  # seconds
 TIMEOUT = 60.0  # seconds
 NAMED_MAX = 5  # machines in a message
+OVERTAKEN = "another operator has prepared or pushed a list meanwhile; nothing was changed"
 
 
 class NotReadyError(KetamaError):
@@ -48,11 +49,11 @@ class Preparation:
         """Prepare a list, and return when all machines are ready.
 
         Raises NotReadyError where they are not in time, ConflictError where the list has
-        another revision; the prepared list is then dropped.
+        another revision, or another one is prepared; the prepared list is then dropped.
         """
         store.write(text, revision, prepare=True)
         try:
-            self._wait(store, read_stamp(text).version)
+            self._wait(store, text)
         except BaseException:
             # Unless it is another operator's by now, or the engine will not take it.
             with suppress(ConflictError, EngineError):
@@ -60,12 +61,15 @@ class Preparation:
                     store.write(None, revision, prepare=True)
             raise
 
-    def _wait(self, store: Store, version: int) -> None:
+    def _wait(self, store: Store, text: bytes) -> None:
+        version = read_stamp(text).version
         deadline = time.monotonic() + self._timeout
         progress = None
         while True:
             late = time.monotonic() > deadline  # then look once more
             machines = store.clients()
+            if store.read().next != text:
+                raise ConflictError(f"{store.url.text}: {OVERTAKEN}")
             ready = [machine for machine in machines if machine.ready == version]
             if self._on_progress and progress != (len(ready), len(machines)):
                 progress = len(ready), len(machines)

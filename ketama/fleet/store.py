@@ -12,7 +12,7 @@ from urllib3.exceptions import HTTPError
 from ketama.fleet.credentials import Credentials, find_credentials
 from ketama.fleet.errors import ConflictError, EngineError, UnreachableError
 from ketama.fleet.gateway import Gateway, Stream, decode, encode, parsed, understanding
-from ketama.fleet.stamp import VERSION_MAX
+from ketama.fleet.stamp import VERSION_MAX, read_stamp
 from ketama.fleet.url import FleetUrl, parse_url
 from ketama.fleet.verdict import REFUSED, STATES
 
@@ -113,26 +113,42 @@ class Store:
         sent, failed = False, ""
         for _ in range(ATTEMPTS):
             try:
-                current = self.read()
+                current, now = self._read()
                 if sent and text in _written(current, prepare):
                     return current.revision
                 if current.revision != revision:
                     raise ConflictError(f"{self.url.text}: {_CHANGED}")
+                if prepare and text is not None and _is_older(text, current.next):
+                    raise ConflictError(f"{self.url.text}: {_PREPARED}")
                 sent = True
-                return self._write(text, current, prepare=prepare)
+                return self._write(text, current, prepare=prepare, now=now)
             except UnreachableError as error:
                 if not sent:
                     raise
                 failed = str(error.strerror)
         raise UnreachableError(errno.EHOSTUNREACH, f"{failed}; {_UNKNOWN}", self.url.text)
 
-    def _write(self, text: bytes | None, current: Snapshot, *, prepare: bool) -> int:
-        compared = {
-            "key": self._keys["servers"],
-            "target": "MOD",
-            "result": "EQUAL",
-            "mod_revision": str(current.revision),
-        }
+    def _write(
+        self, text: bytes | None, current: Snapshot, *, prepare: bool, now: int | None = None
+    ) -> int:
+        """Write if the list is still `current`, and none was prepared after revision `now`."""
+        compared = [
+            {
+                "key": self._keys["servers"],
+                "target": "MOD",
+                "result": "EQUAL",
+                "mod_revision": str(current.revision),
+            }
+        ]
+        if prepare and now is not None:
+            compared.append(
+                {
+                    "key": self._keys["next"],
+                    "target": "MOD",
+                    "result": "LESS",
+                    "mod_revision": str(now + 1),
+                }
+            )
         if text is None:
             changes = [{"request_delete_range": {"key": self._keys["next"]}}]
         elif prepare:
@@ -144,7 +160,7 @@ class Store:
             ]
             if current.servers is not None:
                 changes.append(_put(self._keys["before"], current.servers))
-        body = {"compare": [compared], "success": changes, "failure": self._ranges()}
+        body = {"compare": compared, "success": changes, "failure": self._ranges()}
         answer = self._gateway.call(TXN, body)
         with understanding(self.url):
             if answer.get("succeeded"):
@@ -318,6 +334,11 @@ class Store:
         return Snapshot(servers, revision, prepared, before)
 
 
+def _is_older(text: bytes, prepared: bytes | None) -> bool:
+    """Return whether machines would take one prepared list for another one, or an older one."""
+    return read_stamp(text).version <= read_stamp(prepared or b"").version
+
+
 def _written(found: Snapshot, prepare: bool) -> tuple[bytes | None, ...]:
     """Return the texts of which one is what was written, if it was.
 
@@ -345,6 +366,7 @@ def _parse_report(name: str, document: dict[str, Any]) -> Client:
 
 
 _CHANGED = "another operator has changed the list in the meantime; nothing was written"
+_PREPARED = "another operator has prepared a list in the meantime; nothing was written"
 _UNKNOWN = "the change may have been written: see what the fleet has before you repeat it"
 
 

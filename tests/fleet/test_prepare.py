@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -158,10 +159,89 @@ def test_another_operators_list_is_not_dropped(store: Store, listed: Path) -> No
         store.write(others, current.revision, prepare=True)
 
     listed.write_bytes(listed.read_bytes() + b"10.0.0.3:11211 600\n")
-    with pytest.raises(NotReadyError):
-        fleet.push(
-            listed, store, prepare=Preparation(timeout=0, on_progress=interfere, expected=1)
-        )
+    with pytest.raises(ConflictError, match="prepared or pushed"):
+        fleet.push(listed, store, prepare=Preparation(timeout=300, on_progress=interfere))
     assert store.read().next == others
     with pytest.raises(ConflictError):
         store.write(others, current.revision + 1, prepare=True)
+
+
+def test_of_two_operators_one_prepares(
+    store: Store, listed: Path, tmp_path: Path, server: str
+) -> None:
+    fleet.push(listed, store)
+    first = listed.read_bytes()
+    lists = [tmp_path / "a", tmp_path / "b"]
+    for number, path in enumerate(lists):
+        path.write_bytes(first + f"{server} {600 + number}\n".encode())
+    written, refused = [], []
+
+    def switch(path: Path) -> None:
+        own = Store(store.url.text)
+        try:
+            written.append(fleet.push(path, own, prepare=Preparation(timeout=300)))
+        except ConflictError as error:
+            refused.append(error)
+        own.close()
+
+    with following(tmp_path, store.url.text, ["web1"]) as (machine,):
+        wait_for(lambda: machine.text == first)
+        wait_for(lambda: [one.state for one in store.clients()] == ["ok"])
+        threads = [threading.Thread(target=switch, args=(path,)) for path in lists]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (len(written), len(refused)) == (1, 1)
+        wait_for(lambda: read_stamp(machine.text).version == written[0].version)
+
+
+def test_of_two_lists_of_one_version_one_is_prepared(store: Store, listed: Path) -> None:
+    """Machines say which version they are ready for, not which text."""
+    fleet.push(listed, store)
+    revision = store.read().revision
+    texts = [stamped(b"10.0.0.%d:1 1\n" % number, store.domain, 10**15) for number in (1, 2)]
+    store.write(texts[0], revision, prepare=True)
+    with pytest.raises(ConflictError, match="has prepared a list"):
+        store.write(texts[1], revision, prepare=True)
+    assert store.read().next == texts[0]
+    store.write(None, revision, prepare=True)
+    other, real = Store(store.url.text), store._gateway.call
+
+    def late(path: str, body: dict[str, object]) -> dict[str, object]:
+        if "compare" in body:
+            other.write(texts[0], revision, prepare=True)
+        return real(path, body)
+
+    store._gateway.call = late  # type: ignore[method-assign]
+    with pytest.raises(ConflictError):
+        store.write(texts[1], revision, prepare=True)
+    assert other.read().next == texts[0]
+    other.close()
+
+
+def test_a_full_disk_stops_the_switch(
+    store: Store, listed: Path, tmpfs: Path, server: str
+) -> None:
+    fleet.push(listed, store)
+    first = listed.read_bytes()
+    add(listed, server)
+    with following(tmpfs.parent, store.url.text, ["web1"]) as (machine,):
+        wait_for(lambda: machine.text == first)
+        machine.end()
+        machine.file = tmpfs / "shop.servers"
+        machine.file.write_bytes(first)
+        with suppress(OSError):
+            (tmpfs / "filler").write_bytes(bytes(2**20))
+        machine.start()
+        wait_for(lambda: [one.state for one in store.clients()] == ["ok"])
+
+        def refused(ready: int, machines: int) -> None:
+            wait_for(lambda: {one.reason or one.ready for one in store.clients()} != {0})
+
+        with pytest.raises(NotReadyError, match="No space left on device"):
+            fleet.push(listed, store, prepare=Preparation(timeout=5, on_progress=refused))
+        assert machine.text == first
+        (tmpfs / "filler").unlink()
+        assert fleet.push(listed, store, prepare=Preparation(timeout=300)).written
+        wait_for(lambda: machine.text == listed.read_bytes())
