@@ -35,6 +35,7 @@ TICK = 2.0  # seconds between checks of the file
 END = 2.0  # seconds that the watch gets to end
 SILENCE = 30.0, 60.0  # seconds between reads that find a watch which has become silent
 RIVAL = "another follower reports this name: give each machine its own by --machine"
+NAME_MAX = 255  # characters of a machine's name
 PREPARED = "prepared list: "
 _Stamp = tuple[int, int, int, int]  # device, inode, size, ctime
 
@@ -51,7 +52,7 @@ class Follower:
     machine: the name to report, other than any other one's; None: the host's name.
     lease: how long a report outlives a follower that was killed, seconds.
 
-    Raises ValueError where the name of the machine does not print, or has a slash.
+    Raises ValueError where the name of the machine does not print, has a slash, or is too long.
     """
 
     def __init__(
@@ -61,8 +62,12 @@ class Follower:
         self._filename = os.fspath(path)
         self._name = os.fsdecode(self._filename)
         self._machine = machine or socket.gethostname()
-        if not self._machine.isprintable() or "/" in self._machine:
-            raise ValueError(f"invalid machine {self._machine!r:.80}: must print, without '/'")
+        name = self._machine
+        if not name.isprintable() or "/" in name or len(name) > NAME_MAX:
+            raise ValueError(
+                f"invalid machine {name!r:.80}: must print, without '/', and have at most "
+                f"{NAME_MAX} characters"
+            )
         self._seconds = lease
         self._lock = threading.Lock()  # what the watching thread and `run` share
         self._snapshot: Snapshot | None = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ProtocolError
 
 from ketama.fleet.errors import EngineError, UnreachableError
 
@@ -284,7 +284,10 @@ class Gateway:
                 return
             raise
         with understanding(self.url):
-            self._token = str(answer["token"])
+            token = str(answer["token"])
+            if not (token.isascii() and token.isprintable()):  # as a header must be
+                raise ValueError("no token of etcd's")
+            self._token = token
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": self._token} if self._token else {}
@@ -411,6 +414,9 @@ def _code(value: object) -> int:
 
 def _reason(error: Exception) -> str:
     """Return why a member was not reached, without the names of classes around it."""
+    if isinstance(error, ProtocolError) and isinstance(error.args[-1], Exception):
+        cause = error.args[-1]
+        error = OSError(getattr(cause, "strerror", None) or cause)
     text = " ".join(str(error).split())
     short = _CONNECTION.sub("", text)
     if any(words in text for words in _NO_TLS):

@@ -10,7 +10,7 @@ from ketama.fleet.stamp import NO_DATE, accept, read_stamp
 from ketama.fleet.store import Client, Snapshot, Store
 from ketama.fleet.verdict import AHEAD, BEHIND, OK, READY, REFUSED
 
-NO_CLOCK = "it reports a version that no clock leads to: see to its follower"
+NO_CLOCK = "it reports a version that no clock leads to: check its file and its follower"
 
 
 class FleetStatus(NamedTuple):

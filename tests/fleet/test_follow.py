@@ -389,6 +389,8 @@ def test_pauses_grow_and_are_random() -> None:
 def test_a_machine_name_that_is_no_key(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="invalid machine"):
         Follower(store, tmp_path / "copy", machine="a/b")
+    with pytest.raises(ValueError, match="at most 255 characters"):
+        Follower(store, tmp_path / "copy", machine=256 * "a")
     message = refusal(2, "follow", "--machine", "a/b", store.url.text, tmp_path / "copy")
     assert "invalid machine" in message
     assert "not found" in refusal(2, "follow", "--user", "nobody-", store.url.text, "x")

@@ -98,6 +98,14 @@ def test_a_service_that_is_not_etcd_or_fails(
         store.close()
 
 
+def test_a_token_that_is_no_header() -> None:
+    with service(200, b'{"token":"a\\r\\nb"}') as member:
+        store = Store(f"etcd://{member}/shop", Credentials(user="u", password="p"))
+        with pytest.raises(EngineError, match="an answer is not one of etcd's"):
+            store.read()
+        store.close()
+
+
 def test_a_member_that_answers_is_found(url: str, store: Store, listed: Path) -> None:
     """Whatever else is in the URL."""
     fleet.push(listed, store)

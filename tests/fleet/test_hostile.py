@@ -66,6 +66,7 @@ def test_a_member_that_hangs_up_ends_no_command(
             done = run("show", f"etcd://{address}/shop", capture_output=True)
             assert (done.returncode, done.stderr.count(b"\n")) == (3, 1)
             assert address.encode() in done.stderr
+            assert b"Error" not in done.stderr  # no name of a class
         machine = Machine(tmp_path, f"etcd://{address}/shop", "web1")
         machine.start()
         try:
