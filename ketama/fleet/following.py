@@ -311,6 +311,7 @@ class _Reports:
         self._store = store
         self._seconds = seconds
         self._lease: int | None = None
+        self._refused = False  # whether a report was; then the last one ends with its lease
         self._given: Client | None = None  # what was reported last
         self._sent: Client | None = None  # and what was sent of that
         self._rivalled = -math.inf  # when another follower's report was seen
@@ -328,6 +329,7 @@ class _Reports:
         except EngineError as error:
             if error.errno == errno.ENOENT:
                 self._lease = None
+            self._refused = not isinstance(error, UnreachableError)
             if str(error) != self._problem and not isinstance(error, UnreachableError):
                 logger.warning("cannot report: %s", _reason(error))
             self._given = self._sent = None
@@ -335,12 +337,14 @@ class _Reports:
             self._due = now + self._backoff.pause()
             return
         self._given = client
-        self._problem = ""
+        self._problem, self._refused = "", False
         self._backoff.reset()
         self._due = now + self._seconds / 3
 
     def _send(self, client: Client, now: float) -> None:
-        lease = self._store.lease(self._seconds, self._lease)
+        lease = self._lease
+        if lease is None or not self._refused:
+            lease = self._store.lease(self._seconds, lease)
         if lease is None:
             self._sent = None
             lease = self._store.lease(self._seconds)

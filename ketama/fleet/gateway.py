@@ -266,9 +266,10 @@ class Gateway:
         try:
             return self._ask(member, path, body)
         except EngineError as error:
-            if error.errno != errno.EACCES or "token" not in str(error.strerror):
+            ended = "token" in str(error.strerror) or not self._token
+            if error.errno != errno.EACCES or not ended:
                 raise
-        self._authenticate(member)  # the token has expired
+        self._authenticate(member)  # the token has expired, or users are back
         return self._ask(member, path, body)
 
     def _authenticate(self, member: int) -> None:

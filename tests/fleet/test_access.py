@@ -117,6 +117,49 @@ def test_a_push_after_the_tokens_end_arrives(
         machine.kill()
 
 
+def test_users_that_are_set_up_again_are_used(tmp_path: Path, listed: Path) -> None:
+    """As after a loss of all data."""
+    folder = tmp_path / "etcd"
+    folder.mkdir()
+    with running(folder) as cluster:
+        url = cluster.url("shop")
+        store = Store(url, PUSHER)
+        fleet.push(listed, store)
+        machine = Machine(tmp_path, url, "web1")
+        machine.start(KETAMA_ETCD_USER="follower", KETAMA_ETCD_PASSWORD="f")
+        try:
+            wait_for(lambda: [one.state for one in store.clients()] == ["ok"])
+            allow(cluster)
+            listed.write_bytes(listed.read_bytes() + b"10.0.0.3:11211 600\n")
+            version = fleet.push(listed, store).version
+            wait_for(lambda: [one.version for one in store.clients()] == [version])
+            assert machine.end() == 0
+        finally:
+            machine.kill()
+            store.close()
+
+
+def test_a_report_that_can_no_longer_be_made_ends(tmp_path: Path, listed: Path) -> None:
+    """It would be taken for true; its lease can be renewed without any right."""
+    folder = tmp_path / "etcd"
+    folder.mkdir()
+    with running(folder) as cluster:
+        url = cluster.url("shop")
+        store = Store(url, PUSHER)
+        fleet.push(listed, store)
+        machine = Machine(tmp_path, url, "web1")
+        machine.start()
+        try:
+            wait_for(lambda: [one.state for one in store.clients()] == ["ok"])
+            allow(cluster)
+            wait_for(lambda: store.clients() == [])
+            assert b"the engine requires authentication" in machine.log.read_bytes()
+            assert machine.end() == 0
+        finally:
+            machine.kill()
+            store.close()
+
+
 def test_a_change_of_roles_ends_the_tokens_of_jwt(tmp_path: Path, listed: Path) -> None:
     folder = tmp_path / "etcd"
     folder.mkdir()
