@@ -217,6 +217,9 @@ class Gateway:
                 return self._authenticated(member, path, body)
             except UnreachableError as error:
                 failed = failed or error
+                # After the loss of all data, etcd may wait for ever for what an old token is
+                # of: a position in its log that it has not reached again.
+                self._token = None
                 self.leave(member)
         if failed is None:
             raise AssertionError("there is no member")

@@ -153,11 +153,25 @@ def test_a_report_that_can_no_longer_be_made_ends(tmp_path: Path, listed: Path) 
             wait_for(lambda: [one.state for one in store.clients()] == ["ok"])
             allow(cluster)
             wait_for(lambda: store.clients() == [])
-            assert b"the engine requires authentication" in machine.log.read_bytes()
+            assert b"etcd requires authentication" in machine.log.read_bytes()
             assert machine.end() == 0
         finally:
             machine.kill()
             store.close()
+
+
+def test_users_that_are_set_up_again_after_a_loss(guarded: Cluster, listed: Path) -> None:
+    """A token of the etcd before is of a position in its log that the new one has not."""
+    for number in range(50):
+        guarded.ctl(*ROOT, "put", "/else", str(number))
+    store = Store(guarded.url("shop"), PUSHER)
+    fleet.push(listed, store)
+    guarded.kill()
+    guarded.wipe()
+    guarded.start()
+    allow(guarded)
+    assert store.read().servers is None
+    fleet.push(listed, store)
 
 
 def test_a_change_of_roles_ends_the_tokens_of_jwt(tmp_path: Path, listed: Path) -> None:

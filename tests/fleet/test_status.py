@@ -128,7 +128,7 @@ def test_after_a_loss_there_is_one_remedy(url: str, reports: Reports) -> None:
     reports.send("web1", OLD, "ahead")
     shown = run("fleet", url).stdout.decode()
     assert "problem: etcd has no list\n" in shown
-    assert f"etcd has lost changes up to version {OLD}: push that list again" in shown
+    assert f"etcd has lost changes up to version {OLD}, which machine web1 has: push" in shown
 
 
 def test_the_command(url: str, store: Store, listed: Path, reports: Reports) -> None:
