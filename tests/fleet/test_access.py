@@ -147,7 +147,7 @@ def test_a_report_that_can_no_longer_be_made_ends(tmp_path: Path, listed: Path) 
         url = cluster.url("shop")
         store = Store(url, PUSHER)
         fleet.push(listed, store)
-        machine = Machine(tmp_path, url, "web1")
+        machine = Machine(tmp_path, url, "web1", lease=20)  # longer than any pause
         machine.start()
         try:
             wait_for(lambda: [one.state for one in store.clients()] == ["ok"])
