@@ -12,6 +12,7 @@ from pathlib import Path
 
 import leftovers
 import pytest
+from clients.pages import DOCS, examples_of
 from fleet.etcd import free_ports
 from needs import need
 from waiting import PATIENCE, wait_for
@@ -125,6 +126,22 @@ def test_nothing_goes_on_after_the_end(number: int) -> None:
     wait_for(lambda: not any("comet." in command for command in commands(before)))
     left = leftovers.end_children(before)
     assert ["etcd" in command for command in left] == [True] * (number == signal.SIGKILL)
+
+
+def test_the_page_shows_the_code() -> None:
+    """Its excerpts are lines of the example, comments aside."""
+    folder = Path(__file__).resolve().parents[1] / "examples" / "comet"
+    code = "\n".join(without_comments(path.read_text()) for path in folder.glob("*.py"))
+    excerpts = examples_of(DOCS / "comet.md")
+    assert len(excerpts) >= 3
+    for excerpt in excerpts:
+        assert without_comments(excerpt.code) in code, excerpt
+
+
+def without_comments(code: str) -> str:
+    """Return its lines without comments, blank lines and indentation."""
+    lines = (line.partition("  #")[0].strip() for line in code.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
 @pytest.mark.stress

@@ -215,6 +215,8 @@ def test_what_fails_after_the_rename(
     """What fails after the edit has taken effect is not reported as a failed edit."""
     log = tmp_path_factory.mktemp("strace") / "log"
     code = EDIT.format(str(path))
+    subprocess.run([sys.executable, "-c", code], check=True)  # which may compile modules
+    path.write_bytes(TEXT.encode())
     traced(code, "-o", str(log), "-e", f"trace={call},rename,renameat,renameat2")
     calls = log.read_text().splitlines()
     names = tuple(f"{name}(" for name in call.split(","))

@@ -216,7 +216,9 @@ def openssl(folder: Path, *arguments: str) -> None:
 
 def certify(folder: Path, name: str, subject: str) -> None:
     """Make a key and a certificate that ca.pem signs."""
-    (folder / "ext").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    (folder / "ext").write_text(
+        "subjectAltName=IP:127.0.0.1,DNS:localhost\nauthorityKeyIdentifier=keyid\n"
+    )
     new = ["req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key"]
     openssl(folder, *new, "-out", f"{name}.csr", "-subj", subject)
     sign = ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"]
@@ -230,6 +232,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with certificates: of a CA, a server, and clients with and without a CN."""
     folder = tmp_path_factory.mktemp("certificates")
     ca = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key"]
+    # What CPython 3.13 wants of a CA.
+    ca += ["-addext", "keyUsage=critical,keyCertSign"]
     openssl(folder, *ca, "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2")
     certify(folder, "server", "/O=etcd")
     certify(folder, "named", "/CN=web1")

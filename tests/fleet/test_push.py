@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clients.pages import DOCS, examples_of
 from command import as_json, fits_schema, refusal, run, text
 
 import ketama
@@ -350,3 +351,14 @@ def test_commands_report_errors_in_one_line(url: str, listed: Path) -> None:
     listed.write_bytes(b"a:1 x\n")
     assert f"{listed}:1: " in refusal(1, "push", listed, url)
     assert run("push", "--help").returncode == 0
+
+
+def test_the_example_of_the_reference(store: Store, listed: Path) -> None:
+    listed.write_text("".join(f"10.0.0.{number}:11211 600\n" for number in range(9)))
+    fleet.push(listed, store)
+    (example,) = examples_of(DOCS / "api" / "fleet.md")
+    code = example.code.replace("etcd://etcd1,etcd2,etcd3/shop", store.url.text)
+    exec(code.replace("expected=120", "expected=0"))
+    text = store.read().servers
+    assert text is not None
+    assert b"10.0.1.9:11211 600" in text
