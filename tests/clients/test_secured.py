@@ -118,21 +118,26 @@ def test_django_over_tls(tls: Fleet, certificate: Path) -> None:
     assert cache.get_many(KEYS) == dict.fromkeys(KEYS, LARGE)
 
 
-async def round_trip(client: Any, victim: Callable[[str], Memcached]) -> None:
-    """Store values; let a server hang and come back; expect it to be empty."""
-    key = b"user:1"
-    for name in KEYS:
-        await client.set(name.encode(), LARGE.encode())
+async def store_and_read(client: Any) -> None:
+    """Store values, and read them in one batch."""
     names = [name.encode() for name in KEYS]
+    for name in names:
+        await client.set(name, LARGE.encode())
     found = await (
         client.get_many(names) if hasattr(client, "get_many") else client.get(*names)
     )
     assert len(found) == len(KEYS)
-    server = victim(client.continuum.lookup(key))
+
+
+async def come_back(client: Any, server: Callable[[str], Memcached]) -> None:
+    """Let a server hang and come back; expect it to be empty."""
+    key = b"user:1"
+    await client.set(key, b"old")
+    victim = server(client.continuum.lookup(key))
     addresses = client.continuum.addresses
-    server.hang()
+    victim.hang()
     await client.set(key, b"new")
-    server.resume()
+    victim.resume()
     while client.liveness.down(addresses):  # each request may begin a probe
         await client.get(b"other")
         await asyncio.sleep(0.01)
@@ -175,29 +180,31 @@ def run(client: Callable[[], Any], act: Callable[[Any], Awaitable[None]]) -> Non
         try:
             await act(made)
         finally:
-            closing = made.close()
-            if closing is not None:
-                await closing
+            await made.close()
+        # memcachio does not wait until TLS is shut down. The loop's own pipe is left then.
+        selector = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]
+        while len(selector.get_map()) > 1:
+            await asyncio.sleep(0.01)
 
     asyncio.run(main())
 
 
 @CLIENTS
 def test_asyncio_over_tls(tls: Fleet, certificate: Path, make: Callable[..., Any]) -> None:
-    """Commands, a probe, and a flush."""
-    run(
-        lambda: make(tls.path, certificate, **flushing()),
-        lambda client: round_trip(client, tls.at),
-    )
+    """Values that take many records."""
+    run(lambda: make(tls.path, certificate), store_and_read)
 
 
 @CLIENTS
 def test_a_name_and_a_password(login: Fleet, make: Callable[..., Any]) -> None:
     """Commands, a probe, and a flush, each after a login."""
-    run(
-        lambda: make(login.path, None, username=NAME, password=PASSWORD, **flushing()),
-        lambda client: round_trip(client, login.at),
-    )
+
+    async def act(client: Any) -> None:
+        await store_and_read(client)
+        await come_back(client, login.at)
+
+    options = {"username": NAME, "password": PASSWORD, **flushing()}
+    run(lambda: make(login.path, None, **options), act)
 
 
 @CLIENTS
