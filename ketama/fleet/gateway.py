@@ -46,7 +46,7 @@ _WRONG_PASSWORD = "invalid user ID or password"  # noqa: S105
 _AUTH_OFF = "authentication is not enabled"
 # What urllib3 puts before the reason.
 _CONNECTION = re.compile(r"(?:<[^>]*>|\w+\([^)]*\)): ")
-_NO_TLS = ("UNEXPECTED_EOF", "WRONG_VERSION_NUMBER", "record layer failure")
+_NO_TLS = ("UNEXPECTED_EOF", "closed (EOF)", "WRONG_VERSION_NUMBER", "record layer failure")
 _UNKNOWN_ISSUER = ("unable to get local issuer", "self-signed", "self signed")
 # With JWT, each change of users or roles ends all tokens.
 _TOKEN_ENDED = ("auth token", "revision of auth store is old")
