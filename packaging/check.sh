@@ -22,7 +22,7 @@ for wheel in "$dist"/*.whl; do
     platform=${name##*-}
     platform=${platform%.whl}
     abi3audit --strict "$wheel"
-    [ "$(wc -c <"$wheel")" -lt 400000 ] || fail "$name: 400 KB or more"
+    [ "$(wc -c <"$wheel")" -lt 450000 ] || fail "$name: 450 KB or more"
     unpacked=$folder/$platform
     mkdir "$unpacked"
     "$bin/python" -m zipfile -e "$wheel" "$unpacked"
