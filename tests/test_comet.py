@@ -146,4 +146,4 @@ def without_comments(code: str) -> str:
 
 @pytest.mark.stress
 def test_many_users() -> None:
-    check(run("--users=300000"), 300_000)
+    check(run("--users=100000"), 100_000)

@@ -49,7 +49,8 @@ test_version() {
         test_docs.py test_examples.py test_plot.py test_command_asks.py test_agree.py \
         test_command_agree.py test_command_edits.py test_command_profiles.py \
         test_edit_safety.py test_processes.py test_comet.py test_rebalancing.py imports peers \
-        profiles fleet/test_follow.py fleet/test_prepare.py fleet/test_urls.py \
+        profiles fleet/test_follow.py fleet/test_prepare.py fleet/test_urls.py fleet/test_faults.py \
+        fleet/test_access.py fleet/test_gateway.py fleet/test_hostile.py \
         clients/test_secured.py \
         clients/test_rejoin.py clients/test_support.py; do
         ignored="$ignored --ignore=$root/tests/$name"
