@@ -140,7 +140,7 @@ struct ketama_line {
     const char *weight; /* where the weight begins, if is_server */
     size_t weight_bytes;
     /* What follows the weight, comments aside: two columns, and the rest of the line
-     * after each of them; bytes 0: there is none. */
+     * after each of them; bytes 0 if absent. */
     struct ketama_text column[2], after[2];
     struct ketama_text stated; /* the options in the line "#ketama"; bytes 0: none */
     const char *next;          /* where the next line begins */

@@ -54,12 +54,13 @@ int ketama_diff(ketama_continuum before, ketama_continuum after, ketama_move **m
  * to KETAMA_BUCKETS_LIMIT; otherwise KETAMA_EOPTION. */
 #define KETAMA_BUCKETS_LIMIT 1048576
 
-/* ketama_buckets_assign: decide who owns which bucket. `before` says who does now, NULL:
- * nobody. Each server gets its exact share, buckets * weight / all weights, rounded down
- * or up, and no such assignment moves fewer buckets. It does not depend on the order of
- * the servers, of which addresses and weights are read; no two may have one address.
- * before and owners may be one array. Errors: ENOMEM, EOPTION, ERANGE (`before` has an
- * index that is too high), and those of an invalid list, as of ketama_open_servers(). */
+/* ketama_buckets_assign: decide which server owns which bucket. `before` says who does
+ * now, NULL: nobody. Each server gets its exact share, buckets * weight / all weights,
+ * rounded down or up, and no such assignment moves fewer buckets. It does not depend on
+ * the order of the servers, of which addresses and weights are read; no two may have one
+ * address. before and owners may be one array. Errors: ENOMEM, EOPTION, ERANGE (`before`
+ * has an index that is too high), and those of an invalid list, as of
+ * ketama_open_servers(). */
 int ketama_buckets_assign(const ketama_server *servers, size_t count,
                           const uint32_t *before, uint32_t buckets, uint32_t *owners);
 

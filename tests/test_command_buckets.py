@@ -62,7 +62,7 @@ def test_new_of_a_dialect(tmp_path: Path) -> None:
         (["new", EXAMPLE, "-o", "{x}", "--within", "1%", "--buckets", "8"], 2, "not both"),
         (["new", EXAMPLE], 2, "missing option '-o'"),
         (["drain", "{map}", "x:1", "--step", "2%", "-o", "{x}"], 1, "server 'x:1' not found"),
-        (["drain", EXAMPLE, "x:1", "--step", "2%", "-o", "{x}"], 1, "is no bucket map"),
+        (["drain", EXAMPLE, "x:1", "--step", "2%", "-o", "{x}"], 1, "is not a bucket map"),
         (["drain", "{map}", "10.0.1.3:11211", "--step", "0%", "-o", "{x}"], 2, "above 0%"),
         (["drain", "{map}", "10.0.1.3:11211", "--step", "2%", "-o", "{f}"], 2, "is not empty"),
         (["fill", "{map}", "10.0.1.3:11211", "5", "--step", "2%", "-o", "{x}"], 1, "already p"),

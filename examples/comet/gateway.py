@@ -31,7 +31,7 @@ class Gateway:
             await asyncio.sleep(TICK)
 
     def on_frame(self, node: str, kind: int, pairs: Pairs) -> None:
-        """Give messages to users, and acknowledge them."""
+        """Deliver messages to users, and acknowledge them."""
         if kind != MESSAGE:
             return
         for user, number in pairs.items():

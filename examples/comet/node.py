@@ -77,7 +77,7 @@ class Node:
         self.send(PUBLISHER, protocol.ACK, done)
 
     def let_go(self) -> None:
-        """Give back the users that a new list gives to other nodes, and their messages."""
+        """Release the users that other nodes own by a new list, and their messages."""
         moved = self.not_mine(self.sessions)
         self.send_to_gateways(protocol.NOT_OWNER, dict.fromkeys(moved, 0))
         for user in moved:

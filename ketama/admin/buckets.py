@@ -1,6 +1,6 @@
 """Bucket maps: make one, move it with the fewest moves, and move it in steps.
 
-libketama decides who owns what; this module reads and writes server files. See
+libketama decides which server owns what; this module reads and writes server files. See
 docs/buckets.md for what a bucket map is.
 """
 
@@ -305,7 +305,7 @@ def drain(text: bytes, filename: str | bytes, address: str, step: float) -> list
 
     text: of a map. filename: in the messages of errors.
     step: how many of all buckets may move at once, above 0.0, at most 1.0.
-    Raises ServersError if this is no valid map, or the server is not found or is the only one.
+    Raises ServersError if the map is invalid, or the server is not found or the only one.
     """
     editing = _edited(text, filename)
     lines, servers = [*editing._lines], editing._server_lines
@@ -332,7 +332,7 @@ def fill(
 
     text: of a map. filename: in the messages of errors.
     step: how many of all buckets may move at once, above 0.0, at most 1.0.
-    Raises ServersError if this is no valid map, or the server cannot be added.
+    Raises ServersError if the map is invalid, or the server cannot be added.
     """
     editing = _edited(text, filename)
     editing.add(address, weight, name)
@@ -348,7 +348,7 @@ def _edited(text: bytes, filename: str | bytes) -> Edit:
     from ketama.admin.edit import Edit
 
     if not server_file.is_map(text):
-        reason = "is no bucket map: make one with 'ketama buckets new'"
+        reason = "is not a bucket map: make one with 'ketama buckets new'"
         raise ServersError(filename, None, reason)
     return Edit(filename, text)
 

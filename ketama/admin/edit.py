@@ -106,7 +106,7 @@ class Edit:
         return None
 
     def _balance(self) -> None:
-        """Give each server of a changed map its share."""
+        """Rebalance a map that has changed."""
         if self._is_balanced or not self._server_lines:
             return
         from ketama.admin import buckets

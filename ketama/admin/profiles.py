@@ -39,7 +39,7 @@ class Profile(NamedTuple):
 
     @property
     def is_map(self) -> bool:
-        """Whether its files are bucket maps, which list who owns what."""
+        """Whether its files are bucket maps, which list which server owns what."""
         return any(option.name == "buckets" for option in self.options)
 
 

@@ -80,7 +80,7 @@ def follow(url: str, file: str, machine: str | None, lease: int, user: str | Non
 
 
 def _become(user: str) -> None:
-    """Give up the rights of root, and have those of a user."""
+    """Drop the privileges of root: run as a user."""
     from pwd import getpwnam
 
     try:

@@ -76,7 +76,7 @@ def decode(text: str) -> bytes:
 
 
 def parsed(data: bytes) -> Any:
-    """Return a JSON document; raises ValueError where it is none, or is nested too deeply."""
+    """Parse a JSON document. Raises ValueError if it is invalid or nested too deeply."""
     try:
         return json.loads(data)
     except RecursionError:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 INTERVAL = 0.1  # seconds
 TIMEOUT = 60.0  # seconds
 NAMED_MAX = 5  # machines in a message
-OVERTAKEN = "another operator has prepared or pushed a list meanwhile; nothing was changed"
+OVERTAKEN = "another operator has prepared or pushed a list; nothing was changed"
 
 
 class NotReadyError(KetamaError):

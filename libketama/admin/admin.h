@@ -3,7 +3,7 @@
  *
  * diff.c compares two continua, the same servers of which same.c finds, by the texts of
  * hashed.c; dialects.c and mix.c, with a header of their own, compare dialects.
- * buckets.c decides who owns which bucket of a map.
+ * buckets.c decides which server owns which bucket of a map.
  * published.c lists what this user has in shared memory, remove.c removes it, each entry
  * of which inspect.c has examined; users.c lists what other users have there.
  */

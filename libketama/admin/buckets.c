@@ -1,5 +1,5 @@
 /*
- * buckets.c - weights -> who owns which bucket, with the fewest moves
+ * buckets.c - weights -> which server owns which bucket, with the fewest moves
  *
  * A server's exact share is e = buckets * weight / all weights. Its target is what it
  * has now, clamped to floor(e) and ceil(e); so a server that may keep its number keeps

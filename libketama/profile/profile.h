@@ -265,7 +265,7 @@ struct ketama_range {
 /* The ranges of a server in a map; no bytes if it has none. */
 struct ketama_text ketama_ranges_of(const struct ketama_listed *server);
 /* Takes the next range of a server's, of which a text such as "0-8191,16384" is left.
- * KETAMA_CHANGED: there is none. */
+ * KETAMA_CHANGED: all were taken. */
 int ketama_range_take(struct ketama_text *left, uint32_t buckets, uint64_t line,
                       struct ketama_range *range, ketama_failure *failure);
 /* Both need the ranges of all servers: each bucket must be in one of them. */

@@ -102,7 +102,7 @@ int ketama_range_take(struct ketama_text *left, uint32_t buckets, uint64_t line,
     return KETAMA_OK;
 }
 
-/* ---- who owns which bucket */
+/* ---- which server owns which bucket */
 
 struct ownership {
     const struct ketama_server_list *servers;

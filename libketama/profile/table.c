@@ -563,7 +563,7 @@ static const struct ketama_profile couchbase = {
     .hash_labels = ketama_labels_md5,
 };
 
-/* ---- bucket maps, in which the file says who owns what */
+/* ---- bucket maps, in which the file says which server owns what */
 
 static const struct ketama_named_hash bucket_hashes[] = {
     {"md5", ketama_hash_md5},
