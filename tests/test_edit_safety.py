@@ -219,13 +219,14 @@ def test_what_fails_after_the_rename(
     path.write_bytes(TEXT.encode())
     traced(code, "-o", str(log), "-e", f"trace={call},rename,renameat,renameat2")
     calls = log.read_text().splitlines()
-    names = tuple(f"{name}(" for name in call.split(","))
-    before = sum(line.startswith(names) for line in calls[: renamed_at(calls)])
     path.write_bytes(TEXT.encode())
-    # Calls are the same in each run, so it is known which are those after the rename.
-    inject = f"inject={call}:error=EIO:when={before + 1}+"
-    trace = f"trace={call},rename,renameat,renameat2"
-    done = traced(code, "-o", str(log), "-e", trace, "-e", inject)
+    # Calls are the same in each run, so it is known which are those after the rename. strace
+    # counts each system call by itself.
+    options = ["-e", f"trace={call},rename,renameat,renameat2"]
+    for name in call.split(","):
+        before = sum(line.startswith(f"{name}(") for line in calls[: renamed_at(calls)])
+        options += ["-e", f"inject={name}:error=EIO:when={before + 1}+"]
+    done = traced(code, "-o", str(log), *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert "10.0.1.1:" not in edited(path)
     calls = log.read_text().splitlines()
