@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as OutOfTimeError
 
-from ketama.addresses import parse_address
+from ketama.clients.probe import connect
 
 TIMEOUT = 2.0  # seconds
 AT_ONCE = 16
 NAMED_MAX = 3  # servers
 PATIENCE = 10.0  # seconds for all of them, because a follower does nothing else meanwhile
-PORT = 11211  # of an address without one
 
 
 def unreachable_servers(addresses: Iterable[str]) -> list[str]:
@@ -37,17 +35,7 @@ def unreachable_servers(addresses: Iterable[str]) -> list[str]:
 
 def _problem(address: str) -> str:
     try:
-        _connect(address)
-    except (OSError, ValueError) as error:
+        connect(address, TIMEOUT).close()
+    except OSError as error:
         return f"{address}: {getattr(error, 'strerror', None) or error}"
     return ""
-
-
-def _connect(address: str) -> None:
-    parsed = parse_address(address)
-    if parsed.path:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(TIMEOUT)
-            connection.connect(parsed.path)
-        return
-    socket.create_connection((parsed.host, parsed.port or PORT), TIMEOUT).close()

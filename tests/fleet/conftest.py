@@ -22,6 +22,13 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[Cluster]:
+    """An etcd of three members, for one test alone."""
+    with running(tmp_path / "etcd", 3) as cluster:
+        yield cluster
+
+
 @pytest.fixture(autouse=True)
 def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [*os.environ]:

@@ -149,7 +149,8 @@ class Cluster:
 
 @contextmanager
 def running(folder: Path, count: int = 1, *options: str) -> Iterator[Cluster]:
-    """Start a cluster, and kill it at the end."""
+    """Start a cluster with its data in a folder, and kill it at the end."""
+    folder.mkdir(exist_ok=True)
     cluster = Cluster(folder, count)
     cluster.options = options
     try:

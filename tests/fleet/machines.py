@@ -64,6 +64,11 @@ class Machine:
         return code
 
 
+def all_have(machines: Iterable[Machine], text: bytes) -> bool:
+    """Return whether all machines have a text."""
+    return all(machine.text == text for machine in machines)
+
+
 @contextmanager
 def following(
     folder: Path, url: str, names: Iterable[str], lease: int = LEASE

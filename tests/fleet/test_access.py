@@ -45,9 +45,7 @@ def allow(cluster: Cluster, *more: str) -> None:
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Cluster]:
     """An etcd with authentication, whose tokens end soon."""
-    folder = tmp_path / "etcd"
-    folder.mkdir()
-    with running(folder, 1, f"--auth-token-ttl={SHORT}") as cluster:
+    with running(tmp_path / "etcd", 1, f"--auth-token-ttl={SHORT}") as cluster:
         cluster.ctl("role", "add", "root", check=False)
         allow(cluster)
         yield cluster
@@ -68,7 +66,7 @@ def test_credentials_that_are_wrong_or_missing(guarded: Cluster) -> None:
     with pytest.raises(EngineError, match="set KETAMA_ETCD_USER"):
         Store(url, Credentials()).read()
     with pytest.raises(
-        EngineError, match="invalid user ID or password: see the user, pusher"
+        EngineError, match="invalid user ID or password: check the user, pusher"
     ) as raised:
         Store(url, Credentials(user="pusher", password="wrong-")).read()
     assert "wrong-" not in str(raised.value)
@@ -87,12 +85,12 @@ def test_a_push_after_the_tokens_end_arrives(
         token = store._gateway._token
         assert token
         probe = Store(url, PUSHER)
-        probe._gateway._token = token
 
         def ended() -> bool:
             # Asking with the token would make it live longer, so another kind of request does.
+            login = {"Authorization": token}
             try:
-                probe._gateway._ask(0, "/v3/auth/user/get", {"name": "pusher"})
+                probe._gateway._ask(0, "/v3/auth/user/get", {"name": "pusher"}, login)
             except EngineError as error:
                 return "token" in str(error.strerror)
             return False
@@ -117,11 +115,25 @@ def test_a_push_after_the_tokens_end_arrives(
         machine.kill()
 
 
+def test_a_watch_logs_in_by_itself(guarded: Cluster, listed: Path) -> None:
+    """Another thread of the store drops the token when a member does not answer."""
+    url = guarded.url("shop")
+    pusher, store = Store(url, PUSHER), Store(url, FOLLOWER)
+    fleet.push(listed, pusher)
+    watching = store.watch()
+    assert next(watching).servers == listed.read_bytes()
+    store._gateway._token = None
+    listed.write_bytes(listed.read_bytes() + b"10.0.0.9:11211 600\n")
+    fleet.push(listed, pusher)
+    assert next(watching).servers == listed.read_bytes()
+    watching.close()  # type: ignore[attr-defined]
+    pusher.close()
+    store.close()
+
+
 def test_users_that_are_set_up_again_are_used(tmp_path: Path, listed: Path) -> None:
     """As after a loss of all data."""
-    folder = tmp_path / "etcd"
-    folder.mkdir()
-    with running(folder) as cluster:
+    with running(tmp_path / "etcd") as cluster:
         url = cluster.url("shop")
         store = Store(url, PUSHER)
         fleet.push(listed, store)
@@ -141,9 +153,7 @@ def test_users_that_are_set_up_again_are_used(tmp_path: Path, listed: Path) -> N
 
 def test_a_report_that_can_no_longer_be_made_ends(tmp_path: Path, listed: Path) -> None:
     """It would be taken for true; its lease can be renewed without any right."""
-    folder = tmp_path / "etcd"
-    folder.mkdir()
-    with running(folder) as cluster:
+    with running(tmp_path / "etcd") as cluster:
         url = cluster.url("shop")
         store = Store(url, PUSHER)
         fleet.push(listed, store)
@@ -175,12 +185,10 @@ def test_users_that_are_set_up_again_after_a_loss(guarded: Cluster, listed: Path
 
 
 def test_a_change_of_roles_ends_the_tokens_of_jwt(tmp_path: Path, listed: Path) -> None:
-    folder = tmp_path / "etcd"
-    folder.mkdir()
     openssl(tmp_path, "genrsa", "-out", "key", "2048")
     openssl(tmp_path, "rsa", "-in", "key", "-pubout", "-out", "public")
     kind = f"jwt,pub-key={tmp_path}/public,priv-key={tmp_path}/key,sign-method=RS256,ttl=1h"
-    with running(folder, 1, f"--auth-token={kind}") as cluster:
+    with running(tmp_path / "etcd", 1, f"--auth-token={kind}") as cluster:
         allow(cluster)
         url = cluster.url("shop")
         store = Store(url, PUSHER)

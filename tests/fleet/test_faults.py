@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from waiting import wait_for
 
 from fleet.etcd import Cluster, running
-from fleet.machines import Machine, following
+from fleet.machines import all_have, following
 from ketama import fleet
 from ketama.fleet import Follower, Store
 from ketama.fleet import following as module
@@ -19,24 +18,8 @@ from ketama.fleet import following as module
 PUSHES, FOLLOWERS = 50, 20
 
 
-@pytest.fixture
-def own_three(tmp_path: Path) -> Iterator[Cluster]:
-    """An etcd of three members, for one test alone."""
-    folder = tmp_path / "etcd"
-    folder.mkdir()
-    with running(folder, 3) as cluster:
-        yield cluster
-
-
-def have(machines: list[Machine], text: bytes) -> bool:
-    """Return whether all machines have a text."""
-    return all(machine.text == text for machine in machines)
-
-
-def test_every_machine_gets_every_version(
-    own_three: Cluster, listed: Path, tmp_path: Path
-) -> None:
-    url = own_three.url("many")
+def test_every_machine_gets_every_version(three: Cluster, listed: Path, tmp_path: Path) -> None:
+    url = three.url("many")
     store = Store(url)
     names = [f"web{i:02}" for i in range(FOLLOWERS)]
     with following(tmp_path, url, names) as machines:
@@ -44,8 +27,8 @@ def test_every_machine_gets_every_version(
             listed.write_bytes(listed.read_bytes() + b"10.0.1.%d:11211 600\n" % number)
             fleet.push(listed, store)
             text = listed.read_bytes()
-            wait_for(partial(have, machines, text))
-            assert own_three.get("/ketama/many/servers") == text
+            wait_for(partial(all_have, machines, text))
+            assert three.get("/ketama/many/servers") == text
         version = fleet.stamp.read_stamp(text).version
         wait_for(
             lambda: [(client.version, client.state) for client in store.clients()]
@@ -56,20 +39,20 @@ def test_every_machine_gets_every_version(
 
 
 def test_the_loss_of_all_data_changes_no_file(
-    own_three: Cluster, listed: Path, tmp_path: Path
+    three: Cluster, listed: Path, tmp_path: Path
 ) -> None:
-    url = own_three.url("lost")
+    url = three.url("lost")
     store = Store(url)
     with following(tmp_path, url, ["web1", "web2", "web3"]) as machines:
         for number in range(20):  # so that the engine's revision is high
             listed.write_bytes(listed.read_bytes() + b"10.0.1.%d:11211 600\n" % number)
             fleet.push(listed, store)
         old = listed.read_bytes()
-        wait_for(lambda: have(machines, old))
+        wait_for(lambda: all_have(machines, old))
         nodes = [machine.file.stat().st_ino for machine in machines]
-        own_three.kill()
-        own_three.wipe()
-        own_three.start()
+        three.kill()
+        three.wipe()
+        three.start()
         assert store.read().servers is None
         wait_for(lambda: [client.state for client in store.clients()] == 3 * ["ahead"])
         assert [machine.text for machine in machines] == 3 * [old]
@@ -77,7 +60,7 @@ def test_the_loss_of_all_data_changes_no_file(
         listed.write_bytes(old + b"10.0.2.1:11211 600\n")
         fleet.push(listed, store)
         new = listed.read_bytes()
-        wait_for(lambda: have(machines, new))
+        wait_for(lambda: all_have(machines, new))
         wait_for(lambda: {client.state for client in store.clients()} == {"ok"})
     store.close()
 
@@ -87,9 +70,7 @@ def test_a_watch_begins_at_the_revision_that_the_engine_has(
 ) -> None:
     """After a loss of data, one from an older revision would be silent for ever."""
     monkeypatch.setattr(module, "SILENCE", (1e6, 1e6))  # nothing else may help
-    folder = tmp_path / "etcd"
-    folder.mkdir()
-    with running(folder) as one:
+    with running(tmp_path / "etcd") as one:
         store, own = Store(one.url()), Store(one.url())
         for number in range(5):
             listed.write_bytes(listed.read_bytes() + b"10.0.1.%d:11211 600\n" % number)

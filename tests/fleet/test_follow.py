@@ -478,9 +478,7 @@ def test_a_follower_that_stops_in_an_outage(
     listed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    folder = tmp_path / "etcd"
-    folder.mkdir()
-    with running(folder) as cluster:
+    with running(tmp_path / "etcd") as cluster:
         store = Store(cluster.url())
         push(store, listed)
         with follower_of(store, tmp_path / "copy"):

@@ -199,8 +199,10 @@ def test_a_repeated_request_finds_what_the_first_has_written(
     real = store._gateway._ask
     asked: list[str] = []
 
-    def lossy(member: int, path: str, body: dict[str, object]) -> dict[str, object]:
-        answer = real(member, path, body)
+    def lossy(
+        member: int, path: str, body: dict[str, object], headers: dict[str, str]
+    ) -> dict[str, object]:
+        answer = real(member, path, body, headers)
         if "compare" in body and not asked:
             asked.append(path)
             raise store._gateway.unreachable("read timed out", member)

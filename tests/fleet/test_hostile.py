@@ -20,7 +20,7 @@ from waiting import wait_for
 from fleet.etcd import Cluster, running
 from fleet.machines import Machine
 from ketama import fleet
-from ketama.fleet import Store, gateway
+from ketama.fleet import Store, pools
 
 
 @contextmanager
@@ -137,9 +137,7 @@ def test_a_report_that_is_nested_deeply_or_long(
 
 def test_an_engine_that_is_full(listed: Path, tmp_path: Path) -> None:
     """Its files stay, what to do is said, and after that all goes on."""
-    folder = tmp_path / "etcd"
-    folder.mkdir()
-    with running(folder, 1, "--quota-backend-bytes=4000000") as full:
+    with running(tmp_path / "etcd", 1, "--quota-backend-bytes=4000000") as full:
         url = full.url()
         store = Store(url)
         fleet.push(listed, store)
@@ -215,7 +213,7 @@ def test_a_follower_under_nohup_ignores_hangups(
 def test_a_member_that_answers_by_the_byte_is_left(
     url: str, store: Store, listed: Path, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
-    monkeypatch.setattr(gateway, "WHOLE", 0.5)
+    monkeypatch.setattr(pools, "WHOLE", 0.5)
     fleet.push(listed, store)
     cut: list[bool] = []
 

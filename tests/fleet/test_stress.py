@@ -17,8 +17,8 @@ import pytest
 from needs import need
 from waiting import wait_for
 
-from fleet.etcd import Cluster, Member, free_ports, running
-from fleet.machines import Machine, following
+from fleet.etcd import Cluster, Member, free_ports
+from fleet.machines import Machine, all_have, following
 from fleet.networks import address, namespaces
 from ketama import fleet
 from ketama.fleet import Store
@@ -27,20 +27,6 @@ from ketama.fleet.stamp import accept
 pytestmark = pytest.mark.stress
 
 KILLS, PUSHES_MIN = 80, 80
-
-
-@pytest.fixture
-def three(tmp_path: Path) -> Iterator[Cluster]:
-    """An etcd of three members."""
-    folder = tmp_path / "etcd"
-    folder.mkdir()
-    with running(folder, 3) as cluster:
-        yield cluster
-
-
-def have(machines: list[Machine], text: bytes) -> bool:
-    """Return whether all machines have a text."""
-    return all(machine.text == text for machine in machines)
 
 
 def push(listed: Path, store: Store, number: int) -> bytes:
@@ -66,7 +52,7 @@ def test_an_engine_restored_from_a_snapshot(
         three.ctl("snapshot", "save", str(saved), member=three.members[0])
         for number in range(3):
             newest = push(listed, store, number)
-        wait_for(partial(have, machines, newest))
+        wait_for(partial(all_have, machines, newest))
         three.kill()
         three.wipe()
         for member in three.members:
@@ -85,9 +71,9 @@ def test_an_engine_restored_from_a_snapshot(
         wait_for(lambda: len(store.clients()) == 3 and states(store) == {"ahead"})
         found = fleet.status(store)
         assert (found.is_ok(3), found.lost) == (False, True)
-        assert have(machines, newest)
+        assert all_have(machines, newest)
         healed = push(listed, store, 9)
-        wait_for(partial(have, machines, healed))
+        wait_for(partial(all_have, machines, healed))
         wait_for(lambda: fleet.status(store).is_ok(3))
 
 
@@ -97,12 +83,12 @@ def test_a_member_that_is_stopped_is_left(three: Cluster, listed: Path, tmp_path
     names = [f"web{i}" for i in range(6)]
     with following(tmp_path, url, names) as machines:
         text = push(listed, store, 0)
-        wait_for(partial(have, machines, text))
+        wait_for(partial(all_have, machines, text))
         for number, member in enumerate(three.members):
             assert member.process is not None
             member.process.send_signal(signal.SIGSTOP)
             text = push(listed, store, number + 1)
-            wait_for(partial(have, machines, text))
+            wait_for(partial(all_have, machines, text))
             wait_for(lambda: fleet.status(store).is_ok(6))
             member.process.send_signal(signal.SIGCONT)
             three.wait()
@@ -113,7 +99,7 @@ def test_an_outage_of_all_members(three: Cluster, listed: Path, tmp_path: Path) 
     store = Store(url)
     with following(tmp_path, url, ["web1", "web2"]) as machines:
         text = push(listed, store, 0)
-        wait_for(partial(have, machines, text))
+        wait_for(partial(all_have, machines, text))
         nodes = [machine.file.stat().st_ino for machine in machines]
         processes = [machine.process and machine.process.pid for machine in machines]
         three.kill()
@@ -123,7 +109,7 @@ def test_an_outage_of_all_members(three: Cluster, listed: Path, tmp_path: Path) 
         assert [machine.file.stat().st_ino for machine in machines] == nodes
         three.start()
         text = push(listed, store, 1)
-        wait_for(partial(have, machines, text))
+        wait_for(partial(all_have, machines, text))
         wait_for(lambda: fleet.status(store).is_ok(2))
         assert [machine.process and machine.process.pid for machine in machines] == processes
 
@@ -222,14 +208,14 @@ def test_followers_leave_a_member_that_is_isolated(
         names = [f"web{i}" for i in range(6)]
         with following(tmp_path, url, names) as machines:
             text = push(listed, store, 0)
-            wait_for(partial(have, machines, text))
+            wait_for(partial(all_have, machines, text))
             for number, name in enumerate(networks):
                 others = [address(i) for i in range(3) if i != number]
                 for other in others:
                     route = ["route", "add", "blackhole", f"{other}/32"]
                     subprocess.run([need("ip"), "-n", name, *route], check=True)
                 text = push(listed, store, number + 1)
-                wait_for(partial(have, machines, text))
+                wait_for(partial(all_have, machines, text))
                 wait_for(lambda: fleet.status(store).is_ok(6))
                 for other in others:
                     route = ["route", "del", "blackhole", f"{other}/32"]
