@@ -21,6 +21,7 @@ from ketama.admin.check_dialect import (
     hashed_names,
 )
 from ketama.admin.dialect import file_rules
+from ketama.admin.owners import needed
 from ketama.admin.server_file import Line
 from ketama.continuum import Continuum, Path, continuum_of_text
 from ketama.errors import ServersError
@@ -274,16 +275,14 @@ def _check_ring(text: bytes, servers: list[Line], found: Findings) -> None:
 
 def _check_buckets(continuum: Continuum, found: Findings) -> None:
     """Find whether a share is off because there are too few buckets."""
-    from ketama.admin import buckets
-
     servers = [(server.address, server.weight) for server in continuum.servers]
     count = sum(server.points for server in continuum.servers)
     total = sum(weight for _, weight in servers)
     off = max(abs(row.share * total / row.weight - 1) for row in continuum.servers)
-    enough = buckets.needed(servers, SHARE_TOLERANCE)
+    enough = needed(servers, SHARE_TOLERANCE)
     if off <= SHARE_TOLERANCE or (enough is not None and enough <= count):
         return
-    fine = buckets.needed(servers, 0.01)
+    fine = needed(servers, 0.01)
     least = min(weight for _, weight in servers)
     remedy = "write larger weights for small servers" if fine is None else f"{fine:,} do"
     reason = (

@@ -9,7 +9,7 @@ from operator import index
 from typing import SupportsIndex
 
 import ketama
-from ketama.admin import images, server_file, spacing
+from ketama.admin import images, map_lines, server_file, spacing
 from ketama.admin.dialect import file_rules, hashed_name, options_in, stated_in
 from ketama.admin.replace import Target, lock
 from ketama.admin.server_file import Line
@@ -109,9 +109,7 @@ class Edit:
         """Rebalance a map that has changed."""
         if self._is_balanced or not self._server_lines:
             return
-        from ketama.admin import buckets
-
-        self._lines = buckets.balanced(self._lines, self._original, self._before_map())
+        self._lines = map_lines.balanced(self._lines, self._original, self._before_map())
         self._is_balanced = True
 
     def _before_map(self) -> Continuum | None:
@@ -283,13 +281,11 @@ class Edit:
 
     def _replace_servers(self, text: bytes) -> None:
         """Replace the servers of a map by those of a list."""
-        from ketama.admin import buckets
-
-        buckets.buckets_of(self._original)  # raises where there is no statement
+        map_lines.buckets_of(self._original)  # raises where there is no statement
         statement = self._original[0].text.partition(b"\n")[0] + b"\n"
-        listed = server_file.parse(buckets.without_statement(text))
+        listed = server_file.parse(map_lines.without_statement(text))
         lines = [Line(0, 0, statement), *(line._replace(number=0) for line in listed)]
-        numbers = buckets.same_servers(self._original, lines)
+        numbers = map_lines.same_servers(self._original, lines)
         self._lines = [line._replace(number=numbers.get(line.address, 0)) for line in lines]
         self._after, self._is_balanced = None, False
         self._balance()

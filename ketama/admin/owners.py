@@ -1,0 +1,110 @@
+"""Which server owns which bucket of a map: libketama decides that."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ketama._ketama import ffi, lib
+from ketama.continuum import Continuum
+from ketama.errors import failure
+from ketama.servers import Servers, to_c
+
+BUCKETS_MAX: int = lib.KETAMA_BUCKETS_LIMIT
+NOBODY: int = lib.KETAMA_NO_SERVER  # in place of the index of a bucket's server
+
+
+def assign(servers: Servers, buckets: int, before: Sequence[int] | None = None) -> array[int]:
+    """Return the index of each bucket's server: fair shares, and the fewest moves.
+
+    Each server gets its exact share, buckets x weight / all weights, rounded down or up. The
+    result does not depend on the order of the servers.
+
+    servers: as for `Continuum`; no two with one address.
+    buckets: how many there are, a power of two up to 1,048,576.
+    before: the index of the server that has each bucket now, or NOBODY; None: nobody has any.
+    Raises ServersError for an invalid list, ProfileError for a wrong number of buckets,
+    IndexError for an index of no server, ValueError if `before` has another length.
+    """
+    listed, count, _texts = to_c(servers)
+    owners = _new(buckets)
+    failed = ffi.new("ketama_failure *")
+    now = ffi.NULL if before is None else _from(before, buckets)
+    status = lib.assign_buckets(
+        listed, count, now, len(owners), ffi.from_buffer("uint32_t[]", owners), failed
+    )
+    if status == lib.KETAMA_ERANGE:
+        raise IndexError(ffi.string(failed.reason).decode())
+    if status < 0:
+        raise failure(failed, None)
+    return owners
+
+
+def owners(continuum: Continuum, buckets: int) -> array[int]:
+    """Return the index of the server that owns most of each bucket.
+
+    Of several, it is the one whose address is the least. Of a map with so many buckets, these
+    are its owners. Raises ProfileError for a wrong number of buckets.
+    """
+    found, failed = _new(buckets), ffi.new("ketama_failure *")
+    handle = continuum._now[0]
+    if lib.bucket_owners(handle, len(found), ffi.from_buffer("uint32_t[]", found), failed) < 0:
+        raise failure(failed, None)
+    return found
+
+
+def needed(servers: Servers, within: float) -> int | None:
+    """Return how many buckets keep every server within a part of its fair share.
+
+    within: 0.01 is 1 % above the fair share, at most; a millionth is the smallest part.
+    None: more than there can be, 1,048,576. Raises ServersError for an invalid list.
+    """
+    if not 0 < within <= 1:
+        raise ValueError(f"invalid within {within!r}: must be above 0, at most 1")
+    listed, count, _texts = to_c(servers)
+    return lib.ketama_buckets_needed(listed, count, max(1, int(within * 1e6 + 1e-6))) or None
+
+
+def steps(before: Sequence[int], after: Sequence[int], most: int) -> Iterator[array[int]]:
+    """Yield the owners after each step on the way from one assignment to another.
+
+    most: how many buckets move in a step, from 1 on. In each, a server gives up the same part
+    of what it has to. The last ones yielded are `after`; nothing is if the two are equal.
+    Raises ValueError if they have other lengths, ProfileError if these are no number of
+    buckets.
+    """
+    if most < 1:
+        raise ValueError(f"invalid most {most}: must be at least 1")
+    size, moved = len(before), 0
+    now, then = _from(before, size), _from(after, size)
+    left, failed = ffi.new("uint32_t *", before != after), ffi.new("ketama_failure *")
+    while left[0]:
+        made = _new(size)
+        moved = min(moved + most, size)
+        out = ffi.from_buffer("uint32_t[]", made)
+        if lib.step_buckets(now, then, len(made), moved, out, left, failed) < 0:
+            raise failure(failed, None)
+        yield made
+
+
+def ranges(owned: Sequence[int], server: int) -> str:
+    """Return the buckets of a server as the last column of a server file has them."""
+    data, size = _from(owned, len(owned)), len(owned)
+    room = lib.ketama_buckets_write(data, size, server, ffi.NULL, 0)
+    text = ffi.new("char[]", room)
+    lib.ketama_buckets_write(data, size, server, text, room)
+    return bytes(ffi.buffer(text, room)).decode()
+
+
+def _new(buckets: int) -> array[int]:
+    """Return room for the owner of each bucket; libketama checks how many there are."""
+    return array("I", bytes(4 * max(0, min(buckets, BUCKETS_MAX + 1))))
+
+
+def _from(given: Sequence[int], buckets: int) -> Any:
+    """Return owners as C reads them."""
+    if len(given) != buckets:
+        raise ValueError(f"owners of {buckets:,} buckets are needed, not of {len(given):,}")
+    data = given if isinstance(given, array) and given.typecode == "I" else array("I", given)
+    return ffi.from_buffer("uint32_t[]", data)
