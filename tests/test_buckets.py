@@ -122,7 +122,7 @@ def test_sharing_and_following(tmp_path: Path) -> None:
     assert {first.lookup("x"), second.lookup("x")} == {SERVERS[1]}
     new.write_text(line(8) + "a 1 0-6\n")
     new.rename(path)
-    with pytest.raises(ketama.ServersError, match="1 of 8 buckets have no server"):
+    with pytest.raises(ketama.ServersError, match=r"1 of 8 .* no server, such as \d:"):
         first.roll()
     assert first.lookup("x") == SERVERS[1]
 
@@ -215,7 +215,7 @@ def test_plot(path: Path, tmp_path: Path) -> None:
     ("body", "number", "code", "reason"),
     [
         ("a 1 0-3\nb 1 3-7\n", 3, "buckets", "bucket 3 is also on line 2"),
-        ("a 1 0-3\n", None, "buckets", "4 of 8 buckets have no server, the first are 4-7"),
+        ("a 1 0-3\n", None, "buckets", "4 of 8 buckets have no server, such as 4-7"),
         ("a 1 0-8\n", 2, "buckets", "numbered 0 to 7"),
         ("a 1 3-0\n", 2, "buckets", "write the smaller number first"),
         ("a 1 0-x\n", 2, "buckets", "write numbers and ranges"),

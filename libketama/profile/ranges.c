@@ -147,20 +147,24 @@ static int own(struct ownership *map, uint32_t server, uint32_t *count,
     return status == KETAMA_CHANGED ? KETAMA_OK : status;
 }
 
+/* Names the first range of them. */
 static int fail_missing(const struct ownership *map, uint32_t missing,
                         ketama_failure *failure)
 {
-    uint32_t first = 0, last;
+    char last[24] = "";
+    uint32_t first = 0, after;
     while (map->owner[first] != 0)
         first++;
-    last = first;
-    while (last + 1 < map->buckets && map->owner[last + 1] == 0)
-        last++;
+    after = first + 1;
+    while (after < map->buckets && map->owner[after] == 0)
+        after++;
+    if (after - first > 1)
+        snprintf(last, sizeof last, "-%lu", (unsigned long)after - 1);
     return ketama_set_failure(failure, KETAMA_ELINE, 0,
-                              "%lu of %lu buckets have no server, the first are "
-                              "%lu-%lu: list them for a server",
+                              "%lu of %lu buckets have no server, such as %lu%s: list "
+                              "them for a server",
                               (unsigned long)missing, (unsigned long)map->buckets,
-                              (unsigned long)first, (unsigned long)last);
+                              (unsigned long)first, last);
 }
 
 int ketama_count_buckets(const struct ketama_layout *layout, uint32_t *points_of,

@@ -106,10 +106,10 @@ static void invalid_ranges(void)
     REFUSED("-16 at 4: bucket 3 is also on line 2: remove it from one of them",
             MAP "a 1 0-3\nb 1 -\nc 1 3-7\n");
     REFUSED("-16 at 2: bucket 3 is listed twice", MAP "a 1 0-3,3-7\n");
-    REFUSED("-16 at 0: 3 of 8 buckets have no server, the first are 2-3: list them for "
+    REFUSED("-16 at 0: 3 of 8 buckets have no server, such as 2-3: list them for "
             "a server",
             MAP "a 1 0-1\nb 1 6-7,4\n");
-    REFUSED("-16 at 0: 8 of 8 buckets have no server, the first are 0-7: list them for "
+    REFUSED("-16 at 0: 8 of 8 buckets have no server, such as 0-7: list them for "
             "a server",
             MAP "a 1 -\n");
 }
