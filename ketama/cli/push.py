@@ -151,6 +151,7 @@ def _as_json(file: str | None, url: str, done: Pushed, dry_run: bool) -> dict[st
         "version_before": done.before or None,
         "dry_run": dry_run,
         "written": done.written,
+        "file_written": done.file_written,
         "diff": None if done.diff is None else diff_as_json(done.diff),
         "warnings": [warning._asdict() for warning in done.warnings],
     }

@@ -329,13 +329,14 @@ def test_the_commands(url: str, listed: Path, tmp_path: Path) -> None:
     assert "limit of 20 %" in refusal(1, "push", "--max-moved=20%", pulled, url)
     found = fits_schema("push", as_json("push", pulled, url))
     assert found["version_before"] == version < found["version"]
+    assert (found["written"], found["file_written"]) == (True, True)
     assert found["diff"]["added"] == ["10.0.0.3:11211"]
     listed.write_bytes(listed.read_bytes() + b"10.0.0.4:11211 600\n")
     assert "was pulled at version" in refusal(1, "push", listed, url)
     assert "not pushed" in refusal(1, "pull", url, listed)
     found = fits_schema("push", as_json("rollback", url))
     assert found["diff"]["removed"] == ["10.0.0.3:11211"]
-    assert found["file"] is None
+    assert (found["file"], found["file_written"]) == (None, False)
 
 
 def test_commands_report_errors_in_one_line(url: str, listed: Path) -> None:
