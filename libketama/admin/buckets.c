@@ -7,22 +7,14 @@
  * an order that does not depend on that of the list. A server gives up only what it has
  * above its target, and no list of targets between floor and ceiling needs fewer moves.
  */
-#include "admin.h"
+#include "buckets.h"
 
-#include "../profile/profile.h"
 #include "../wide.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * Buckets are kept and dealt in this order: a permutation of their numbers. In the order
- * of the numbers, a server that joins would get the end of each other one's buckets,
- * which are neighbours of each other; and where a server is excluded, the keys of a
- * bucket go to the owner of the next one. All of its keys must not go to one server.
- */
-static uint32_t scattered(uint32_t place, uint32_t buckets)
+uint32_t ketama_bucket_dealt(uint32_t place, uint32_t buckets)
 {
     uint32_t mask = buckets - 1, half = 1;
     while (half * half < buckets)
@@ -63,19 +55,14 @@ static int by_address(const void *left, const void *right)
     return order != 0 ? order : (a->server > b->server) - (a->server < b->server);
 }
 
-static int compare(uint64_t a, uint64_t b)
-{
-    return (a > b) - (a < b);
-}
-
 /* Newcomers first, then the largest fractions. */
 static int to_be_raised(const void *left, const void *right)
 {
     const struct claim *a = *(struct claim *const *)left,
                        *b = *(struct claim *const *)right;
-    int order = compare(a->had > 0, b->had > 0);
+    int order = ketama_compare_numbers(a->had > 0, b->had > 0);
     if (order == 0)
-        order = compare(b->fraction, a->fraction);
+        order = ketama_compare_numbers(b->fraction, a->fraction);
     return order != 0 ? order : compare_addresses(a, b);
 }
 
@@ -83,7 +70,7 @@ static int to_be_lowered(const void *left, const void *right)
 {
     const struct claim *a = *(struct claim *const *)left,
                        *b = *(struct claim *const *)right;
-    int order = compare(a->fraction, b->fraction);
+    int order = ketama_compare_numbers(a->fraction, b->fraction);
     return order != 0 ? order : compare_addresses(a, b);
 }
 
@@ -109,8 +96,9 @@ struct share {
 static int by_turn(const void *left, const void *right)
 {
     const struct share *a = left, *b = right;
-    int order = compare((uint64_t)a->odd * b->all, (uint64_t)b->odd * a->all);
-    return order != 0 ? order : compare(a->rank, b->rank);
+    int order =
+        ketama_compare_numbers((uint64_t)a->odd * b->all, (uint64_t)b->odd * a->all);
+    return order != 0 ? order : ketama_compare_numbers(a->rank, b->rank);
 }
 
 static int make_claims(struct assignment *to, const struct ketama_server_list *servers,
@@ -189,7 +177,7 @@ static uint32_t keep(struct assignment *to, const uint32_t *before, uint32_t *ow
 {
     uint32_t freed = 0;
     for (uint32_t i = 0; i < to->buckets; i++) {
-        uint32_t k = scattered(i, to->buckets);
+        uint32_t k = ketama_bucket_dealt(i, to->buckets);
         uint32_t server = before != NULL ? before[k] : KETAMA_NO_SERVER;
         if (server != KETAMA_NO_SERVER &&
             to->of_server[server]->kept < to->of_server[server]->target) {
@@ -217,14 +205,10 @@ static void deal(struct assignment *to, uint32_t freed, uint32_t *owners)
         owners[to->freed[i]] = to->shares[i].server;
 }
 
-static bool is_number_of_buckets(uint32_t buckets)
+int ketama_buckets_check(uint32_t buckets, ketama_failure *failure)
 {
-    return buckets >= 1 && buckets <= KETAMA_BUCKETS_MAX &&
-           (buckets & (buckets - 1)) == 0;
-}
-
-static int fail_number(uint32_t buckets, ketama_failure *failure)
-{
+    if (buckets >= 1 && buckets <= KETAMA_BUCKETS_MAX && (buckets & (buckets - 1)) == 0)
+        return KETAMA_OK;
     return ketama_set_failure(failure, KETAMA_EOPTION, 0,
                               "invalid buckets %lu: must be a power of two from 1 to %d",
                               (unsigned long)buckets, KETAMA_BUCKETS_MAX);
@@ -268,229 +252,13 @@ int ketama_buckets_assign(const ketama_server *servers, size_t count,
     struct ketama_server_list list;
     ketama_failure failure;
 
-    if (!is_number_of_buckets(buckets))
-        return ketama_store_failure(fail_number(buckets, &failure), NULL, &failure);
-    int status = ketama_servers_copy(servers, count, &list, &failure);
+    int status = ketama_buckets_check(buckets, &failure);
+    if (status != KETAMA_OK)
+        return ketama_store_failure(status, NULL, &failure);
+    status = ketama_servers_copy(servers, count, &list, &failure);
     if (status == KETAMA_OK)
         status = assign(&list, buckets, before, owners, &failure);
     ketama_servers_free(&list);
     return status == KETAMA_OK ? KETAMA_OK
                                : ketama_store_failure(status, NULL, &failure);
-}
-
-/* ---- the owners of a continuum */
-
-/* How many hashes of one bucket each server has, and which servers have any. */
-struct tally {
-    uint64_t *hashes;
-    uint32_t *servers;
-    uint32_t count;
-};
-
-static void count_hashes(struct tally *tally, uint32_t server, uint64_t hashes)
-{
-    if (tally->hashes[server] == 0)
-        tally->servers[tally->count++] = server;
-    tally->hashes[server] += hashes;
-}
-
-/* The server that has most; of several, the one whose address is the least. */
-static uint32_t take_most(struct tally *tally, ketama_continuum c)
-{
-    const struct ketama_view *view = &c->view;
-    uint32_t best = tally->servers[0];
-
-    for (uint32_t i = 1; i < tally->count; i++) {
-        uint32_t server = tally->servers[i];
-        int order = compare(tally->hashes[server], tally->hashes[best]);
-        if (order == 0)
-            order = strcmp(view->strings + view->servers[best].address_at,
-                           view->strings + view->servers[server].address_at);
-        if (order > 0)
-            best = server;
-    }
-    for (uint32_t i = 0; i < tally->count; i++)
-        tally->hashes[tally->servers[i]] = 0;
-    tally->count = 0;
-    return best;
-}
-
-/* Walks along the arcs of c and the buckets at once. */
-static void find_owners(ketama_continuum c, uint32_t buckets, struct tally *tally,
-                        uint32_t *owners)
-{
-    const uint64_t width = (UINT64_C(1) << 32) / buckets;
-    const struct ketama_packed *arcs = &c->view.arcs;
-    uint32_t index_bucket = 0, k = 0;
-    uint64_t begin = 0;
-
-    for (uint32_t i = 0; i <= arcs->count; i++) {
-        ketama_arc arc = {UINT32_MAX, ketama_packed_server(arcs, arcs->words[0])};
-        if (i < arcs->count) /* the hashes after the last arc belong to the first one */
-            arc = ketama_arc_from(arcs, i, &index_bucket);
-        if (arc.server >= c->view.server_count)
-            arc.server = c->view.server_count - 1; /* a damaged image */
-        while (begin <= arc.end) {
-            uint64_t end = arc.end + UINT64_C(1);
-            if (end > (k + 1) * width)
-                end = (k + 1) * width;
-            count_hashes(tally, arc.server, end - begin);
-            begin = end;
-            if (begin == (k + 1) * width)
-                owners[k++] = take_most(tally, c);
-        }
-    }
-}
-
-int ketama_buckets_owners(ketama_continuum c, uint32_t buckets, uint32_t *owners)
-{
-    ketama_failure failure;
-
-    if (!is_number_of_buckets(buckets))
-        return ketama_store_failure(fail_number(buckets, &failure), NULL, &failure);
-    uint32_t count = ketama_count_servers(c);
-    if (count == 0)
-        return ketama_store_failure(
-            ketama_set_failure(&failure, KETAMA_ENOSERVERS, 0, "there are no servers"),
-            NULL, &failure);
-    struct tally tally = {calloc(count, sizeof(uint64_t)),
-                          calloc(count, sizeof(uint32_t)), 0};
-    int status = KETAMA_OK;
-    if (tally.hashes == NULL || tally.servers == NULL)
-        status = ketama_store_failure(KETAMA_ENOMEM, NULL, NULL);
-    else
-        find_owners(c, buckets, &tally, owners);
-    free(tally.hashes);
-    free(tally.servers);
-    return status;
-}
-
-/* ---- how many buckets there should be, and the way there */
-
-uint32_t ketama_buckets_needed(const ketama_server *servers, size_t count,
-                               uint32_t per_million)
-{
-    enum { MILLION = 1000000 };
-    uint64_t total = 0, least = UINT64_MAX, rest;
-
-    for (size_t i = 0; i < count; i++) {
-        if (servers[i].weight > UINT64_MAX - total)
-            return 0;
-        total += servers[i].weight;
-        least = servers[i].weight < least ? servers[i].weight : least;
-    }
-    if (count == 0 || least == 0)
-        return 0;
-    uint64_t needed =
-        ketama_wide_divide(ketama_wide_multiply(total, MILLION), least, &rest);
-    needed += needed < UINT64_MAX && rest > 0;
-    for (uint32_t buckets = 1; buckets <= KETAMA_BUCKETS_MAX; buckets *= 2)
-        if ((uint64_t)buckets * per_million >= needed)
-            return buckets;
-    return 0;
-}
-
-/* A bucket that moves: number `odd` of twice as many that its server gives up. */
-struct moving {
-    uint32_t odd;
-    uint32_t *all;
-    uint32_t place; /* in the order in which buckets are dealt */
-    uint32_t bucket;
-};
-
-static int by_giver(const void *left, const void *right)
-{
-    const struct moving *a = left, *b = right;
-    int order = compare((uint64_t)a->odd * *b->all, (uint64_t)b->odd * *a->all);
-    return order != 0 ? order : compare(a->place, b->place);
-}
-
-static uint32_t highest(const uint32_t *owners, uint32_t buckets)
-{
-    uint32_t most = 0;
-    for (uint32_t k = 0; k < buckets; k++)
-        if (owners[k] != KETAMA_NO_SERVER && owners[k] > most)
-            most = owners[k];
-    return most;
-}
-
-/* Lists what moves, so that each server gives up the same part of what it has to. */
-static uint32_t list_moving(const uint32_t *before, const uint32_t *after,
-                            uint32_t buckets, uint32_t *given, struct moving *moving)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < buckets; i++) {
-        uint32_t k = scattered(i, buckets);
-        /* A bucket without a server does not wait: number 0. */
-        uint32_t *all = &given[before[k] == KETAMA_NO_SERVER ? 0 : before[k] + 1];
-        if (before[k] != after[k])
-            moving[count++] = (struct moving){2 * (*all)++ + 1, all, i, k};
-    }
-    qsort(moving, count, sizeof *moving, by_giver);
-    return count;
-}
-
-int ketama_buckets_step(const uint32_t *before, const uint32_t *after, uint32_t buckets,
-                        uint32_t most, uint32_t *owners, uint32_t *left)
-{
-    ketama_failure failure;
-
-    *left = 0;
-    if (!is_number_of_buckets(buckets))
-        return ketama_store_failure(fail_number(buckets, &failure), NULL, &failure);
-    uint32_t *given = calloc(highest(before, buckets) + (size_t)2, sizeof *given);
-    struct moving *moving = calloc(buckets, sizeof *moving);
-    int status = KETAMA_OK;
-    if (given == NULL || moving == NULL) {
-        status = ketama_store_failure(KETAMA_ENOMEM, NULL, NULL);
-    } else {
-        uint32_t count = list_moving(before, after, buckets, given, moving);
-        if (owners != before)
-            memcpy(owners, before, buckets * sizeof *owners);
-        for (uint32_t i = 0; i < count && i < most; i++)
-            owners[moving[i].bucket] = after[moving[i].bucket];
-        *left = count > most ? count - most : 0;
-    }
-    free(given);
-    free(moving);
-    return status;
-}
-
-size_t ketama_buckets_write(const uint32_t *owners, uint32_t buckets, uint32_t server,
-                            char *text, size_t room)
-{
-    return ketama_ranges_write(owners, buckets, server, text, room);
-}
-
-/* ---- from a ring to a map with the fewest moves */
-
-int ketama_buckets_options(ketama_continuum ring, char settings[KETAMA_SETTINGS_MAX])
-{
-    const struct ketama_dialect *dialect = &ring->dialect;
-    const struct ketama_text name = {"buckets", 7};
-    const struct ketama_named_hash *hash = ketama_profile_find(name)->hashes;
-    bool has_tag = dialect->tag[0] != '\0' && dialect->part != ketama_part_any_tag;
-    ketama_failure failure;
-
-    while (hash->name != NULL && hash->hash != dialect->hash)
-        hash++;
-    if (hash->name == NULL || dialect->seed != 0 || dialect->text[0] != '\0' ||
-        (dialect->part != NULL && !has_tag && dialect->part != ketama_part_twemproxy))
-        return ketama_store_failure(
-            ketama_set_failure(&failure, KETAMA_EOPTION, 0,
-                               "profile \"%s\" with these options hashes keys as no "
-                               "bucket map does",
-                               dialect->profile->name),
-            NULL, &failure);
-    int size = 0;
-    if (hash->hash != ketama_hash_md5)
-        size = sprintf(settings, "hash=%s", hash->name);
-    if (has_tag)
-        size += sprintf(settings + size, "%shash_tag=\"%s%c%s%c\"", size > 0 ? " " : "",
-                        dialect->tag[0] == '"' || dialect->tag[0] == '\\' ? "\\" : "",
-                        dialect->tag[0],
-                        dialect->tag[1] == '"' || dialect->tag[1] == '\\' ? "\\" : "",
-                        dialect->tag[1]);
-    settings[size] = '\0';
-    return KETAMA_OK;
 }
