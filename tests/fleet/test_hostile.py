@@ -177,6 +177,7 @@ def test_a_signal_takes_the_report_back(
 ) -> None:
     fleet.push(listed, store)
     machine = Machine(tmp_path, store.url.text, "web1", lease=3000)
+    machine.prefix = (need("env"), "--default-signal")  # the tests may run under nohup
     machine.start()
     try:
         wait_for(lambda: [one.state for one in store.clients()] == ["ok"])
