@@ -1,8 +1,9 @@
 """How fast a change of a fleet's list is on its machines, and what a follower costs.
 
-Usage: etcd.py [--followers N] [--pushes N] [--idle SECONDS] [--watches N]. It starts an etcd of
-one member and real followers. With --watches, so many connections also watch the member, as the
-followers of other machines would.
+Usage: etcd.py [--followers N] [--pushes N] [--idle SECONDS] [--watches N] [--buckets N]. It
+starts an etcd of one member and real followers. With --watches, so many connections also watch
+the member, as the followers of other machines would. With --buckets, the list is a map of so
+many buckets; the connections watch it, and then its notices, in turn.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import resource
 import subprocess
 import sys
@@ -25,8 +27,10 @@ from fleet.etcd import Cluster, running
 from fleet.machines import Machine, following
 
 from ketama import fleet
-from ketama.fleet.gateway import encode
+from ketama.admin.buckets import new_map
+from ketama.fleet.gateway import LINE_MAX, encode
 from ketama.fleet.store import Store
+from ketama.fleet.watch import spread_over
 
 TICKS = os.sysconf("SC_CLK_TCK")
 SERVERS = 100
@@ -148,17 +152,36 @@ def measure_idle(machines: list[Machine], seconds: float) -> None:
     print(f"memory of a follower: {total:.0f} MiB, {private:.0f} MiB its own", flush=True)
 
 
-async def watch_many(cluster: Cluster, store: Store, count: int) -> None:
-    """Measure how long it takes until so many watches have heard of a push."""
-    host, port = cluster.members[0].client.removeprefix("http://").split(":")
-    request = {"key": encode(f"/ketama/{store.domain}/servers".encode())}
-    body = json.dumps({"create_request": request}).encode()
-    head = f"POST /v3/watch HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+def request(path: str, body: dict[str, object]) -> bytes:
+    """Return a request to etcd's gateway."""
+    text = json.dumps(body)
+    return f"POST {path} HTTP/1.0\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode()
+
+
+async def read_list(host: str, port: int, key: str, most: float) -> None:
+    """Read the list after a pause, as a follower does after a notice."""
+    await asyncio.sleep(random.uniform(0, most))
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(request("/v3/kv/range", {"key": key}))
+    while await reader.read(LINE_MAX):
+        pass
+    writer.close()
+
+
+async def watch_many(cluster: Cluster, store: Store, count: int, name: str) -> None:
+    """Measure how long it takes until so many watches of a key have the list of a push."""
+    host, digits = cluster.members[0].client.removeprefix("http://").split(":")
+    port = int(digits)
+    key = encode(f"/ketama/{store.domain}/{name}".encode())
+    listed = encode(f"/ketama/{store.domain}/servers".encode())
+    watch = request("/v3/watch", {"create_request": {"key": key}})
+    size = len(store.read().servers or b"")
+    spread = spread_over(size, count) if name == "changed" else 0.0
     readers = []
 
     async def begin() -> None:
-        reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(head + body)
+        reader, writer = await asyncio.open_connection(host, port, limit=LINE_MAX)
+        writer.write(watch)
         while b'"created":true' not in await reader.readline():
             pass
         readers.append((reader, writer))
@@ -167,8 +190,10 @@ async def watch_many(cluster: Cluster, store: Store, count: int) -> None:
         await asyncio.gather(*(begin() for _ in range(min(200, count - start))))
 
     async def hear(reader: asyncio.StreamReader) -> float:
-        while b'"events"' not in await reader.read(65536):
+        while b'"events"' not in await reader.readline():
             pass
+        if name == "changed":
+            await read_list(host, port, listed, spread)
         return time.monotonic()
 
     for number in range(5):
@@ -176,11 +201,13 @@ async def watch_many(cluster: Cluster, store: Store, count: int) -> None:
         begun = time.monotonic()
         await asyncio.to_thread(edit, store, 1000 + number)
         times = [at - begun for at in await asyncio.gather(*tasks)]
-        summary(f"push to {count} watches", times)
+        summary(f"push to {count} watches of {name}, {size} bytes", times)
         await asyncio.sleep(0.5)
     process = cluster.members[0].process
     if process is not None:
-        print(f"etcd with {count} watches: {memory(process.pid)[0]:.0f} MiB", flush=True)
+        print(
+            f"etcd with {count} watches of {name}: {memory(process.pid)[0]:.0f} MiB", flush=True
+        )
     for _, writer in readers:
         writer.close()
 
@@ -192,6 +219,7 @@ def main() -> None:
     parser.add_argument("--pushes", type=int, default=40)
     parser.add_argument("--idle", type=float, default=60)
     parser.add_argument("--watches", type=int, default=0)
+    parser.add_argument("--buckets", type=int)
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -206,10 +234,13 @@ def main() -> None:
             store = Store(cluster.url())
             listed = folder / "shop.servers"
             listed.write_text("".join(f"10.0.0.{i}:11211 600\n" for i in range(1, SERVERS + 1)))
+            if options.buckets:
+                listed.write_bytes(new_map(listed, buckets=options.buckets))
             fleet.push(listed, store)
             names = [f"web{i:03}" for i in range(options.followers)]
             if options.watches:
-                asyncio.run(watch_many(cluster, store, options.watches))
+                for name in ("changed", "servers") if options.buckets else ("servers",):
+                    asyncio.run(watch_many(cluster, store, options.watches, name))
             with following(folder, store.url.text, names, LEASE) as machines:
                 while any(not machine.text for machine in machines):
                     time.sleep(0.1)

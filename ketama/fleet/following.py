@@ -19,10 +19,11 @@ from ketama.errors import KetamaError, KetamaOSError, ServersError
 from ketama.fleet.backoff import Backoff
 from ketama.fleet.errors import EngineError, RefusedError, UnreachableError
 from ketama.fleet.files import check_replaceable, read_copy, replace_copy
+from ketama.fleet.folder import Snapshot
 from ketama.fleet.notify import Notifier
 from ketama.fleet.reach import unreachable_servers
 from ketama.fleet.stamp import accept, read_stamp
-from ketama.fleet.store import Client, Snapshot, Store
+from ketama.fleet.store import Client, Store
 from ketama.fleet.verdict import BEHIND, OK, REFUSED, judge, judge_alone
 
 if TYPE_CHECKING:
@@ -173,13 +174,13 @@ class Follower:
             self._problem = ""
 
     def _find_silence(self) -> None:
-        """Read, and watch anew if the watch has missed a change."""
+        """Watch anew if the watch has missed a change."""
+        seen = self._snapshot
         try:
-            now = self._store.read()
+            missed = seen is None or self._store.has_changed(seen)
         except EngineError:
             return  # the watch, or the report, will say so
-        seen = self._snapshot
-        if seen is None or (now.revision, now.next) != (seen.revision, seen.next):
+        if missed:
             self._store.interrupt()
 
     def _look_at_file(self) -> None:

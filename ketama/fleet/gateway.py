@@ -70,7 +70,7 @@ class Stream:
     def __init__(self, response: BaseHTTPResponse, member: int) -> None:
         self.member = member
         self._response = response
-        self._ended = False
+        self._ended = threading.Event()
 
     def wait_without_limit(self) -> None:
         """Let the next line take any time."""
@@ -92,7 +92,7 @@ class Stream:
 
     def end(self) -> None:
         """Make `lines` end, from another thread."""
-        self._ended = True
+        self._ended.set()
         try:
             self._response.shutdown()
         except (ValueError, RuntimeError, OSError):
@@ -101,7 +101,11 @@ class Stream:
     @property
     def ended(self) -> bool:
         """Whether `end` was called."""
-        return self._ended
+        return self._ended.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, until `end` is called at the latest; return whether it was."""
+        return self._ended.wait(seconds)
 
     def close(self) -> None:
         """Close the connection."""

@@ -14,6 +14,7 @@ from ketama.admin.edit import Edit
 from ketama.errors import KetamaOSError
 from ketama.fleet.errors import ConflictError, EngineError, RefusedError
 from ketama.fleet.files import replace_copy
+from ketama.fleet.folder import Snapshot
 from ketama.fleet.stamp import (
     NO_DATE,
     VERSION_MAX,
@@ -23,7 +24,7 @@ from ketama.fleet.stamp import (
     read_stamp,
     stamped,
 )
-from ketama.fleet.store import Client, Snapshot, Store
+from ketama.fleet.store import Client, Store
 from ketama.settings import settings_text
 
 if TYPE_CHECKING:

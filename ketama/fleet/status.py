@@ -6,8 +6,9 @@ from collections import Counter
 from typing import NamedTuple
 
 from ketama.fleet.errors import RefusedError
+from ketama.fleet.folder import Snapshot
 from ketama.fleet.stamp import NO_DATE, accept, read_stamp
-from ketama.fleet.store import Client, Snapshot, Store
+from ketama.fleet.store import Client, Store
 from ketama.fleet.verdict import AHEAD, BEHIND, OK, READY, REFUSED
 
 NO_CLOCK = "it reports a version that no clock leads to: check its file and its follower"

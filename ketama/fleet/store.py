@@ -4,41 +4,27 @@ from __future__ import annotations
 
 import errno
 import json
-from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
-
-from urllib3.exceptions import HTTPError
 
 from ketama.fleet.credentials import Credentials, find_credentials
 from ketama.fleet.errors import ConflictError, EngineError, UnreachableError
-from ketama.fleet.gateway import Gateway, Stream, decode, encode, parsed, understanding
+from ketama.fleet.folder import TXN, Folder, Snapshot
+from ketama.fleet.gateway import Gateway, decode, encode, parsed, understanding
 from ketama.fleet.stamp import VERSION_MAX, read_stamp
 from ketama.fleet.url import FleetUrl, parse_url
 from ketama.fleet.verdict import REFUSED, STATES
+from ketama.fleet.watch import Notice, Watch, digest_of, is_large, spread_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-RANGE, TXN, WATCH = "/v3/kv/range", "/v3/kv/txn", "/v3/watch"
+RANGE = "/v3/kv/range"
 GRANT, KEEP_ALIVE, PUT = "/v3/lease/grant", "/v3/lease/keepalive", "/v3/kv/put"
 REVOKE = "/v3/lease/revoke"
 ATTEMPTS = 3  # of a write whose answer did not come
 SINCE_MAX = 253402300800  # seconds since 1970: the year 10000
 REASON_MAX = 1000  # characters of what a machine reports
-
-
-class Snapshot(NamedTuple):
-    """What the engine has of a fleet at one moment.
-
-    servers: the list, or None. revision: of the list's last change; 0 without a list.
-    next: a list that is prepared, if any. before: the list that was replaced last, if any.
-    """
-
-    servers: bytes | None
-    revision: int
-    next: bytes | None
-    before: bytes | None
 
 
 class Client(NamedTuple):
@@ -74,12 +60,8 @@ class Store:
         self.url: FleetUrl = parse_url(url)
         found = find_credentials() if credentials is None else credentials
         self._gateway = Gateway(self.url, found)
-        self._stream: Stream | None = None
-        folder = f"/ketama/{self.url.domain}/"
-        self._keys = {
-            name: encode(f"{folder}{name}".encode()) for name in ("servers", "next", "before")
-        }
-        self._clients = f"{folder}clients/".encode()
+        self._folder = Folder(self._gateway, self.url.domain)
+        self._watch = Watch(self._gateway, self._folder)
 
     @property
     def domain(self) -> str:
@@ -93,7 +75,7 @@ class Store:
 
     def read(self) -> Snapshot:
         """Return what a majority of the engine's members agrees on now."""
-        return self._read()[0]
+        return self._folder.read()[0]
 
     def write(self, text: bytes | None, revision: int, *, prepare: bool = False) -> int:
         """Replace the list, if it is still at a revision; return its new revision.
@@ -113,7 +95,7 @@ class Store:
         sent, failed = False, ""
         for _ in range(ATTEMPTS):
             try:
-                current, now = self._read()
+                current, now = self._folder.read()
                 if sent and text in _written(current, prepare):
                     return current.revision
                 if current.revision != revision:
@@ -134,7 +116,7 @@ class Store:
         """Write if the list is still `current`, and none was prepared after revision `now`."""
         compared = [
             {
-                "key": self._keys["servers"],
+                "key": self._folder.servers,
                 "target": "MOD",
                 "result": "EQUAL",
                 "mod_revision": str(current.revision),
@@ -143,120 +125,70 @@ class Store:
         if prepare and now is not None:
             compared.append(
                 {
-                    "key": self._keys["next"],
+                    "key": self._folder.next,
                     "target": "MOD",
                     "result": "LESS",
                     "mod_revision": str(now + 1),
                 }
             )
         if text is None:
-            changes = [{"request_delete_range": {"key": self._keys["next"]}}]
+            changes = [{"request_delete_range": {"key": self._folder.next}}]
         elif prepare:
-            changes = [_put(self._keys["next"], text)]
+            changes = [_put(self._folder.next, text)]
         else:
             changes = [
-                _put(self._keys["servers"], text),
-                {"request_delete_range": {"key": self._keys["next"]}},
+                _put(self._folder.servers, text),
+                {"request_delete_range": {"key": self._folder.next}},
             ]
             if current.servers is not None:
-                changes.append(_put(self._keys["before"], current.servers))
-        body = {"compare": compared, "success": changes, "failure": self._ranges()}
+                changes.append(_put(self._folder.before, current.servers))
+        changes.append(_put(self._folder.changed, self._notice(text, current, prepare).text()))
+        body = {"compare": compared, "success": changes, "failure": self._folder.ranges()}
         answer = self._gateway.call(TXN, body)
         with understanding(self.url):
             if answer.get("succeeded"):
                 return current.revision if prepare else int(answer["header"]["revision"])
             # The gateway may have asked twice, because the first answer did not come.
-            found = self._snapshot(answer)
+            found = self._folder.snapshot(answer)
         if text in _written(found, prepare):
             return found.revision
         raise ConflictError(f"{self.url.text}: {_CHANGED}")
 
+    def _notice(self, text: bytes | None, current: Snapshot, prepare: bool) -> Notice:
+        lists = [text or b"", current.servers or b"" if prepare else b""]
+        digest = "" if prepare else digest_of(lists[0])
+        if not is_large(*lists):
+            return Notice(digest, 0.0)
+        return Notice(digest, spread_over(sum(map(len, lists)), len(self.clients())))
+
     def watch(self, heard: Callable[[], object] | None = None) -> Iterator[Snapshot]:
         """Yield what the engine has now, and then after each change, without an end.
 
+        A list of more than 64 KiB is not sent to all machines when it changes: each one reads
+        it, after a pause of its own that grows with the number of machines. The list before
+        is left out.
+
         heard: called once the engine has confirmed that it will report changes.
 
-        Ends after `interrupt`, and raises UnreachableError when the member fails or loses the
-        others; call it again then, after a pause. It always begins with a read, which renews
-        the token if that is needed, and watches from there: an old revision may be one that the
-        engine has lost.
+        Ends after `interrupt`, or when the list has become larger or smaller than that, and
+        raises UnreachableError when the member fails or loses the others; call it again then,
+        after a pause. It always begins with a read, which renews the token if that is needed,
+        and watches from there: an old revision may be one that the engine has lost.
         """
-        current, revision = self._read()
-        yield current
-        member = self._gateway.member
-        try:
-            with closing(self._open_watch(revision + 1)) as stream:
-                self._stream = stream
-                yield from self._changes(stream, current, heard)
-        except (HTTPError, OSError) as error:
-            self._gateway.leave(member)
-            if self._stream is not None and self._stream.ended:
-                return
-            if isinstance(error, EngineError):
-                raise
-            raise self._gateway.unreachable(f"the watch ended: {error}", member) from None
-        finally:
-            self._stream = None
+        return self._watch.changes(heard)
 
-    def _open_watch(self, revision: int) -> Stream:
-        request = {
-            "key": self._keys["next"],
-            "range_end": encode(decode(self._keys["servers"]) + b"\0"),
-            "start_revision": str(revision),
-        }
-        return self._gateway.stream(WATCH, {"create_request": request})
-
-    def _changes(
-        self, stream: Stream, current: Snapshot, heard: Callable[[], object] | None
-    ) -> Iterator[Snapshot]:
-        for line in stream.lines():
-            with understanding(self.url):
-                result = self._result(line, stream.member)
-                events = [*result.get("events", [])]
-                for event in events:
-                    current = self._after(current, event)
-            if result.get("created"):
-                stream.wait_without_limit()
-                if heard is not None:
-                    heard()
-            if result.get("canceled"):
-                reason = result.get("cancel_reason") or "compacted"
-                raise self._gateway.unreachable(
-                    f"the watch was cancelled: {reason}", stream.member
-                )
-            if events:
-                yield current
-        raise self._gateway.unreachable("the watch has ended", stream.member)
-
-    def _result(self, line: bytes, member: int) -> dict[str, Any]:
-        document = parsed(line)
-        if "error" in document:
-            raise self._gateway.refusal_of(document, member)
-        result: dict[str, Any] = document.get("result", {})
-        return result
-
-    def _after(self, current: Snapshot, event: dict[str, Any]) -> Snapshot:
-        """Return what the engine has after an event."""
-        pair = event["kv"]
-        deleted = event.get("type") == "DELETE"
-        value = None if deleted else decode(pair.get("value", ""))
-        if pair["key"] == self._keys["servers"]:
-            revision = 0 if deleted else int(pair["mod_revision"])
-            return current._replace(servers=value, revision=revision)
-        if pair["key"] == self._keys["next"]:
-            return current._replace(next=value)
-        return current
+    def has_changed(self, since: Snapshot) -> bool:
+        """Return whether the list or the prepared one has changed since then."""
+        return self._folder.revisions() != (since.revision, since.next_revision)
 
     def interrupt(self) -> None:
         """Make a `watch` in another thread end, and the next one use another member."""
-        if (stream := self._stream) is not None:
-            stream.end()
+        self._watch.interrupt()
 
     @property
     def is_watching_elsewhere(self) -> bool:
         """Whether a watch is at a member that has failed to answer something else."""
-        stream = self._stream
-        return stream is not None and stream.member != self._gateway.member
+        return self._watch.is_elsewhere
 
     def lease(self, seconds: int, lease: int | None = None) -> int | None:
         """Return a new lease, or keep one for as long again; None: that has ended."""
@@ -276,7 +208,7 @@ class Store:
         document = client._asdict()
         name = document.pop("machine")
         put = {
-            "key": encode(self._clients + name.encode()),
+            "key": encode(self._folder.clients + name.encode()),
             "value": encode(json.dumps(document).encode()),
             "lease": str(lease),
         }
@@ -289,7 +221,9 @@ class Store:
 
     def holder(self, machine: str) -> int:
         """Return the lease of a machine's report; 0 if it has not reported."""
-        answer = self._gateway.call(RANGE, {"key": encode(self._clients + machine.encode())})
+        answer = self._gateway.call(
+            RANGE, {"key": encode(self._folder.clients + machine.encode())}
+        )
         with understanding(self.url):
             return next((int(pair["lease"]) for pair in answer.get("kvs", [])), 0)
 
@@ -302,36 +236,18 @@ class Store:
 
         A report that cannot be read counts as `refused`.
         """
-        end = self._clients[:-1] + bytes([self._clients[-1] + 1])
-        body = {"key": encode(self._clients), "range_end": encode(end)}
+        end = self._folder.clients[:-1] + bytes([self._folder.clients[-1] + 1])
+        body = {"key": encode(self._folder.clients), "range_end": encode(end)}
         answer = self._gateway.call(RANGE, body)
         with understanding(self.url):
             return [self._client(pair) for pair in answer.get("kvs", [])]
 
     def _client(self, pair: dict[str, Any]) -> Client:
-        name = decode(pair["key"]).removeprefix(self._clients).decode(errors="replace")
+        name = decode(pair["key"]).removeprefix(self._folder.clients).decode(errors="replace")
         try:
             return _parse_report(name, parsed(decode(pair.get("value", ""))))
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             return Client(name, 0, REFUSED, "its report cannot be read: is its follower newer?")
-
-    def _read(self) -> tuple[Snapshot, int]:
-        """Return what the engine has, and the engine's revision then."""
-        answer = self._gateway.call(TXN, {"success": self._ranges()})
-        with understanding(self.url):
-            return self._snapshot(answer), int(answer["header"]["revision"])
-
-    def _ranges(self) -> list[dict[str, Any]]:
-        return [{"request_range": {"key": key}} for key in self._keys.values()]
-
-    def _snapshot(self, answer: dict[str, Any]) -> Snapshot:
-        """Return what the answers to `_ranges` say."""
-        found = [row["response_range"].get("kvs", [None])[0] for row in answer["responses"]]
-        servers, prepared, before = (
-            None if pair is None else decode(pair.get("value", "")) for pair in found
-        )
-        revision = 0 if found[0] is None else int(found[0]["mod_revision"])
-        return Snapshot(servers, revision, prepared, before)
 
 
 def _is_older(text: bytes, prepared: bytes | None) -> bool:

@@ -84,7 +84,9 @@ def test_a_watch_begins_at_the_revision_that_the_engine_has(
             one.kill()
             one.wipe()
             one.start()
-            wait_for(lambda: follower.client.state == "ahead" and own._stream is not None)
+            wait_for(
+                lambda: follower.client.state == "ahead" and own._watch._stream is not None
+            )
             listed.write_bytes(listed.read_bytes() + b"10.0.2.1:11211 600\n")
             fleet.push(listed, store)
             wait_for(lambda: copy.read_bytes() == listed.read_bytes())

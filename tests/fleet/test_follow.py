@@ -27,6 +27,7 @@ from ketama.fleet import Client, Follower, Store, backoff
 from ketama.fleet import following as module
 from ketama.fleet.files import replace_copy
 from ketama.fleet.stamp import read_stamp, stamped
+from ketama.fleet.watch import Watch
 
 MORE = b"10.0.0.3:11211 600\n"
 
@@ -332,14 +333,14 @@ def test_a_follower_that_stops_leaves_no_watch(
 ) -> None:
     """Not even one that is just being opened."""
     push(store, listed)
-    real, opening, stopped = Store._open_watch, threading.Event(), threading.Event()
+    real, opening, stopped = Watch._open, threading.Event(), threading.Event()
 
-    def slow(self: Store, revision: int) -> object:
+    def slow(self: Watch, revision: int, large: bool) -> object:
         opening.set()
         stopped.wait()
-        return real(self, revision)
+        return real(self, revision, large)
 
-    monkeypatch.setattr(Store, "_open_watch", slow)
+    monkeypatch.setattr(Watch, "_open", slow)
     monkeypatch.setattr(module, "END", 300)
     end = Store.interrupt
 
@@ -360,14 +361,14 @@ def test_a_watch_that_has_become_silent_is_replaced(
     first = push(store, listed)
     path = tmp_path / "copy"
     # Its watch hears of nothing, as one from a revision that the engine has lost.
-    real = Store._open_watch
+    real = Watch._open
     calls: list[int] = []
 
-    def deaf(self: Store, revision: int) -> object:
+    def deaf(self: Watch, revision: int, large: bool) -> object:
         calls.append(revision)
-        return real(self, revision + (10**6 if len(calls) == 1 else 0))
+        return real(self, revision + (10**6 if len(calls) == 1 else 0), large)
 
-    monkeypatch.setattr(Store, "_open_watch", deaf)
+    monkeypatch.setattr(Watch, "_open", deaf)
     with follower_of(store, path):
         wait_for(lambda: path.exists() and path.read_bytes() == first)
         wait_for(lambda: calls)

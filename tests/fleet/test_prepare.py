@@ -139,7 +139,8 @@ def test_machines_that_are_not_ready_in_time(store: Store, listed: Path) -> None
         fleet.push(listed, store, prepare=Preparation(timeout=0))
     for number in range(6):
         store._gateway.call(
-            "/v3/kv/deleterange", {"key": encode(store._clients + f"web{number}".encode())}
+            "/v3/kv/deleterange",
+            {"key": encode(store._folder.clients + f"web{number}".encode())},
         )
     url = store.url.text
     done = run("push", "--prepare", "--timeout=0", listed, url)

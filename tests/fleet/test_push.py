@@ -17,6 +17,7 @@ from ketama import ServersError, fleet
 from ketama.fleet import ConflictError, EngineError, RefusedError, Store, pushing
 from ketama.fleet.files import replace_copy
 from ketama.fleet.stamp import accept, stamped
+from ketama.fleet.watch import Watch
 
 MORE = b"10.0.0.3:11211 600\n"
 
@@ -256,9 +257,9 @@ def test_a_watch_of_what_the_engine_has_forgotten(
     engine: Cluster, store: Store, listed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet.push(listed, store)
-    engine.ctl("compact", str(store._read()[1]))
-    real = Store._open_watch
-    monkeypatch.setattr(Store, "_open_watch", lambda self, revision: real(self, 1))
+    engine.ctl("compact", str(store._folder.read()[1]))
+    real = Watch._open
+    monkeypatch.setattr(Watch, "_open", lambda self, revision, large: real(self, 1, large))
     changes = store.watch()
     next(changes)
     with pytest.raises(fleet.UnreachableError, match=r"was cancelled: .*compacted"):
