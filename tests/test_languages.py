@@ -388,11 +388,10 @@ def test_follows(talk: Talk, two: Path, own_folder: Path) -> None:
         assert found[0] == talk.ask("test")
 
 
-def test_a_bucket_map(sharing: list[str], tmp_path: Path) -> None:
-    """Each key's server is the owner of its bucket, whoever looks it up in the one image."""
+def random_map(path: Path) -> list[str]:
+    """Write a bucket map; return the owner of each bucket."""
     servers, chance = [f"10.0.0.{i}:11211" for i in range(9)], random.Random(5)
     owners = [chance.choice(servers) for _ in range(BUCKETS)]
-    path = tmp_path / "map.servers"
     path.write_text(
         f"#ketama profile=buckets buckets={BUCKETS}\n"
         + "".join(
@@ -400,11 +399,33 @@ def test_a_bucket_map(sharing: list[str], tmp_path: Path) -> None:
             for server in servers
         )
     )
+    return owners
+
+
+def of_map(owners: list[str], key: str) -> str:
+    """Return the answer for a key: the owner of its bucket, and that one's last hash."""
+    bucket = int.from_bytes(hashlib.md5(key.encode()).digest()[:4], "little") >> 20
+    return f"{key}\t{((bucket + 1) << 20) - 1}\t{owners[bucket]}"
+
+
+def test_a_bucket_map(sharing: list[str], tmp_path: Path) -> None:
+    """Each key's server is the owner of its bucket, whoever looks it up in the one image."""
+    path = tmp_path / "map.servers"
+    owners = random_map(path)
     keys = [f"user:{i}" for i in range(20_000)]
-    found = ketama.Continuum(path)
-    expected = []
-    for key in keys:
-        bucket = int.from_bytes(hashlib.md5(key.encode()).digest()[:4], "little") >> 20
-        expected.append(f"{key}\t{((bucket + 1) << 20) - 1}\t{owners[bucket]}")
-        assert found.lookup(key) == owners[bucket]
+    expected = [of_map(owners, key) for key in keys]
+    assert of_python(path, keys) == expected
     assert answers(sharing, path, keys) == expected
+
+
+@pytest.mark.stress
+def test_three_million_keys_of_a_bucket_map(
+    programs: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "map.servers"
+    owners = random_map(path)
+    for start in range(0, 3_000_000, 250_000):
+        keys = [f"user:{i}" for i in range(start, start + 250_000)]
+        expected = [of_map(owners, key) for key in keys]
+        for language in ("C", "PHP"):
+            assert answers(programs(language), path, keys) == expected
