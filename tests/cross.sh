@@ -24,23 +24,40 @@ check() {
     echo "$name: compiled, and right for a million keys"
 }
 
-for target in x86_64-linux-gnu x86_64-linux-musl aarch64-linux-gnu aarch64-linux-musl \
-    x86_64-macos aarch64-macos; do
-    "$@" -target $target $options -fPIC -shared -o "$folder/$target.so" $sources
-    "$@" -target $target -w -O2 -o "$folder/old-$target" "$root/tests/programs/old.c" \
+# Usage: cross TARGET COMPILER [ARGUMENT ...]
+cross() {
+    target=$1
+    shift
+    "$@" -target "$target" $options -fPIC -shared -o "$folder/$target.so" $sources
+    "$@" -target "$target" -w -O2 -o "$folder/old-$target" "$root/tests/programs/old.c" \
         "$folder/$target.so"
     case $target in
     *-musl)
-        "$@" -target $target -w -O2 -static -o "$folder/static-$target" \
+        "$@" -target "$target" -w -O2 -static -o "$folder/static-$target" \
             "$root/tests/programs/old.c" $sources
-        check $target qemu-${target%%-*} "$folder/static-$target"
+        check "$target" "qemu-${target%%-*}" "$folder/static-$target"
         ;;
     *) echo "$target: compiled and linked" ;;
     esac
-done
+}
 
-for machine in aarch64 s390x; do
-    $machine-linux-gnu-gcc $options -static -o "$folder/static-$machine" \
+with_gcc() {
+    "$1-linux-gnu-gcc" $options -static -o "$folder/static-$1" \
         $sources -w "$root/tests/programs/old.c"
-    check "$machine-linux-gnu, gcc" qemu-$machine "$folder/static-$machine"
+    check "$1-linux-gnu, gcc" "qemu-$1" "$folder/static-$1"
+}
+
+# At the same time: a compiler builds a C library first, and an emulator uses one core.
+running=
+for target in x86_64-linux-gnu x86_64-linux-musl aarch64-linux-gnu aarch64-linux-musl \
+    x86_64-macos aarch64-macos; do
+    cross $target "$@" &
+    running="$running $!"
+done
+for machine in aarch64 s390x; do
+    with_gcc $machine &
+    running="$running $!"
+done
+for one in $running; do
+    wait "$one"
 done
