@@ -9,8 +9,9 @@ VERSIONS ?= 3.10 3.11 3.12 3.13
 JOBS     ?= $(shell nproc 2>/dev/null || echo 2)
 # Warnings are errors in our own builds alone.
 LIBKETAMA = $(MAKE) -C libketama WERROR=-Werror
-# In as many processes as there are processors; tests that share what is slow to make stay together.
-PYTEST    = $(BIN)/pytest --numprocesses=$(JOBS) --dist=loadgroup
+# In one process more than there are processors, because many tests wait for other processes; tests
+# that share what is slow to make stay together.
+PYTEST    = $(BIN)/pytest --numprocesses=$$(($(JOBS) + 1)) --dist=loadgroup
 # The tests in which it matters whether lookups are the accelerator's.
 LOOKUPS  := lookups golden differential
 # The slow model and other programs, of which coverage is not measured.
@@ -55,7 +56,7 @@ test-lookups: $(VENV)/test ## the tests of lookups alone, which GitHub also runs
 fuzz: ## fuzz parser, image check and lookup, each for SECONDS=60
 	$(LIBKETAMA) fuzz
 
-stress: $(VENV)/test ## the long tests: processes that are killed, raced, starved (6 minutes)
+stress: $(VENV)/test ## the long tests: processes that are killed, raced, starved (7 minutes)
 	$(BIN)/pytest -m stress --capture=no
 
 fleet: $(VENV)/test ## a day of a fleet on etcd: 3 members, 20 machines, and what their operator sees

@@ -50,7 +50,7 @@ test_version() {
         test_command_agree.py test_command_edits.py test_command_profiles.py \
         test_edit_safety.py test_processes.py test_comet.py test_rebalancing.py imports peers \
         profiles fleet/test_follow.py fleet/test_prepare.py fleet/test_urls.py fleet/test_faults.py \
-        fleet/test_access.py fleet/test_gateway.py fleet/test_hostile.py \
+        fleet/test_access.py fleet/test_gateway.py fleet/test_hostile.py fleet/test_large_lists.py \
         clients/test_secured.py \
         clients/test_rejoin.py clients/test_support.py; do
         ignored="$ignored --ignore=$root/tests/$name"
