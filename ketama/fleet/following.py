@@ -337,13 +337,17 @@ class _Reports:
             self._problem = str(error)
             self._due = now + self._backoff.pause()
             return
+        if now >= self._due or self._given is None:
+            self._due = now + self._seconds / 3
         self._given = client
         self._problem, self._refused = "", False
         self._backoff.reset()
-        self._due = now + self._seconds / 3
 
     def _send(self, client: Client, now: float) -> None:
         lease = self._lease
+        if lease is not None and self._sent is not None and now < self._due:
+            self._put(client, lease, now)
+            return
         if lease is None or not self._refused:
             lease = self._store.lease(self._seconds, lease)
         if lease is None:
@@ -355,6 +359,10 @@ class _Reports:
         if self._sent is not None and (holder := self._store.holder(client.machine)) != lease:
             self._sent = None
             self._rivalled = now if holder else self._rivalled
+        self._put(client, lease, now)
+
+    def _put(self, client: Client, lease: int, now: float) -> None:
+        """Report under a lease, unless that was sent already."""
         if now < self._rivalled + self._seconds:
             client = client._replace(state=REFUSED, reason=RIVAL, ready=0)
         if client == self._sent:

@@ -311,6 +311,29 @@ def test_two_followers_of_one_file(store: Store, listed: Path, tmp_path: Path) -
     assert sorted(os.listdir(tmp_path)) == ["copy", "shop.servers"]
 
 
+def test_a_change_is_one_request(
+    store: Store, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is kept alive in its own time, however often the list changes."""
+    push(store, listed)
+    asked: list[str] = []
+    for name in ("lease", "holder", "report"):
+        real = getattr(Store, name)
+
+        def counted(*args: Any, name: str = name, real: Any = real) -> object:
+            asked.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(Store, name, counted)
+    with follower_of(store, tmp_path / "copy", lease=3000):
+        reported(store, "ok")
+        asked.clear()
+        for number in range(3):
+            version = read_stamp(push(store, listed, b"10.0.2.%d:11211 600\n" % number)).version
+            wait_for(lambda version=version: store.clients()[0].version == version)  # type: ignore[misc]
+        assert asked == 3 * ["report"]
+
+
 def test_two_machines_of_one_name(
     store: Store, listed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
