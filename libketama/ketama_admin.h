@@ -80,7 +80,8 @@ uint32_t ketama_buckets_needed(const ketama_server *servers, size_t count,
  * Each server gives up the same part of what it has to. With a larger `most`, the same
  * buckets move and more: so for several steps, pass multiples of one number. *left is
  * how many buckets still differ from `after`. before and owners may be one array.
- * Errors: ENOMEM, EOPTION. */
+ * Errors: ENOMEM, EOPTION, ERANGE (`before` has an index that no list of servers has).
+ */
 int ketama_buckets_step(const uint32_t *before, const uint32_t *after, uint32_t buckets,
                         uint32_t most, uint32_t *owners, uint32_t *left);
 

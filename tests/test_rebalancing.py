@@ -236,6 +236,7 @@ def test_steps() -> None:
         now = made
     assert now == after
     assert [*buckets.steps(after, after, 1)] == []
+    assert [*buckets.steps([*after], after, 1)] == []
     nobody = array("I", [buckets.NOBODY] * 1024)
     assert [*buckets.steps(nobody, after, 1024)] == [after]
 
@@ -260,8 +261,13 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ketama.ProfileError, match="invalid buckets 3: must be a power of two"):
         buckets.assign(["a"], 3)
     for count in (0, -1, 2 * buckets.BUCKETS_MAX):
-        with pytest.raises(ketama.ProfileError, match="must be a power of two"):
+        with pytest.raises(ketama.ProfileError, match=f"invalid buckets {count}: must be a po"):
             buckets.assign(["a"], count)
+    for index in (-1, 2**40):
+        with pytest.raises(IndexError, match=f"no server {index}"):
+            buckets.assign(["a"], 2, [0, index])
+    with pytest.raises(IndexError, match="bucket 0: no server 4294967294: there are at most 1"):
+        next(buckets.steps([2**32 - 2, 0], [0, 0], 1))
     with pytest.raises(IndexError, match="bucket 1: no server 1: there are 1"):
         buckets.assign(["a"], 2, [0, 1])
     with pytest.raises(ValueError, match="owners of 2 buckets are needed, not of 3"):

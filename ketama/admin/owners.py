@@ -8,7 +8,7 @@ from typing import Any
 
 from ketama._ketama import ffi, lib
 from ketama.continuum import Continuum
-from ketama.errors import failure
+from ketama.errors import ProfileError, failure
 from ketama.servers import Servers, to_c
 
 BUCKETS_MAX: int = lib.KETAMA_BUCKETS_LIMIT
@@ -34,10 +34,8 @@ def assign(servers: Servers, buckets: int, before: Sequence[int] | None = None) 
     status = lib.assign_buckets(
         listed, count, now, len(owners), ffi.from_buffer("uint32_t[]", owners), failed
     )
-    if status == lib.KETAMA_ERANGE:
-        raise IndexError(ffi.string(failed.reason).decode())
     if status < 0:
-        raise failure(failed, None)
+        raise _refusal(failed)
     return owners
 
 
@@ -72,19 +70,20 @@ def steps(before: Sequence[int], after: Sequence[int], most: int) -> Iterator[ar
     most: how many buckets move in a step, from 1 on. In each, a server gives up the same part
     of what it has to. The last ones yielded are `after`; nothing is if the two are equal.
     Raises ValueError if they have other lengths, ProfileError if these are no number of
-    buckets.
+    buckets, IndexError for an index that no server has.
     """
     if most < 1:
         raise ValueError(f"invalid most {most}: must be at least 1")
     size, moved = len(before), 0
     now, then = _from(before, size), _from(after, size)
-    left, failed = ffi.new("uint32_t *", before != after), ffi.new("ketama_failure *")
+    differ = bytes(ffi.buffer(now)) != bytes(ffi.buffer(then))  # of whatever types they are
+    left, failed = ffi.new("uint32_t *", differ), ffi.new("ketama_failure *")
     while left[0]:
         made = _new(size)
         moved = min(moved + most, size)
         out = ffi.from_buffer("uint32_t[]", made)
         if lib.step_buckets(now, then, len(made), moved, out, left, failed) < 0:
-            raise failure(failed, None)
+            raise _refusal(failed)
         yield made
 
 
@@ -98,13 +97,29 @@ def ranges(owned: Sequence[int], server: int) -> str:
 
 
 def _new(buckets: int) -> array[int]:
-    """Return room for the owner of each bucket; libketama checks how many there are."""
-    return array("I", bytes(4 * max(0, min(buckets, BUCKETS_MAX + 1))))
+    """Return room for the owner of each bucket; libketama checks that it is a power of two."""
+    if not 1 <= buckets <= BUCKETS_MAX:
+        raise ProfileError(
+            f"invalid buckets {buckets}: must be a power of two from 1 to {BUCKETS_MAX}"
+        )
+    return array("I", bytes(4 * buckets))
 
 
 def _from(given: Sequence[int], buckets: int) -> Any:
     """Return owners as C reads them."""
     if len(given) != buckets:
         raise ValueError(f"owners of {buckets:,} buckets are needed, not of {len(given):,}")
-    data = given if isinstance(given, array) and given.typecode == "I" else array("I", given)
+    try:
+        is_ready = isinstance(given, array) and given.typecode == "I"
+        data = given if is_ready else array("I", given)
+    except OverflowError:
+        wrong = next(index for index in given if not 0 <= index <= NOBODY)
+        raise IndexError(f"no server {wrong}") from None
     return ffi.from_buffer("uint32_t[]", data)
+
+
+def _refusal(failed: Any) -> Exception:
+    """Return the exception for what libketama refuses; IndexError for an index."""
+    if failed.status == lib.KETAMA_ERANGE:
+        return IndexError(ffi.string(failed.reason).decode())
+    return failure(failed, None)

@@ -47,13 +47,23 @@ static int by_giver(const void *left, const void *right)
     return order != 0 ? order : ketama_compare_numbers(a->place, b->place);
 }
 
-static uint32_t highest(const uint32_t *owners, uint32_t buckets)
+/* Finds the highest index of a server. No list has so many servers as to need one that
+ * is too high, and room would have to be made for as many. */
+static int find_highest(const uint32_t *owners, uint32_t buckets, uint32_t *highest,
+                        ketama_failure *failure)
 {
-    uint32_t most = 0;
-    for (uint32_t k = 0; k < buckets; k++)
-        if (owners[k] != KETAMA_NO_SERVER && owners[k] > most)
-            most = owners[k];
-    return most;
+    *highest = 0;
+    for (uint32_t k = 0; k < buckets; k++) {
+        if (owners[k] == KETAMA_NO_SERVER || owners[k] <= *highest)
+            continue;
+        if (owners[k] >= KETAMA_SERVERS_MAX)
+            return ketama_set_failure(failure, KETAMA_ERANGE, 0,
+                                      "bucket %lu: no server %lu: there are at most %d",
+                                      (unsigned long)k, (unsigned long)owners[k],
+                                      KETAMA_SERVERS_MAX);
+        *highest = owners[k];
+    }
+    return KETAMA_OK;
 }
 
 /* Lists what moves, so that each server gives up the same part of what it has to. */
@@ -76,12 +86,15 @@ int ketama_buckets_step(const uint32_t *before, const uint32_t *after, uint32_t 
                         uint32_t most, uint32_t *owners, uint32_t *left)
 {
     ketama_failure failure;
+    uint32_t highest;
 
     *left = 0;
     int status = ketama_buckets_check(buckets, &failure);
+    if (status == KETAMA_OK)
+        status = find_highest(before, buckets, &highest, &failure);
     if (status != KETAMA_OK)
         return ketama_store_failure(status, NULL, &failure);
-    uint32_t *given = calloc(highest(before, buckets) + (size_t)2, sizeof *given);
+    uint32_t *given = calloc(highest + (size_t)2, sizeof *given);
     struct moving *moving = calloc(buckets, sizeof *moving);
     if (given == NULL || moving == NULL) {
         status = ketama_store_failure(KETAMA_ENOMEM, NULL, NULL);

@@ -379,6 +379,13 @@ static void wrong_assignments(void)
     CHECK_INT(KETAMA_ENOSERVERS, ketama_buckets_assign(twice, 0, NULL, 4, owners));
     CHECK_INT(KETAMA_EOPTION, ketama_buckets_assign(twice, 2, NULL, 3, owners));
     CHECK_INT(KETAMA_EOPTION, ketama_buckets_step(owners, owners, 0, 1, owners, &left));
+    uint32_t wrong[] = {0, KETAMA_NO_SERVER, KETAMA_SERVERS_MAX - 1, KETAMA_SERVERS_MAX};
+    CHECK_INT(KETAMA_ERANGE, ketama_buckets_step(wrong, owners, 4, 1, wrong, &left));
+    CHECK_TEXT("bucket 3: no server 1048576: there are at most 1048576", ketama_error());
+    wrong[3] = KETAMA_NO_SERVER - 1;
+    CHECK_INT(KETAMA_ERANGE, ketama_buckets_step(wrong, owners, 4, 1, wrong, &left));
+    wrong[3] = KETAMA_NO_SERVER;
+    CHECK_INT(KETAMA_OK, ketama_buckets_step(wrong, owners, 4, 1, wrong, &left));
     CHECK_INT(KETAMA_EOPTION, ketama_buckets_owners(NULL, 2097152, owners));
     char nowhere[] = "/nowhere/at/all";
     CHECK_INT(0, ketama_roll(&empty, nowhere));
