@@ -281,8 +281,8 @@ class Follower:
         """
         version = accept(text, self._store.domain).version
         check_replaceable(self._filename, text)
-        known = {line.address for line in server_file.scan(current)}
-        new = [line.address for line in server_file.scan(text) if line.address not in known]
+        known = set(_addresses(current))
+        new = [address for address in _addresses(text) if address not in known]
         if problems := unreachable_servers(dict.fromkeys(new)):
             raise RefusedError(f"cannot connect to {', '.join(problems)}")
         return version
@@ -380,6 +380,12 @@ class _Reports:
             self._store.forget(self._lease)
         except EngineError as error:
             logger.info("%s: the report stays until its lease ends", _reason(error))
+
+
+def _addresses(text: bytes) -> list[str]:
+    """Return the addresses of a list's servers."""
+    lines = server_file.scan(text, has_ranges=server_file.is_map(text))
+    return [line.address for line in lines if line.address]
 
 
 def _is_valid(text: bytes) -> bool:

@@ -16,6 +16,7 @@ from waiting import wait_for
 from fleet.etcd import free_ports
 from fleet.machines import Machine, following
 from ketama import fleet
+from ketama.admin import buckets
 from ketama.fleet import ConflictError, NotReadyError, Preparation, Store
 from ketama.fleet.gateway import encode
 from ketama.fleet.stamp import read_stamp, stamped
@@ -90,6 +91,33 @@ def test_a_server_that_cannot_be_reached_stops_the_switch(
         assert failed == []
         second = listed.read_bytes()
         wait_for(lambda: machine.text == second)
+
+
+def test_the_new_servers_of_a_map(
+    store: Store, listed: Path, tmp_path: Path, server: str
+) -> None:
+    """Machines connect to them, as to those of a list; they know a map's servers by then."""
+    source = tmp_path / "source"
+    texts = []
+    for number, address in enumerate(["", server, f"127.0.0.1:{free_ports(1)[0]}"]):
+        source.write_bytes(listed.read_bytes())
+        add(source, address or "10.0.0.3:11211")
+        text = buckets.new_map(source) if number else source.read_bytes()
+        texts.append(stamped(text, store.domain, 10**14 + number))
+    revision = store.write(texts[0], 0)
+    with following(tmp_path, store.url.text, ["web1"]) as (machine,):
+        wait_for(lambda: machine.text == texts[0])
+        store.write(texts[1], revision, prepare=True)
+        wait_for(
+            lambda: [(one.ready, one.reason) for one in store.clients()] == [(10**14 + 1, "")]
+        )
+        store.write(texts[1], revision)
+        wait_for(lambda: machine.text == texts[1])
+        store.write(texts[2], store.read().revision, prepare=True)
+        expected = f"prepared list: cannot connect to {address}: Connection refused"
+        wait_for(
+            lambda: [(one.ready, one.reason) for one in store.clients()] == [(0, expected)]
+        )
 
 
 def test_a_file_that_could_not_be_replaced_stops_the_switch(
