@@ -46,7 +46,9 @@ def refusal(code: int, reason: str, url: FleetUrl, user: str | None) -> EngineEr
     if code == _UNAUTHENTICATED or any(words in reason for words in _TOKEN_ENDED):
         return EngineError(errno.EACCES, f"token expired: {reason}", url.text)
     if any(words in reason for words in _TOO_LARGE):
-        reason = f"the list is larger than etcd accepts ({reason})"
+        reason = (
+            f"the list is larger than etcd accepts ({reason}): raise its --max-request-bytes"
+        )
         return EngineError(errno.EMSGSIZE, reason, url.text)
     if _NO_SPACE in reason:
         reason = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from ketama.fleet.credentials import Credentials, find_credentials
@@ -18,6 +19,8 @@ from ketama.fleet.watch import Notice, Watch, digest_of, is_large, spread_over
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
+
+logger = logging.getLogger("ketama.fleet")
 
 RANGE = "/v3/kv/range"
 GRANT, KEEP_ALIVE, PUT = "/v3/lease/grant", "/v3/lease/keepalive", "/v3/kv/put"
@@ -80,7 +83,8 @@ class Store:
     def write(self, text: bytes | None, revision: int, *, prepare: bool = False) -> int:
         """Replace the list, if it is still at a revision; return its new revision.
 
-        The list so far becomes the one before, and a prepared one is dropped.
+        The list so far becomes the one before, and a prepared one is dropped. If etcd does not
+        accept both lists in one request, there is no list before; a warning is logged.
 
         text: the new list. revision: of the list that it replaces; 0 for the first one.
         prepare: only prepare the list: machines check it, and report `ready`. None as the text
@@ -131,20 +135,30 @@ class Store:
                     "mod_revision": str(now + 1),
                 }
             )
+        kept: list[dict[str, Any]] = []
         if text is None:
-            changes = [{"request_delete_range": {"key": self._folder.next}}]
+            changes = [_delete(self._folder.next)]
         elif prepare:
             changes = [_put(self._folder.next, text)]
         else:
-            changes = [
-                _put(self._folder.servers, text),
-                {"request_delete_range": {"key": self._folder.next}},
-            ]
+            changes = [_put(self._folder.servers, text), _delete(self._folder.next)]
             if current.servers is not None:
-                changes.append(_put(self._folder.before, current.servers))
+                kept = [_put(self._folder.before, current.servers)]
         changes.append(_put(self._folder.changed, self._notice(text, current, prepare).text()))
-        body = {"compare": compared, "success": changes, "failure": self._folder.ranges()}
-        answer = self._gateway.call(TXN, body)
+        body = {
+            "compare": compared,
+            "success": changes + kept,
+            "failure": self._folder.ranges(),
+        }
+        try:
+            answer = self._gateway.call(TXN, body)
+        except EngineError as error:
+            if not kept or error.errno != errno.EMSGSIZE:
+                raise
+            # Otherwise a list that etcd has accepted could never be changed again.
+            body["success"] = [*changes, _delete(self._folder.before)]
+            answer = self._gateway.call(TXN, body)
+            logger.warning("%s: %s", self.url.text, _NOT_KEPT)
         with understanding(self.url):
             if answer.get("succeeded"):
                 return current.revision if prepare else int(answer["header"]["revision"])
@@ -284,7 +298,15 @@ def _parse_report(name: str, document: dict[str, Any]) -> Client:
 _CHANGED = "another operator has changed the list in the meantime; nothing was written"
 _PREPARED = "another operator has prepared a list in the meantime; nothing was written"
 _UNKNOWN = "the change may have been written: see what the fleet has before you repeat it"
+_NOT_KEPT = (
+    "the earlier list was not kept, so this cannot be rolled back: both are larger than etcd "
+    "accepts in one request: raise its --max-request-bytes"
+)
 
 
 def _put(key: str, value: bytes) -> dict[str, Any]:
     return {"request_put": {"key": key, "value": encode(value)}}
+
+
+def _delete(key: str) -> dict[str, Any]:
+    return {"request_delete_range": {"key": key}}

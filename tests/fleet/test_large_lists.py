@@ -14,7 +14,7 @@ from waiting import wait_for
 
 from fleet.etcd import Cluster
 from ketama.admin import buckets
-from ketama.fleet import Client, Follower, Snapshot, Store, watch
+from ketama.fleet import Client, EngineError, Follower, Snapshot, Store, rollback, watch
 from ketama.fleet import following as module
 from ketama.fleet.folder import Folder
 from ketama.fleet.gateway import Gateway, decode
@@ -260,3 +260,27 @@ def test_a_notice_says_which_list_it_is_about(
     store.write(text, 0)
     found = engine.get(f"/ketama/{store.domain}/changed")
     assert json.loads(found) == {"digest": watch.digest_of(text), "spread": 0.0}
+
+
+def test_a_list_that_does_not_fit_beside_the_one_before(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A list that etcd has accepted can be changed, though not rolled back."""
+    first, second, third = (
+        stamped(SMALL + b"# " + size * b"x" + b"\n", store.domain, 10**14 + size)
+        for size in (800_000, 800_001, 1_700_000)
+    )
+    revision = store.write(first, store.write(SMALL, 0))
+    assert store.read().before == SMALL
+    assert caplog.messages == []
+    revision = store.write(second, revision)
+    kept = Snapshot(second, revision, None, None)
+    assert store.read() == kept
+    assert "the earlier list was not kept" in caplog.text
+    with pytest.raises(EngineError, match="no earlier list to roll back to"):
+        rollback(store)
+    with pytest.raises(EngineError, match=r"larger than etcd accepts .*: raise its --max"):
+        store.write(third, revision)
+    assert store.read() == kept
+    store.write(SMALL, revision)
+    assert store.read().before == second
