@@ -65,6 +65,17 @@ def test_new_of_a_dialect(tmp_path: Path) -> None:
         (["drain", EXAMPLE, "x:1", "--step", "2%", "-o", "{x}"], 1, "is not a bucket map"),
         (["drain", "{map}", "10.0.1.3:11211", "--step", "0%", "-o", "{x}"], 2, "above 0%"),
         (["drain", "{map}", "10.0.1.3:11211", "--step", "2%", "-o", "{f}"], 2, "is not empty"),
+        (
+            ["drain", "{map}", "10.0.1.3:11211", "--step", "2%", "-o", "{map}"],
+            2,
+            "not a folder",
+        ),
+        (
+            ["drain", "{map}", "10.0.1.3:11211", "--step", "0.09%", "-o", "{x}"],
+            1,
+            "a step must move a bucket of 1,024, so it is at least 0.097657 %",
+        ),
+        (["drain", "{one}", "a:1", "--step", "2%", "-o", "{x}"], 1, "no server would be left"),
         (["fill", "{map}", "10.0.1.3:11211", "5", "--step", "2%", "-o", "{x}"], 1, "already p"),
         (["fill", "{map}", "a:1", "0", "--step", "2%", "-o", "{x}"], 2, "invalid weight '0'"),
         (["frob"], 2, "no such command 'frob'"),
@@ -77,7 +88,9 @@ def test_refusals(
     folder = tmp_path / "full"
     folder.mkdir()
     (folder / "file").touch()
-    names = {"map": path, "x": tmp_path / "x", "f": folder}
+    one = tmp_path / "one"
+    one.write_text("#ketama profile=buckets buckets=64\na:1 600 0-63\n")
+    names = {"map": path, "x": tmp_path / "x", "f": folder, "one": one}
     before = path.read_bytes()
     given = [str(word).format(**names) for word in arguments]
     assert reason in refusal(code, "buckets", *given)
@@ -109,6 +122,27 @@ def test_steps(action: str, path: Path, tmp_path: Path) -> None:
         assert done["diff"]["moved"] == step["moved"]
         shares = {row.address: row.share for row in ketama.Continuum(path).servers}
         assert (server in shares) or file == files[-1]
+
+
+def test_a_plan_of_too_many_steps(tmp_path: Path) -> None:
+    """It would take gigabytes."""
+    path = tmp_path / "map"
+    text("buckets", "new", EXAMPLE, "-o", path)
+    plan = ["buckets", "drain", path, "10.0.1.5:11211", "-o", tmp_path / "x"]
+    assert "would take 15,241 steps: at most 1,000" in refusal(1, *plan, "--step", "0.002%")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_full_disk(path: Path, tmpfs: Path) -> None:
+    """The error names the file that could not be written, and nothing is left."""
+    plan = ["buckets", "drain", path, "10.0.1.5:11211", "--step", "1%", "-o", tmpfs / "plan"]
+    said = refusal(3, *plan)
+    assert said.startswith(f"ketama: {tmpfs / 'plan'}/")
+    assert "No space left on device" in said
+    assert [*(tmpfs / "plan").iterdir()] == []
+    said = refusal(3, "buckets", "new", EXAMPLE, "-o", tmpfs / "map")
+    assert said == f"ketama: {tmpfs / 'map'}: No space left on device"
+    assert not (tmpfs / "map").exists()
 
 
 def test_what_steps_print(path: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator
+from math import ceil
 
 from ketama._ketama import ffi, lib
 from ketama.admin import server_file
@@ -44,6 +44,7 @@ __all__ = (
 )
 
 BUCKETS = 65536  # of a new map, by default
+STEPS_MAX = 1000  # of a plan, each the text of a map
 
 
 def new_map(
@@ -124,19 +125,16 @@ def drain(text: bytes, filename: str | bytes, address: str, step: float) -> list
 
     text: of a map. filename: in the messages of errors.
     step: how many of all buckets may move at once, above 0.0, at most 1.0.
-    Raises ServersError if the map is invalid, or the server is not found or the only one.
+    Raises ServersError if the map is invalid, the server is not found or the only one, or
+    the step is less than a bucket or leads to more than 1,000 of them.
     """
     editing = _edited(text, filename)
     lines, servers = [*editing._lines], editing._server_lines
     gone = next((i for i, line in enumerate(servers) if line.address == address), len(servers))
     editing.remove(address)
-    last = editing.text
     count = buckets_of(lines)
-    after = [
-        index + (index >= gone) for index in owners(continuum_of_text(last, filename), count)
-    ]
-    made = [*_texts(lines, _owned(editing, count), array("I", after), step)]
-    return [*made[:-1], last]
+    after = array("I", (i + (i >= gone) for i in owners(editing.after, count)))
+    return _plan(editing, lines, after, step)
 
 
 def fill(
@@ -151,15 +149,13 @@ def fill(
 
     text: of a map. filename: in the messages of errors.
     step: how many of all buckets may move at once, above 0.0, at most 1.0.
-    Raises ServersError if the map is invalid, or the server cannot be added.
+    Raises ServersError if the map is invalid, the server cannot be added, or the step is less
+    than a bucket or leads to more than 1,000 of them.
     """
     editing = _edited(text, filename)
     editing.add(address, weight, name)
-    last = editing.text
-    count = buckets_of(editing._lines)
-    after = owners(continuum_of_text(last, filename), count)
-    made = [*_texts(editing._lines, _owned(editing, count), after, step)]
-    return [*made[:-1], last]
+    after = owners(editing.after, buckets_of(editing._lines))
+    return _plan(editing, editing._lines, after, step)
 
 
 def _edited(text: bytes, filename: str | bytes) -> Edit:
@@ -177,10 +173,23 @@ def _owned(editing: Edit, count: int) -> array[int]:
     return owners(before, count)
 
 
-def _texts(
-    lines: list[Line], before: array[int], after: array[int], step: float
-) -> Iterator[bytes]:
+def _plan(editing: Edit, lines: list[Line], after: array[int], step: float) -> list[bytes]:
+    """Return the texts of maps that lead to an edit; the last one is the edit's."""
     if not 0 < step <= 1:
         raise ValueError(f"invalid step {step!r}: must be above 0, at most 1")
-    for owned in steps(before, after, max(1, int(step * len(before) + 1e-9))):
-        yield b"".join(line.text for line in with_ranges(lines, owned))
+    count = len(after)
+    most = int(step * count + 1e-9)
+    before = _owned(editing, count)
+    if most == 0:
+        least = f"{ceil(1e8 / count) / 1e6:.6f}".rstrip("0").rstrip(".")
+        reason = f"a step must move a bucket of {count:,}, so it is at least {least} %"
+        raise ServersError(editing._filename, None, reason)
+    number = ceil(sum(a != b for a, b in zip(before, after, strict=True)) / most)
+    if number > STEPS_MAX:
+        reason = f"would take {number:,} steps: at most {STEPS_MAX:,}, so take larger ones"
+        raise ServersError(editing._filename, None, reason)
+    made = [
+        b"".join(line.text for line in with_ranges(lines, owned))
+        for owned in steps(before, after, most)
+    ]
+    return [*made[:-1], editing.text]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -245,24 +246,37 @@ def _print_described(output: str, made: Continuum) -> None:
 
 
 def _write(path: str, text: bytes) -> None:
-    """Write a new file; one that exists is not replaced."""
+    """Write a new file, or none; one that exists is not replaced."""
     try:
-        with Path(path).open("xb") as file:
-            file.write(text)
+        file = Path(path).open("xb")  # noqa: SIM115 - closed below, as it may be removed
     except FileExistsError:
         there = printable(path)
         raise click.UsageError(
             f"{there} exists: write another file, and use 'ketama apply' to replace it"
         ) from None
+    with ExitStack() as on_failure:
+        on_failure.callback(os.unlink, path)
+        try:
+            with file:
+                file.write(text)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+        on_failure.pop_all()
 
 
 def _write_all(folder: str, texts: list[bytes]) -> list[str]:
-    """Write the files of a plan to a new or empty folder."""
-    Path(folder).mkdir(exist_ok=True)
+    """Write the files of a plan to a new or empty folder; all of them, or none."""
+    try:
+        Path(folder).mkdir(exist_ok=True)
+    except FileExistsError:
+        raise click.UsageError(f"{printable(folder)} is not a folder") from None
     if os.listdir(folder):
         raise click.UsageError(f"{printable(folder)} is not empty: write to a new folder")
     width = max(2, len(str(len(texts))))
     files = [str(Path(folder) / f"{i:0{width}}.servers") for i in range(1, len(texts) + 1)]
-    for file, text in zip(files, texts, strict=True):
-        _write(file, text)
+    with ExitStack() as on_failure:
+        for file, text in zip(files, texts, strict=True):
+            _write(file, text)
+            on_failure.callback(os.unlink, file)
+        on_failure.pop_all()
     return files
