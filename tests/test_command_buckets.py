@@ -149,10 +149,22 @@ def test_what_steps_print(path: Path, tmp_path: Path) -> None:
     """It is what each file moves, and how to apply them."""
     folder = tmp_path / "plan"
     shown = text("buckets", "drain", path, "10.0.1.3:11211", "--step", "3%", "-o", folder)
-    first, second, _, last = shown.splitlines()
+    first, second, _, hint, last = shown.splitlines()
     assert first.startswith(f"{folder / '01.servers'}  moves 2.93 %")
     assert second.startswith(f"{folder / '02.servers'}  moves ")
-    assert last == f"apply each in its turn: ketama apply {folder / '01.servers'} {path}"
+    assert hint == "apply each in turn, and edit the map only after the last one:"
+    assert last == f"ketama apply --max-moved 3% {folder / '01.servers'} {path}"
+    assert text(*last.split()[1:]).startswith(f"{path}: replace with")
+    text("add", path, "10.0.1.9:11211", "600")
+    words: list[str | Path] = ["apply", "--max-moved", "3%", folder / "02.servers", path]
+    assert "more than the limit of 3 %" in refusal(1, *words)  # it would undo the edit
+
+
+@pytest.mark.parametrize("step", ["0.0001%", "12.20703125%", "29%"])
+def test_the_limit_that_steps_print(step: str, path: Path, tmp_path: Path) -> None:
+    """It lets each step pass, also one bucket, which may be more than was asked for."""
+    shown = text("buckets", "fill", path, "a:1", "900", "--step", step, "-o", tmp_path / "f")
+    assert text(*shown.splitlines()[-1].split()[1:]).startswith(f"{path}: replace with")
 
 
 def test_edits(path: Path) -> None:
@@ -208,4 +220,6 @@ def test_completion() -> None:
     for command in ("drain", "fill", "new"):
         own = text("buckets", command, "--help")
         assert "Examples:\n    ketama buckets" in own
+        assert own.startswith(f"Usage: ketama buckets {command} [OPTIONS] ")
+        assert "MAP_" not in own
         assert "--json" in own

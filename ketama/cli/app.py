@@ -159,7 +159,8 @@ verbatim(app)
 def file_argument(name: str = "file", required: bool = True) -> Callable[[Any], Any]:
     """Add an argument for a server file."""
     kind = click.Path(allow_dash=True, readable=False)
-    metavar = name.upper() if required else f"[{name.upper()}]"
+    title = name.strip("_").upper()  # map_ is MAP
+    metavar = title if required else f"[{title}]"
     return click.argument(name, metavar=metavar, type=kind, required=required)
 
 

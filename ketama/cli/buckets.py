@@ -133,10 +133,13 @@ def drain(map_: str, server: str, step: float, output: str, as_json: bool) -> in
     their caches are warmed bit by bit; the last one is without the server, as after 'ketama
     remove'. MAP stays as it is: apply one file after the other, when hit rates have recovered.
 
+    Each file is a whole map, so it undoes other edits that were made since. --max-moved refuses
+    that if it moves more than a step does. To go back, apply the file before it.
+
     \b
     Examples:
       ketama buckets drain map.servers 10.0.1.3:11211 --step 2% -o drain/
-      ketama apply drain/01.servers map.servers
+      ketama apply --max-moved 2% drain/01.servers map.servers
     """
     text = source.read_text(map_)
     return _plan(
@@ -169,12 +172,12 @@ def fill(
 
     The files 01.servers, 02.servers ... give it buckets bit by bit, of all others in
     proportion, so that its cache is warmed bit by bit; with the last one it has its fair share,
-    as after 'ketama add'. MAP stays as it is.
+    as after 'ketama add'. MAP stays as it is. Apply them like those of 'ketama buckets drain'.
 
     \b
     Examples:
       ketama buckets fill map.servers 10.0.1.9:11211 600 --step 2% -o fill/
-      ketama apply fill/01.servers map.servers
+      ketama apply --max-moved 2% fill/01.servers map.servers
     """
     text = source.read_text(map_)
     size, named = weight_value(weight), None if name is None else utf8(name)
@@ -216,7 +219,12 @@ def _plan(
         return SUCCESS
     for file, moved in rows:
         print_styled((f"{printable(file)}  moves ", ""), (percent(moved), "bold"))
-    print(f"\napply each in its turn: ketama apply {printable(rows[0][0])} {printable(name)}")
+    most = max(step, *(moved for _, moved in rows))  # a step is a bucket at least
+    limit = f"--max-moved {f'{100 * most:.14f}'.rstrip('0').rstrip('.')}%"
+    print(
+        "\napply each in turn, and edit the map only after the last one:\n"
+        f"ketama apply {limit} {printable(rows[0][0])} {printable(name)}"
+    )
     return SUCCESS
 
 
