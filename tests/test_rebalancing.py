@@ -312,6 +312,8 @@ def test_a_new_map(path: Path, tmp_path: Path) -> None:
     assert buckets.new_map(again, within=0.5).splitlines()[0].endswith(b"buckets=4")
     with pytest.raises(ketama.ServersError, match="is a bucket map already"):
         buckets.new_map(path)
+    with pytest.raises(ketama.ServersError, match="--buckets to make one of it"):
+        buckets.new_map(path, from_ring=True)
     again.write_text(f"a {MOST}\nb 1\n")
     with pytest.raises(ketama.ServersError, match="1,048,576 buckets do not keep"):
         buckets.new_map(again, within=0.01)
@@ -335,6 +337,33 @@ def test_from_a_ring(statement: str, tmp_path: Path) -> None:
     ring.write_text("#ketama profile=evcache delimiter=:\na 1\nb 1\n")
     with pytest.raises(ketama.ProfileError, match="hashes keys as no bucket map does"):
         buckets.new_map(ring, from_ring=True)
+
+
+@pytest.mark.parametrize(("count", "within"), [(1024, None), (32, None), (None, 0.01)])
+def test_another_number_of_buckets(
+    count: int | None, within: float | None, path: Path, tmp_path: Path
+) -> None:
+    """Comments, names and the hash of keys stay, and with more buckets nearly all keys."""
+    text = path.read_text()
+    path.write_text(text.replace("buckets=64", "buckets=64 hash=fnv1a_64 hash_tag={}"))
+    other = tmp_path / "other"
+    other.write_bytes(buckets.new_map(path, buckets=count, within=within))
+    words = other.read_text().splitlines()[0].split()
+    stated = f"buckets={count or 1024}"
+    assert words == ["#ketama", "profile=buckets", stated, "hash=fnv1a_64", "hash_tag={}"]
+    assert [line.split()[:2] for line in other.read_text().splitlines()[1:]] == [
+        line.split()[:2] for line in text.splitlines()[1:]
+    ]
+    assert other.read_text().splitlines()[2].endswith(" # x")
+    before, after = ketama.Continuum(path), ketama.Continuum(other)
+    assert [server.name for server in after.servers] == [None, "bee", None]
+    for server in after.servers:
+        assert server.share == pytest.approx(server.weight / 1000, abs=1 / (count or 1024))
+    if count != 32:  # where two buckets become one, one of two owners loses it
+        assert before.diff(after).moved < 0.02
+    again = tmp_path / "again"
+    again.write_bytes(buckets.new_map(path, buckets=64))
+    assert ketama.Continuum(again).diff(before).moved == 0
 
 
 def test_edits_rebalance(path: Path) -> None:

@@ -56,15 +56,18 @@ def new_map(
 ) -> bytes:
     """Return the text of a bucket map for the servers of a file; its comments stay.
 
+    Of a map, it is one with another number of buckets: state `buckets` or `within`. With more of
+    them, nearly all keys stay with their servers; with fewer, many move.
+
     buckets: how many, a power of two up to 1,048,576. None: as many as `within` needs, or else
         65,536.
     within: how far above its fair share a server may be, such as 0.01.
     from_ring: begin with the ring that programs have now, so that few keys move: each bucket
         goes to the server that owns most of it, and then as many move as fair shares need.
         Keys are hashed as in the ring.
-    Raises ServersError if the file is invalid, or no number of buckets is enough; ProfileError
-    for a wrong number, or a ring that hashes keys as no map does; KetamaOSError if the file
-    cannot be read.
+    Raises ServersError if the file is invalid, or no number of buckets is enough, or if it is a
+    map and neither is stated; ProfileError for a wrong number, or a ring that hashes keys as no
+    map does; KetamaOSError if the file cannot be read.
     """
     filename = os.fspath(path)
     return map_of_text(
@@ -86,9 +89,14 @@ def map_of_text(
     settings: the options of a profile that were chosen for the ring, as libketama reads them.
     """
     ring = continuum_of_text(text, filename, settings)
-    if server_file.is_map(text, settings):
-        reason = "is a bucket map already: use 'ketama add', 'remove' or 'weight' to change it"
+    was_map = server_file.is_map(text, settings)
+    if was_map and buckets is within is None:
+        reason = (
+            "is a bucket map already: use 'ketama add', 'remove' or 'weight' to change it, or "
+            "--buckets to make one of it that has another number of buckets"
+        )
         raise ServersError(filename, None, reason)
+    from_ring = from_ring or was_map
     listed = [(server.address, server.weight, server.name) for server in ring.servers]
     if buckets is None:
         buckets = BUCKETS if within is None else needed(listed, within)
@@ -102,7 +110,7 @@ def map_of_text(
     if from_ring:
         options |= _options_of(ring)
     owned = assign(listed, buckets, owners(ring, buckets) if from_ring else None)
-    lines = server_file.parse(without_statement(text))
+    lines = server_file.parse(without_statement(text), has_ranges=was_map)
     statement = b"#ketama " + settings_text(options) + b"\n"
     made = statement + b"".join(line.text for line in with_ranges(lines, owned))
     continuum_of_text(made, filename)  # raises where it would be invalid

@@ -88,11 +88,15 @@ def new(
     as many move as fair shares need; keys are hashed as on the ring. To switch a fleet that
     uses the ring, replace its file with 'ketama apply'.
 
+    If SERVERS is a map, MAP is one with another number of buckets, --buckets or --within. With
+    more of them, nearly all keys stay with their servers; with fewer, many move.
+
     \b
     Examples:
       ketama buckets new /etc/ketama.servers -o map.servers
       ketama buckets new /etc/ketama.servers -o map.servers --within 1% --from-ring
       ketama apply --dry-run map.servers /etc/ketama.servers
+      ketama buckets new map.servers -o finer.servers --buckets 262144
     """
     if count is not None and within is not None:
         raise click.UsageError("write --buckets or --within, not both")
