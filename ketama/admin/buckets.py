@@ -56,8 +56,8 @@ def new_map(
 ) -> bytes:
     """Return the text of a bucket map for the servers of a file; its comments stay.
 
-    Of a map, it is one with another number of buckets: state `buckets` or `within`. With more of
-    them, nearly all keys stay with their servers; with fewer, many move.
+    Of a map, it is one with another number of buckets: state `buckets` or `within`. With more
+    of them, nearly all keys stay with their servers; with fewer, many move.
 
     buckets: how many, a power of two up to 1,048,576. None: as many as `within` needs, or else
         65,536.
