@@ -268,10 +268,15 @@ class Edit:
         if not isinstance(text, bytes):
             raise TypeError(f"text must be bytes, not {type(text).__name__}")
         name = self._filename if filename is None else filename
-        after = continuum_of_text(text, name, self._settings)
         if self._is_map and "profile" not in options_in(stated_in(text)[0]):
+            continuum_of_text(text, name, self._settings)  # raises where it is invalid
             self._replace_servers(text)
             return
+        self._replace_all(text, name)
+
+    def _replace_all(self, text: bytes, name: str | bytes) -> None:
+        """Replace the whole text, even a map by a list, which is a ring then."""
+        after = continuum_of_text(text, name, self._settings)
         self._is_map, self._is_balanced = server_file.is_map(text, self._settings), True
         # They are not lines of this file yet.
         self._lines = [

@@ -264,7 +264,7 @@ def _push(
         raise ValueError(f"invalid max_moved {max_moved!r}: must be 0.0 to 1.0")
     old = current.servers or b""
     editing = FleetEdit(store.url.text, old, create=True)
-    editing.replace(text, filename)
+    editing._replace_all(text, filename)
     mine, theirs = read_stamp(text), read_stamp(old)
     warnings = _warnings(text)
     if mine.content == theirs.content and mine.version <= theirs.version:

@@ -14,6 +14,7 @@ from command import as_json, fits_schema, refusal, run, text
 import ketama
 from fleet.etcd import Cluster
 from ketama import ServersError, fleet
+from ketama.admin import buckets
 from ketama.fleet import ConflictError, EngineError, RefusedError, Store, pushing
 from ketama.fleet.files import replace_copy
 from ketama.fleet.stamp import accept, stamped
@@ -122,6 +123,33 @@ def test_more_than_max_moved_is_refused(store: Store, listed: Path) -> None:
     assert fleet.push(listed, store, max_moved=0.5).written
     with pytest.raises(ValueError, match="max_moved"):
         fleet.push(listed, store, max_moved=2)
+
+
+def test_a_map_becomes_a_ring_again(store: Store, listed: Path, tmp_path: Path) -> None:
+    """A push and a roll-back replace a map by a list, and tell what that moves."""
+    fleet.push(listed, store)
+    ring = ketama.Continuum(listed)
+    map_text = buckets.new_map(listed, buckets=1024)
+    with fleet.edit(store) as servers:
+        servers.replace(map_text)
+    map_path = tmp_path / "map"
+    map_path.write_bytes(map_text)
+    moved = ketama.Continuum(map_path).diff(ring).moved
+    assert moved > 0.01
+    with pytest.raises(ServersError, match="more than the limit of 1 %"):
+        fleet.rollback(store, max_moved=0.01)
+    pulled = tmp_path / "pulled"
+    fleet.pull(store, pulled)
+    line = pulled.read_bytes().partition(b" profile=")[0]
+    pulled.write_bytes(line + b"\n" + listed.read_bytes().partition(b"\n")[2])
+    with pytest.raises(ServersError, match="more than the limit of 1 %"):
+        fleet.push(pulled, store, max_moved=0.01)
+    done = fleet.rollback(store)
+    assert done.diff is not None
+    assert done.diff.moved == moved
+    now = tmp_path / "now"
+    fleet.pull(store, now)
+    assert ketama.Continuum(now).diff(ring).moved == 0
 
 
 def test_a_list_put_past_the_check_can_be_replaced(
