@@ -25,6 +25,7 @@ from ketama.admin.owners import (
     steps,
 )
 from ketama.admin.server_file import Line
+from ketama.admin.statement import without_version
 from ketama.continuum import Continuum, Path, continuum_of_text
 from ketama.errors import ServersError, failure
 from ketama.settings import settings_text
@@ -167,11 +168,11 @@ def fill(
 
 
 def _edited(text: bytes, filename: str | bytes) -> Edit:
-    """Return a map to be edited in memory."""
+    """Return a map to be edited in memory; later steps do not have the version of today."""
     if not server_file.is_map(text):
         reason = "is not a bucket map: make one with 'ketama buckets new'"
         raise ServersError(filename, None, reason)
-    return Edit(filename, text)
+    return Edit(filename, without_version(text))
 
 
 def _owned(editing: Edit, count: int) -> array[int]:

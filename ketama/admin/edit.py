@@ -13,6 +13,7 @@ from ketama.admin import images, map_lines, server_file, spacing
 from ketama.admin.dialect import file_rules, hashed_name, options_in, stated_in
 from ketama.admin.replace import Target, lock
 from ketama.admin.server_file import Line
+from ketama.admin.statement import with_version_of
 from ketama.continuum import Continuum, absolute, continuum_of_text
 from ketama.continuum import Path as AnyPath
 from ketama.errors import ServersError
@@ -259,6 +260,9 @@ class Edit:
         A bucket map stays one if the text states no profile: its servers get the buckets, with
         the fewest moves. A server is the same if its name is, or else its address.
 
+        If the file states the version of a fleet at which it was pulled, and the text none, that
+        stays, so that the file can be pushed.
+
         text: a whole server file.
         filename: the name in messages of the file that the text is from; None: of this one.
 
@@ -268,11 +272,12 @@ class Edit:
         if not isinstance(text, bytes):
             raise TypeError(f"text must be bytes, not {type(text).__name__}")
         name = self._filename if filename is None else filename
+        continuum_of_text(text, name, self._settings)  # raises with the lines of this text
         if self._is_map and "profile" not in options_in(stated_in(text)[0]):
-            continuum_of_text(text, name, self._settings)  # raises where it is invalid
             self._replace_servers(text)
             return
-        self._replace_all(text, name)
+        first = self._original[0].text if self._original else b""
+        self._replace_all(with_version_of(first, text), name)
 
     def _replace_all(self, text: bytes, name: str | bytes) -> None:
         """Replace the whole text, even a map by a list, which is a ring then."""

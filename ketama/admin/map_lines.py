@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from ketama.admin.dialect import options_in, stated_in
 from ketama.admin.owners import NOBODY, assign, owners, ranges
 from ketama.admin.server_file import Line
+from ketama.admin.statement import BYTE_ORDER_MARK
 from ketama.continuum import Continuum
 from ketama.errors import ServersError
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 GAP = 3  # blanks before the buckets
 
 

@@ -7,13 +7,12 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from ketama.admin.dialect import options_in
+from ketama.admin.statement import BYTE_ORDER_MARK, STATEMENT
 from ketama.continuum import continuum_of_text
 from ketama.errors import ServersError
 from ketama.fleet.errors import RefusedError
 from ketama.settings import settings_text
 
-STATEMENT = b"#ketama "
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 DIGITS = 16  # of the SHA-256
 VERSION_DIGITS = 18
 VERSION_MAX = 10**VERSION_DIGITS - 1

@@ -152,6 +152,40 @@ def test_a_map_becomes_a_ring_again(store: Store, listed: Path, tmp_path: Path) 
     assert ketama.Continuum(now).diff(ring).moved == 0
 
 
+@pytest.mark.parametrize("change", ["drain", "fill", "list"])
+def test_what_is_applied_to_a_pulled_file_can_be_pushed(
+    change: str, store: Store, listed: Path, tmp_path: Path
+) -> None:
+    """It keeps the version of the file; so the second step of a plan can be pushed as well."""
+    if change != "list":
+        listed.write_bytes(buckets.new_map(listed, buckets=64))
+    fleet.push(listed, store)
+    begun = listed.read_bytes()
+    address = begun.splitlines()[-1].split()[0].decode()
+    if change == "drain":
+        texts = buckets.drain(begun, "map", address, 0.1)
+    elif change == "fill":
+        texts = buckets.fill(begun, "map", "a:1", 600, 0.1)
+    else:
+        texts = [begun.partition(b"\n")[2] + MORE, b"#ketama profile=dalli\na:1 1\n"]
+    assert len(texts) > 1
+    for text_of_step in texts:
+        fleet.pull(store, listed)
+        with ketama.edit(listed) as servers:
+            servers.replace(text_of_step)
+        with pytest.raises(ConflictError, match="has changes that were not pushed"):
+            fleet.pull(store, listed)
+        done = fleet.push(listed, store)
+        assert done.written
+        body = text_of_step.partition(b"\n")[2] if b"#ketama" in text_of_step else text_of_step
+        assert accept(servers_of(store), store.domain).body == body
+    listed.write_bytes(servers_of(store))
+    with ketama.edit(listed) as servers:
+        servers.replace(begun)  # states a version of its own, which is not the newest
+    with pytest.raises(ConflictError, match="was pulled at version"):
+        fleet.push(listed, store)
+
+
 def test_a_list_put_past_the_check_can_be_replaced(
     engine: Cluster, store: Store, listed: Path
 ) -> None:
