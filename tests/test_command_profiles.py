@@ -146,6 +146,8 @@ def test_profiles() -> None:
         *([row.name, row.programs, row.setting] for row in ketama.profiles()),
         [""],
     ]
+    assert "it keeps its buckets at another address" in text("profiles", "buckets")
+    assert "it is hashed in place of the address" in text("profiles", "dalli")
 
 
 @pytest.mark.parametrize("columns", ["72", "100", "160"])

@@ -260,8 +260,8 @@ class Edit:
         A bucket map stays one if the text states no profile: its servers get the buckets, with
         the fewest moves. A server is the same if its name is, or else its address.
 
-        If the file states the version of a fleet at which it was pulled, and the text none, that
-        stays, so that the file can be pushed.
+        If the file was pulled from a fleet, and the text states no version, that of the file
+        stays, so that it can be pushed.
 
         text: a whole server file.
         filename: the name in messages of the file that the text is from; None: of this one.

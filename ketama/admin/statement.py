@@ -34,9 +34,7 @@ def with_version_of(pulled: bytes, text: bytes) -> bytes:
     So the file can be pushed to the fleet that it was pulled from. The checksum is not that of
     the text, which shows that it was edited.
     """
-    of_fleet = {
-        name: value for name, value in _split(pulled)[0].items() if name in OF_A_FLEET
-    }
+    of_fleet = {name: value for name, value in _split(pulled)[0].items() if name in OF_A_FLEET}
     stated, rest = _split(text)
     if "domain" not in of_fleet or any(name in stated for name in OF_A_FLEET):
         return text

@@ -237,8 +237,9 @@ def apply(new: str, file: str, **options: Any) -> int:
     is replaced and published as 'ketama add' does, so mode and owner stay. If there is no FILE,
     it is created, with mode 0644 less the umask.
 
-    A bucket map stays one if NEW states no profile: its servers get the buckets. If FILE was
-    pulled from a fleet, and NEW states no version, that of FILE stays, so that it can be pushed.
+    A bucket map stays one if NEW states no profile: the servers of NEW get the buckets. If FILE
+    was pulled from a fleet, and NEW states no version, that of FILE stays, so that it can be
+    pushed.
 
     \b
     Examples:

@@ -167,7 +167,7 @@ def _print_one(profile: ketama.Profile) -> None:
     _print_field("setting", profile.setting)
     _print_field("note", profile.note)
     _print_field("server", _server(traits))
-    _print_field("name", NAMES[traits.names])
+    _print_field("name", _name(traits))
     _print_field("weights", _weights(traits))
     _print_field("key hash", str(_key_hash(profile)))
     print()
@@ -194,6 +194,12 @@ def _server(traits: Traits) -> str:
         f"{traits.hashed} is hashed for 10.0.0.1:11211, "
         f"{traits.hashed_other} for 10.0.0.1:11212"
     )
+
+
+def _name(traits: Traits) -> str:
+    if traits.weights == "buckets":
+        return "if a server has one, it keeps its buckets at another address"
+    return NAMES[traits.names]
 
 
 def _weights(traits: Traits) -> str:
