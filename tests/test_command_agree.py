@@ -141,6 +141,13 @@ def test_at_least() -> None:
     assert "invalid percentage '99'" in refusal(2, "agree", FLEET, "--at-least", "99")
 
 
+def test_one_dialect() -> None:
+    """There is nothing to compare, and no empty table."""
+    path = ROOT / "examples" / "ketama.servers"
+    shown = text("agree", path, "--profile", "libketama")
+    assert shown == f"{path}: there is only one dialect, so all programs agree\n"
+
+
 def test_no_remedy() -> None:
     """It says so where nothing helps; where something helps two of three, it names them."""
     printed = differing(FLEET, *given("dalli", "enyim"))

@@ -160,11 +160,17 @@ def _print_profiles(found: Agreements, file: str) -> None:
 
 
 def _print_pairs(found: Agreements, file: str) -> None:
-    print_table(
-        ("~program", "~and program", ">agree on", "of"),
-        [(pair.first, pair.second, _part(pair.share), _asked(pair)) for pair in found.pairs],
-        ["green" if pair.share == 1 else "bold" for pair in found.pairs],
-    )
+    if found.pairs:
+        print_table(
+            ("~program", "~and program", ">agree on", "of"),
+            [
+                (pair.first, pair.second, _part(pair.share), _asked(pair))
+                for pair in found.pairs
+            ],
+            ["green" if pair.share == 1 else "bold" for pair in found.pairs],
+        )
+    else:
+        print(f"{printable(file)}: there is only one dialect, so all programs agree")
     for first, second, pair in _differing(found):
         print()
         print_styled((f"{', '.join(first)} and {', '.join(second)}", "bold"))
