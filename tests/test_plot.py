@@ -117,6 +117,13 @@ def test_shares() -> None:
     )
 
 
+def test_shares_that_are_exact() -> None:
+    """A deviation of next to nothing has a short bar, as the axis has a percent at least."""
+    (axes,) = shares([("a:1", 1)]).axes
+    low, high = axes.get_xlim()
+    assert low <= -1 < 1 <= high
+
+
 def test_shares_of_many() -> None:
     """Of 400 servers both ends have rows, and all are in the histogram."""
     weights = (100, 600, 1000)

@@ -43,6 +43,7 @@ LABEL_MAX = 3.9  # inches
 NUMBER = 0.55  # inches: room for a deviation
 HISTOGRAM = 1.1  # inches
 BINS = 60
+AXIS_MIN = 1.0  # % in either direction, so that bars of next to nothing are short
 
 
 def draw_shares(continuum: ketama.Continuum, name: str) -> Figure:
@@ -117,7 +118,7 @@ def _draw_bars(
     colours = [MORE if part > 0 else LESS for part in parts]
     axes = sheet.row_axes(left, top, right, len(rows), "deviation, % of the fair share")
     axes.barh(range(len(rows)), parts, height=BAR, color=colours)
-    axes.set_xlim(limits(min(0.0, *parts), max(0.0, *parts), right - left, NUMBER))
+    axes.set_xlim(limits(min(-AXIS_MIN, *parts), max(AXIS_MIN, *parts), right - left, NUMBER))
     _draw_tolerance(axes)
     for i, row in enumerate(rows):
         if row:
