@@ -395,6 +395,15 @@ def test_edits_rebalance(path: Path) -> None:
         servers.remove("10.0.0.4:11211")
 
 
+def test_the_same_weight_is_no_change(path: Path) -> None:
+    """So it does not give every server its share half way through a plan."""
+    step, *_ = buckets.drain(path.read_bytes(), "map", "10.0.0.1:11211", 0.1)
+    path.write_bytes(step)
+    with ketama.edit(path) as servers:
+        servers.set_weight("10.0.0.1:11211", 600)
+    assert path.read_bytes() == step
+
+
 def test_a_list_is_applied_to_a_map(path: Path) -> None:
     """The map stays one; a server with its name, or else its address, keeps its buckets."""
     with ketama.edit(path) as servers:

@@ -241,6 +241,8 @@ class Edit:
         self._check(address, weight)
         position = self._find_one(address)
         line = self._lines[position]
+        if index(weight) == line.weight:
+            return
         digits = str(index(weight)).encode()
         shift = len(digits) - (line.weight_end - line.weight_at)
         changed = line._replace(
