@@ -167,6 +167,22 @@ def test_the_limit_that_steps_print(step: str, path: Path, tmp_path: Path) -> No
     assert text(*shown.splitlines()[-1].split()[1:]).startswith(f"{path}: replace with")
 
 
+def test_a_map_from_standard_input(path: Path, tmp_path: Path) -> None:
+    """Its name is not known, so MAP is written in its place."""
+    words: list[str | Path] = [
+        "buckets",
+        "drain",
+        "-",
+        "10.0.1.3:11211",
+        "--step",
+        "9%",
+        "-o",
+        tmp_path / "f",
+    ]
+    done = run(*words, stdin=path.read_bytes())
+    assert done.stdout.decode().endswith(f" {tmp_path / 'f' / '01.servers'} MAP\n")
+
+
 def test_edits(path: Path) -> None:
     """add, remove, weight and apply of a list rebalance; nothing moves in vain."""
     ring = as_json("add", EXAMPLE, "a:1", "333", "--dry-run")["diff"]
