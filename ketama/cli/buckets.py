@@ -224,8 +224,7 @@ def _plan(
     for file, moved in rows:
         print_styled((f"{printable(file)}  moves ", ""), (percent(moved), "bold"))
     applied_to = "MAP" if name == source.STDIN_NAME else printable(name)
-    most = max(step, *(moved for _, moved in rows))  # a step is a bucket at least
-    limit = f"--max-moved {f'{100 * most:.14f}'.rstrip('0').rstrip('.')}%"
+    limit = f"--max-moved {f'{100 * step:.14f}'.rstrip('0').rstrip('.')}%"
     print(
         "\napply each in turn, and edit the map only after the last one:\n"
         f"ketama apply {limit} {printable(rows[0][0])} {applied_to}"
