@@ -195,3 +195,34 @@ def test_a_comment_that_nearly_states(tmp_path: Path, first: str, warned: bool) 
     assert codes(tmp_path, f"{first}\n10.0.0.1:11210 1\n") == (
         [(1, "warning", "statement")] if warned else []
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "warned"),
+    [
+        (["0-3", "4,6-7", "-", "5"], True),
+        (["0-1", "2-3"], True),
+        (["1", "0"], True),
+        (["0-3", "4-6"], False),
+        (["0-3", "5-7"], False),
+        (["0-3", "3-7"], False),
+        (["0-3", "7-4"], False),
+        (["0-3", ""], False),
+        (["0-3", "x4-7"], False),
+        (["1-1", "1-2"], False),
+        (["0"], False),
+        (["-"], False),
+    ],
+)
+def test_a_map_that_has_lost_its_statement(
+    tmp_path: Path, names: list[str], warned: bool
+) -> None:
+    """A tool that removes comments makes a ring of it, whose names are the buckets."""
+    path = tmp_path / "servers"
+    path.write_text("".join(f"10.0.0.{i}:11211 1 {name}\n" for i, name in enumerate(names)))
+    found = [row for row in ketama.check(path) if row.code == "statement"]
+    assert [(row.line, row.severity) for row in found] == ([(1, "warning")] if warned else [])
+    if warned:
+        stated = f"#ketama profile=buckets buckets={found[0].reason.rpartition('=')[2][0]}\n"
+        path.write_text(stated + path.read_text())
+        assert [row for row in ketama.check(path) if row.severity == "error"] == []

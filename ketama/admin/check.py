@@ -16,6 +16,7 @@ from ketama.admin.check_compat import check_compat
 from ketama.admin.check_dialect import (
     check_dialect,
     check_host,
+    check_lost_statement,
     check_statement,
     has_ignored_weights,
     hashed_names,
@@ -48,7 +49,7 @@ NOTES = (
 WARNINGS = (
     "no-points",  # the weight is too small for a point
     "duplicate",  # two lines with the same points
-    "statement",  # a comment that nearly states a profile
+    "statement",  # a comment that nearly states a profile, or a map that has lost it
     "port",
     "control",  # characters that do not print
     "weights",  # the dialect does not use them, and they differ
@@ -144,6 +145,8 @@ def _check_text(text: bytes, found: Findings) -> None:
     found.servers = len(servers)
     _check_servers(servers, found)
     check_statement(text, found)
+    if not has_ranges:
+        check_lost_statement(servers, found)
     if found.compat:
         check_compat(text, servers, found)
     _check_ring(b"".join((*valid, text[end:])), servers, found)

@@ -20,6 +20,7 @@ _ALMOST = re.compile(
     rb"#(?!(?-i:ketama)[ \t])[ \t]*ketama\b[^\n]*\bprofile[ \t]*=", re.IGNORECASE
 )
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_RANGES = re.compile("-|[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*")
 
 
 def check_statement(text: bytes, found: Findings) -> None:
@@ -30,6 +31,29 @@ def check_statement(text: bytes, found: Findings) -> None:
             "such as '#ketama profile=libketama'"
         )
         found.add(1, "statement", reason)
+
+
+def check_lost_statement(servers: list[Line], found: Findings) -> None:
+    """Find a bucket map that is read as a list, because its first line is missing."""
+    ranges: list[tuple[int, int]] = []
+    for line in servers:
+        name = line.name or ""
+        if not _RANGES.fullmatch(name):
+            return
+        for part in name.split(",") if name != "-" else ():
+            begin, _, end = part.partition("-")
+            ranges.append((int(begin), int(end or begin)))
+    count = 0
+    for first, last in sorted(ranges):
+        if first != count or last < first:
+            return
+        count = last + 1
+    if count > 1 and count & (count - 1) == 0:
+        reason = (
+            f"the names are buckets 0 to {count - 1}, but without the first line '#ketama "
+            f"profile=buckets buckets={count}', this is a ring"
+        )
+        found.add(servers[0].number, "statement", reason)
 
 
 def check_dialect(continuum: Continuum, lines: list[Line], found: Findings) -> None:
