@@ -100,7 +100,7 @@ class Cluster:
             wait_for(lambda member=member: self._answers(member))  # type: ignore[misc]
 
     def _answers(self, member: Member) -> bool:
-        done = self.ctl("get", "x", member=member, check=False)
+        done = self.ctl("get", "x", member=member, check=False, timeout=5)
         return done.returncode == 0 or b"user name is empty" in done.stderr
 
     def kill(self) -> None:
@@ -119,15 +119,17 @@ class Cluster:
         member: Member | None = None,
         stdin: bytes = b"",
         check: bool = True,
+        timeout: int = 300,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run etcdctl."""
+        """Run etcdctl; timeout: seconds, long, as the machine may be busy."""
         members = [member] if member else self.members
         endpoints = ",".join(one.client for one in members)
         return subprocess.run(
             [
                 need("etcdctl"),
                 f"--endpoints={endpoints}",
-                "--command-timeout=5s",
+                f"--command-timeout={timeout}s",
+                f"--dial-timeout={timeout}s",
                 *self.ctl_options,
                 *arguments,
             ],

@@ -16,6 +16,8 @@ from fleet.etcd import Cluster, running
 from fleet.machines import Machine
 from ketama import fleet
 from ketama.fleet import Credentials, EngineError, Store, UnreachableError
+from ketama.fleet.gateway import encode
+from ketama.fleet.store import PUT
 
 ROOT = ("--user", "root:root")
 FOLLOWER = Credentials(user="follower", password="f")
@@ -172,8 +174,10 @@ def test_a_report_that_can_no_longer_be_made_ends(tmp_path: Path, listed: Path) 
 
 def test_users_that_are_set_up_again_after_a_loss(guarded: Cluster, listed: Path) -> None:
     """A token of the etcd before is of a position in its log that the new one has not."""
+    root = Store(guarded.url(), Credentials(user="root", password="root"))
     for number in range(50):
-        guarded.ctl(*ROOT, "put", "/else", str(number))
+        root._gateway.call(PUT, {"key": encode(b"/else"), "value": encode(b"%d" % number)})
+    root.close()
     store = Store(guarded.url("shop"), PUSHER)
     fleet.push(listed, store)
     guarded.kill()
