@@ -212,6 +212,7 @@ def test_a_comment_that_nearly_states(tmp_path: Path, first: str, warned: bool) 
         (["1-1", "1-2"], False),
         (["0"], False),
         (["-"], False),
+        (["0-3", "4-7 x"], False),
     ],
 )
 def test_a_map_that_has_lost_its_statement(

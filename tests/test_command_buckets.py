@@ -128,24 +128,18 @@ def test_a_plan_of_too_many_steps(tmp_path: Path) -> None:
     """It would take gigabytes."""
     path = tmp_path / "map"
     text("buckets", "new", EXAMPLE, "-o", path)
-    plan: list[str | Path] = ["buckets", "drain", path, "10.0.1.5:11211", "-o", tmp_path / "x"]
-    assert "would take 15,241 steps: at most 1,000" in refusal(1, *plan, "--step", "0.002%")
+    said = refusal(
+        1, "buckets", "drain", path, "10.0.1.5:11211", "--step", "0.002%", "-o", tmp_path / "x"
+    )
+    assert "would take 15,241 steps: at most 1,000" in said
     assert not (tmp_path / "x").exists()
 
 
 def test_a_full_disk(path: Path, tmpfs: Path) -> None:
     """The error names the file that could not be written, and nothing is left."""
-    plan: list[str | Path] = [
-        "buckets",
-        "drain",
-        path,
-        "10.0.1.5:11211",
-        "--step",
-        "1%",
-        "-o",
-        tmpfs / "plan",
-    ]
-    said = refusal(3, *plan)
+    said = refusal(
+        3, "buckets", "drain", path, "10.0.1.5:11211", "--step", "1%", "-o", tmpfs / "plan"
+    )
     assert said.startswith(f"ketama: {tmpfs / 'plan'}/")
     assert "No space left on device" in said
     assert [*(tmpfs / "plan").iterdir()] == []

@@ -145,7 +145,7 @@ def _check_text(text: bytes, found: Findings) -> None:
     found.servers = len(servers)
     _check_servers(servers, found)
     check_statement(text, found)
-    if not has_ranges:
+    if not has_ranges and not found.count("error"):
         check_lost_statement(servers, found)
     if found.compat:
         check_compat(text, servers, found)
