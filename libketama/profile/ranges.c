@@ -134,8 +134,8 @@ static int own(struct ownership *map, uint32_t server, uint32_t *count,
 
     if (listed->ranges.bytes == 0)
         return ketama_set_failure(failure, KETAMA_ELINE, listed->line,
-                                  "a list of servers has no buckets: pass the text of "
-                                  "a bucket map to ketama_open_text()");
+                                  "a list of servers has no buckets: open the file or "
+                                  "text of a bucket map");
     while ((status = ketama_range_take(&left, map->buckets, listed->line, &range,
                                        failure)) == KETAMA_OK)
         for (uint32_t bucket = range.first; bucket <= range.last; bucket++) {

@@ -149,8 +149,8 @@ static void invalid_options(void)
                "leave one of them out",
                ketama_error());
     CHECK_INT(KETAMA_ELINE, ketama_open_servers(&c, list, 1, &four));
-    CHECK_TEXT("server 1: a list of servers has no buckets: pass the text of a bucket "
-               "map to ketama_open_text()",
+    CHECK_TEXT("server 1: a list of servers has no buckets: open the file or text of a "
+               "bucket map",
                ketama_error());
 }
 
