@@ -11,6 +11,8 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable
 
+from waiting import wait_for
+
 import ketama
 from clients.memcached import Fleet
 from ketama.health import Liveness
@@ -26,6 +28,16 @@ HUNG = 1.0
 
 def text(key: str | bytes) -> str:
     return key if isinstance(key, str) else key.decode()
+
+
+def flush(fleet: Fleet, flush_all: Callable[[], object], keys: Iterable[str | bytes]) -> None:
+    """Flush until no server has a key: newer ones may keep what was read in the same second."""
+
+    def is_empty() -> bool:
+        flush_all()
+        return not any(fleet.holders(text(key)) for key in keys)
+
+    wait_for(is_empty)
 
 
 def expect_placed(fleet: Fleet, ring: ketama.Continuum, keys: Iterable[str | bytes]) -> None:

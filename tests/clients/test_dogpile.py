@@ -21,7 +21,16 @@ need_module("pymemcache")
 from dogpile.cache import make_region
 from dogpile.cache.api import NO_VALUE
 
-from clients.checks import HUNG, KEYS, VICTIM, Load, Reports, expect_placed, in_children
+from clients.checks import (
+    HUNG,
+    KEYS,
+    VICTIM,
+    Load,
+    Reports,
+    expect_placed,
+    flush,
+    in_children,
+)
 from clients.memcached import Fleet
 from ketama.clients.dogpile import PyMemcacheBackend
 from ketama.health import Liveness
@@ -203,7 +212,7 @@ def test_a_server_is_killed_under_load(four: Fleet) -> None:
         assert [server.address for server in four.holders(key)] == [home], key
     victim.restart()
     wait_for(lambda: region.get("any") is not NO_VALUE or not down(region))
-    client_of(region).flush_all()
+    flush(four, client_of(region).flush_all, KEYS)
     region.set_multi(dict.fromkeys(KEYS, "v"))
     expect_placed(four, ring, KEYS)
     client_of(region).close()

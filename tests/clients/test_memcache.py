@@ -35,6 +35,7 @@ from clients.checks import (
     Reports,
     expect_expiry,
     expect_placed,
+    flush,
     in_children,
     use_up_descriptors,
 )  # fmt: skip
@@ -393,7 +394,7 @@ def test_a_server_is_killed_under_load(four: Fleet) -> None:
     assert client.get_multi(KEYS) == dict.fromkeys(KEYS, "v")
     victim.restart()
     wait_for(lambda: client.get("any") or not client.liveness.down(client.continuum.addresses))
-    client.flush_all()
+    flush(four, client.flush_all, KEYS)
     for key in KEYS:
         assert client.set(key, "v")
     expect_placed(four, client.continuum, KEYS)

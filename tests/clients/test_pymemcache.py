@@ -43,6 +43,7 @@ from clients.checks import (
     Reports,
     expect_expiry,
     expect_placed,
+    flush,
     in_children,
     use_up_descriptors,
 )  # fmt: skip
@@ -356,8 +357,12 @@ def test_a_file_with_an_invalid_address(four: Fleet) -> None:
     assert client.set_many(dict.fromkeys(KEYS, "v")) == []
     assert client.get_many(KEYS) == dict.fromkeys(KEYS, b"v")
     assert all(client.get(key) == b"v" for key in KEYS)
-    with pytest.raises(OSError, match="invalid port '112111'"):
-        client.flush_all()
+
+    def flush_all() -> None:
+        with pytest.raises(OSError, match="invalid port '112111'"):
+            client.flush_all()
+
+    flush(four, flush_all, KEYS)
     assert client.get_many(KEYS) == {}
     client.close()
 
@@ -515,7 +520,7 @@ def test_a_server_is_killed_under_load(four: Fleet) -> None:
     assert client.get_many(KEYS) == dict.fromkeys(KEYS, b"v")
     victim.restart()
     wait_for(lambda: client.get("any") or not client.liveness.down(client.continuum.addresses))
-    client.flush_all()
+    flush(four, client.flush_all, KEYS)
     for key in KEYS:
         assert client.set(key, "v")
     expect_placed(four, client.continuum, KEYS)
