@@ -206,11 +206,6 @@ def test_agree(tmp_path: Path) -> None:
     assert [cause["kind"] for cause in two["pairs"][0]["causes"]] == ["points"]
 
 
-def test_plot(path: Path, tmp_path: Path) -> None:
-    assert text("plot", path, "-o", tmp_path / "map.png")
-    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
-
-
 @pytest.mark.parametrize(
     ("body", "number", "code", "reason"),
     [

@@ -363,3 +363,10 @@ def test_plot_where_it_cannot_be_written(
     picture = tmp_path / "missing" / "x.png"
     assert run(["plot", str(EXAMPLE), "-o", str(picture)]) == 3
     assert capsys.readouterr() == ("", f"ketama: {picture}: No such file or directory\n")
+
+
+def test_a_bucket_map(tmp_path: Path) -> None:
+    path, picture = tmp_path / "map.servers", tmp_path / "map.png"
+    path.write_text("#ketama profile=buckets buckets=8\na:1 1 0-3\nb:1 1 4-7\n")
+    assert text("plot", path, "-o", picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs the Python tests on each version of CPython, with the wheel in dist/ for this machine.
 # Usage: versions.sh VERSION ...
-# A version that is missing is passed over with a message; in CI that is an error. For a version
-# for which PyPI lacks some clients, CLIENTS=no leaves out these, and what freezes programs.
+# A version that is missing is passed over with a message; in CI that is an error. CLIENTS=no
+# leaves out the clients, of which PyPI lacks some for new versions, and what freezes programs.
 set -eu
 
 find_python() {
@@ -28,8 +28,9 @@ test_version() {
     install() { "$folder/$version/bin/pip" install --quiet --disable-pip-version-check "$@"; }
     extras=test,clients more=
     if [ "${CLIENTS:-}" = no ]; then
-        extras=cli,import,pymemcache
+        extras=cli,fleet,import,pymemcache
         more="hypothesis jedi jsonschema pytest>=8,<9.2 pytest-timeout pytest-xdist setuptools>=77"
+        [ -z "${CI:-}" ] || more="$more numpy pyarrow" # elsewhere, their tests are skipped
     fi
     # Twice, as a download may break off. $more is several words.
     install "$wheel[$extras]" $more || install "$wheel[$extras]" $more
