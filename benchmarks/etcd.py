@@ -3,7 +3,7 @@
 Usage: etcd.py [--followers N] [--pushes N] [--idle SECONDS] [--watches N] [--buckets N]. It
 starts an etcd of one member and real followers. With --watches, so many connections also watch
 the member, as the followers of other machines would. With --buckets, the list is a map of so
-many buckets; the connections watch it, and then its notices, in turn.
+many buckets; the connections watch the notices of its changes, and then the map itself.
 """
 
 from __future__ import annotations
@@ -246,7 +246,6 @@ def main() -> None:
     ):
         folder = Path(made)
         os.environ["KETAMA_SHM_DIR"] = images
-        (folder / "etcd").mkdir()
         with running(folder / "etcd", 1) as cluster:
             store = Timed(cluster.url())
             listed = folder / "shop.servers"

@@ -58,6 +58,8 @@ for machine in aarch64 s390x; do
     with_gcc $machine &
     running="$running $!"
 done
+failed=
 for one in $running; do
-    wait "$one"
+    wait "$one" || failed=yes
 done
+[ -z "$failed" ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ketama.addresses import Address, find_address
 from ketama.admin.dialect import FileRules, file_rules, hashed_name
+from ketama.admin.statement import BYTE_ORDER_MARK
 
 if TYPE_CHECKING:
     from ketama.admin.check import Findings
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 _ALMOST = re.compile(
     rb"#(?!(?-i:ketama)[ \t])[ \t]*ketama\b[^\n]*\bprofile[ \t]*=", re.IGNORECASE
 )
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _RANGES = re.compile("-|[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*")
 
 

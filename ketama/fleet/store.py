@@ -158,7 +158,8 @@ class Store:
             # Otherwise a list that etcd has accepted could never be changed again.
             body["success"] = [*changes, _delete(self._folder.before)]
             answer = self._gateway.call(TXN, body)
-            logger.warning("%s: %s", self.url.text, _NOT_KEPT)
+            if answer.get("succeeded"):
+                logger.warning("%s: %s", self.url.text, _NOT_KEPT)
         with understanding(self.url):
             if answer.get("succeeded"):
                 return current.revision if prepare else int(answer["header"]["revision"])

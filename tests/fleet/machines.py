@@ -1,14 +1,17 @@
-"""Machines that follow a fleet: `ketama follow`, each as a process of its own."""
+"""Machines that follow a fleet: `ketama follow`, as processes, or a `Follower` in a thread."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from command import COMMAND, measured
+
+from ketama.fleet import Follower, Store
 
 LEASE = 5  # seconds
 
@@ -83,3 +86,20 @@ def following(
     finally:
         for machine in machines:
             machine.kill()
+
+
+@contextmanager
+def follower_of(
+    store: Store, path: Path, machine: str = "web1", lease: int = 30
+) -> Iterator[Follower]:
+    """Run a follower in a thread of this process, with connections of its own."""
+    own = Store(store.url.text)
+    follower = Follower(own, path, machine=machine, lease=lease)
+    thread = threading.Thread(target=follower.run)
+    thread.start()
+    try:
+        yield follower
+    finally:
+        follower.stop()
+        thread.join()
+        own.close()

@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from needs import need
 from waiting import wait_for
 
 from fleet.etcd import Cluster, running
-from fleet.machines import Machine, following
+from fleet.machines import Machine, follower_of, following
 from ketama import fleet
 from ketama.admin.images import image_of
 from ketama.fleet import Client, Follower, Store, backoff
@@ -30,23 +29,6 @@ from ketama.fleet.stamp import read_stamp, stamped
 from ketama.fleet.watch import Watch
 
 MORE = b"10.0.0.3:11211 600\n"
-
-
-@contextmanager
-def follower_of(
-    store: Store, path: Path, machine: str = "web1", lease: int = module.LEASE
-) -> Iterator[Follower]:
-    """Run a follower in a thread, with a connection of its own."""
-    own = Store(store.url.text)
-    follower = Follower(own, path, machine=machine, lease=lease)
-    thread = threading.Thread(target=follower.run)
-    thread.start()
-    try:
-        yield follower
-    finally:
-        follower.stop()
-        thread.join()
-        own.close()
 
 
 def watching() -> list[threading.Thread]:

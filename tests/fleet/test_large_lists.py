@@ -13,8 +13,9 @@ import pytest
 from waiting import wait_for
 
 from fleet.etcd import Cluster
+from fleet.machines import follower_of
 from ketama.admin import buckets
-from ketama.fleet import Client, EngineError, Follower, Snapshot, Store, rollback, watch
+from ketama.fleet import Client, EngineError, Snapshot, Store, rollback, watch
 from ketama.fleet import following as module
 from ketama.fleet.folder import Folder
 from ketama.fleet.gateway import Gateway, decode
@@ -92,20 +93,6 @@ def watching(store: Store) -> Iterator[Iterator[Snapshot]]:
             yield each()
         finally:
             own.interrupt()
-            thread.join()
-
-
-@contextmanager
-def follower_of(store: Store, path: Path) -> Iterator[Follower]:
-    """Run a follower in a thread, with a store of its own."""
-    with closing(Store(store.url.text)) as own:
-        follower = Follower(own, path, machine="web1")
-        thread = threading.Thread(target=follower.run)
-        thread.start()
-        try:
-            yield follower
-        finally:
-            follower.stop()
             thread.join()
 
 
