@@ -37,7 +37,16 @@ _SOCKET_OPTIONS = [
 ]
 # What urllib3 puts before the reason.
 _CONNECTION = re.compile(r"(?:<[^>]*>|\w+\([^)]*\)): ")
-_NO_TLS = ("UNEXPECTED_EOF", "closed (EOF)", "WRONG_VERSION_NUMBER", "record layer failure")
+_IN_HANDSHAKE = "in the TLS handshake"
+# A server without TLS answers a handshake with text, or closes. Where it closes before it has
+# read all of it, the kernel resets the connection.
+_NO_TLS = (
+    "UNEXPECTED_EOF",
+    "closed (EOF)",
+    "WRONG_VERSION_NUMBER",
+    "record layer failure",
+    _IN_HANDSHAKE,
+)
 _UNKNOWN_ISSUER = ("unable to get local issuer", "self-signed", "self signed")
 
 
@@ -71,6 +80,12 @@ class _Connection(HTTPConnection):
 
 
 class _TlsConnection(HTTPSConnection):
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except ConnectionError as error:  # before it, urllib3 raises an error of its own
+            raise OSError(error.errno, f"{error.strerror} {_IN_HANDSHAKE}") from None
+
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         with _limited(self.sock):
             return super().getresponse()

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command import COMMAND, as_json, measured, run
+from command import COMMAND, as_json, measured, refusal, run
 from needs import need
 from waiting import wait_for
 
@@ -75,6 +75,21 @@ def test_a_member_that_hangs_up_ends_no_command(
             assert machine.end() == 0
         finally:
             machine.kill()
+
+
+def read_some(connection: socket.socket) -> None:
+    """Read a part and close, as a server without TLS may; the kernel resets what has more."""
+    connection.recv(1)
+
+
+@pytest.mark.parametrize("answer", [hang_up, read_some])
+def test_a_handshake_that_is_cut_off_names_the_likely_cause(
+    answer: Callable[[socket.socket], None],
+) -> None:
+    """The remedy is the same, whether the end or a reset arrives first."""
+    with accepting(answer) as (address, _):
+        message = refusal(3, "show", f"etcds://{address}/shop")
+    assert "does etcd use TLS on this port? etcds:// is with TLS" in message
 
 
 def test_a_reader_that_goes_away_still_ends_a_command(
