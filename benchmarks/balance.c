@@ -248,7 +248,8 @@ static void make_map(struct library *map, const struct fleet *fleet,
                      const struct library *from)
 {
     static uint32_t owners[BUCKETS], index[2 * SERVERS_MAX];
-    static char text[BUCKETS * 8 + SERVERS_MAX * 64];
+    static char text[BUCKETS * 8 + SERVERS_MAX * 64], ranges[BUCKETS * 8];
+    static size_t starts[SERVERS_MAX + 1];
     size_t at = (size_t)sprintf(text, "#ketama profile=buckets buckets=%d\n", BUCKETS);
 
     list(fleet);
@@ -260,12 +261,11 @@ static void make_map(struct library *map, const struct fleet *fleet,
         owners[k] = from != NULL ? index[from->owners[k]] : KETAMA_NO_SERVER;
     must(ketama_buckets_assign(listed, fleet->count, owners, BUCKETS, owners) ==
          KETAMA_OK);
-    for (uint32_t i = 0; i < fleet->count; i++) {
-        at += (size_t)sprintf(text + at, "%s %llu ", listed[i].address,
-                              (unsigned long long)listed[i].weight);
-        at += ketama_buckets_write(owners, BUCKETS, i, text + at, sizeof text - at);
-        text[at++] = '\n';
-    }
+    must(ketama_buckets_write(owners, BUCKETS, fleet->count, starts, ranges,
+                              sizeof ranges) <= sizeof ranges);
+    for (uint32_t i = 0; i < fleet->count; i++)
+        at += (size_t)sprintf(text + at, "%s %llu %s\n", listed[i].address,
+                              (unsigned long long)listed[i].weight, ranges + starts[i]);
     for (uint32_t k = 0; k < BUCKETS; k++)
         map->owners[k] = fleet->id[owners[k]];
     must(ketama_open_text(&map->c, text, at, NULL) == KETAMA_OK);

@@ -85,11 +85,13 @@ uint32_t ketama_buckets_needed(const ketama_server *servers, size_t count,
 int ketama_buckets_step(const uint32_t *before, const uint32_t *after, uint32_t buckets,
                         uint32_t most, uint32_t *owners, uint32_t *left);
 
-/* ketama_buckets_write: write the buckets of a server as in the last column of a server
- * file, such as "0-8191,16384", or "-" for none. Returns how many bytes that takes,
- * without a NUL; what does not fit in `room` bytes is left out. Cannot fail. */
-size_t ketama_buckets_write(const uint32_t *owners, uint32_t buckets, uint32_t server,
-                            char *text, size_t room);
+/* ketama_buckets_write: write the buckets of each of `count` servers as in the last
+ * column of a server file, such as "0-8191,16384", or "-" for none. at[], of count + 1
+ * elements, says where: those of server i begin at text + at[i], and end with a NUL.
+ * Returns how many bytes all of them take, at[count]; if `room` is less, nothing is
+ * written to text. Cannot fail. */
+size_t ketama_buckets_write(const uint32_t *owners, uint32_t buckets, uint32_t count,
+                            size_t *at, char *text, size_t room);
 
 /* The state of a published image. */
 enum ketama_image_state {

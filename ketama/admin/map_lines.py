@@ -28,15 +28,11 @@ def with_ranges(lines: list[Line], owned: Sequence[int]) -> list[Line]:
     """
     servers = [line for line in lines if line.address]
     column = max(map(_end, servers), default=0) + GAP
-    made: list[Line] = []
-    number = 0
-    for line in lines:
-        if not line.address:
-            made.append(line)
-            continue
-        made.append(_with_ranges(line, ranges(owned, number).encode(), column))
-        number += 1
-    return made
+    listed = iter(ranges(owned, len(servers)))
+    return [
+        _with_ranges(line, next(listed).encode(), column) if line.address else line
+        for line in lines
+    ]
 
 
 def _end(line: Line) -> int:

@@ -87,13 +87,17 @@ def steps(before: Sequence[int], after: Sequence[int], most: int) -> Iterator[ar
         yield made
 
 
-def ranges(owned: Sequence[int], server: int) -> str:
-    """Return the buckets of a server as the last column of a server file has them."""
+def ranges(owned: Sequence[int], count: int) -> list[str]:
+    """Return the buckets of each server as the last column of a server file has them.
+
+    count: how many servers there are; what others own is left out.
+    """
     data, size = _from(owned, len(owned)), len(owned)
-    room = lib.ketama_buckets_write(data, size, server, ffi.NULL, 0)
-    text = ffi.new("char[]", room)
-    lib.ketama_buckets_write(data, size, server, text, room)
-    return bytes(ffi.buffer(text, room)).decode()
+    at = ffi.new("size_t[]", count + 1)
+    room = lib.ketama_buckets_write(data, size, count, at, ffi.NULL, 0)
+    text = bytearray(room)
+    lib.ketama_buckets_write(data, size, count, at, ffi.from_buffer("char[]", text), room)
+    return text.decode().split("\0")[:-1]
 
 
 def _new(buckets: int) -> array[int]:

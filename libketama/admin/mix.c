@@ -110,26 +110,28 @@ static int build(ketama_continuum c, ketama_continuum a, ketama_continuum b,
 static int list_buckets(ketama_continuum map, struct ketama_server_list *list,
                         char **storage)
 {
-    enum { BYTES = 8 }; /* of a bucket's number, and a comma */
     uint32_t buckets = map->dialect.buckets;
-    size_t room = (size_t)buckets * BYTES + list->count, used = 0;
     uint32_t *owners = malloc(buckets * sizeof *owners);
+    size_t *at = calloc(list->count + (size_t)1, sizeof *at);
+    int status = KETAMA_ENOMEM;
 
-    *storage = malloc(room);
-    if (owners == NULL || *storage == NULL) {
-        free(owners);
-        return KETAMA_ENOMEM;
-    }
+    if (owners == NULL || at == NULL)
+        goto end;
     for (uint32_t k = 0; k < buckets; k++)
         owners[k] = ketama_packed_server(&map->view.arcs, map->view.arcs.words[k]);
-    for (uint32_t i = 0; i < list->count; i++) {
-        char *to = *storage + used;
-        size_t size = ketama_ranges_write(owners, buckets, i, to, room - used);
-        list->at[i].ranges = (struct ketama_text){to, (uint32_t)size};
-        used += size;
-    }
+    size_t room = ketama_ranges_write(owners, buckets, list->count, at, NULL, 0);
+    *storage = malloc(room);
+    if (*storage == NULL)
+        goto end;
+    ketama_ranges_write(owners, buckets, list->count, at, *storage, room);
+    for (uint32_t i = 0; i < list->count; i++)
+        list->at[i].ranges =
+            (struct ketama_text){*storage + at[i], (uint32_t)(at[i + 1] - at[i] - 1)};
+    status = KETAMA_OK;
+end:
     free(owners);
-    return KETAMA_OK;
+    free(at);
+    return status;
 }
 
 int ketama_open_mixed(ketama_continuum a, ketama_continuum b, unsigned aspects,

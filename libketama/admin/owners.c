@@ -92,10 +92,10 @@ int ketama_buckets_owners(ketama_continuum c, uint32_t buckets, uint32_t *owners
     return status;
 }
 
-size_t ketama_buckets_write(const uint32_t *owners, uint32_t buckets, uint32_t server,
-                            char *text, size_t room)
+size_t ketama_buckets_write(const uint32_t *owners, uint32_t buckets, uint32_t count,
+                            size_t *at, char *text, size_t room)
 {
-    return ketama_ranges_write(owners, buckets, server, text, room);
+    return ketama_ranges_write(owners, buckets, count, at, text, room);
 }
 
 int ketama_buckets_options(ketama_continuum ring, char settings[KETAMA_SETTINGS_MAX])

@@ -272,10 +272,9 @@ int ketama_range_take(struct ketama_text *left, uint32_t buckets, uint64_t line,
 int ketama_count_buckets(const struct ketama_layout *layout, uint32_t *points_of,
                          ketama_failure *failure);
 void ketama_generate_buckets(const struct ketama_layout *layout, uint32_t *out);
-/* The reverse: writes which buckets are owned by `server`, of which those are written
- * that fit. Returns how many bytes these are, without a NUL. */
-size_t ketama_ranges_write(const uint32_t *owners, uint32_t buckets, uint32_t server,
-                           char *to, size_t room);
+/* The reverse, as ketama_buckets_write. */
+size_t ketama_ranges_write(const uint32_t *owners, uint32_t buckets, uint32_t count,
+                           size_t *at, char *text, size_t room);
 
 /* ---- arcs.c: for each search, its arcs, and the point of an arc where it isn't its
  * end. A hash belongs to: */

@@ -210,32 +210,67 @@ void ketama_generate_buckets(const struct ketama_layout *layout, uint32_t *out)
 
 /* ---- and the reverse */
 
-static size_t append(char *to, size_t room, size_t at, const char *text)
+/* "first-last" or "number", and a comma. */
+struct written {
+    char text[32];
+    size_t bytes;
+};
+
+static struct written write_range(uint32_t first, uint32_t last)
 {
-    size_t size = strlen(text);
-    if (at <= room && size <= room - at)
-        memcpy(to + at, text, size);
-    return at + size;
+    struct written range;
+    int size = sprintf(range.text, "%lu", (unsigned long)first);
+    if (last > first)
+        size += sprintf(range.text + size, "-%lu", (unsigned long)last);
+    range.text[size++] = ',';
+    range.bytes = (size_t)size;
+    return range;
 }
 
-size_t ketama_ranges_write(const uint32_t *owners, uint32_t buckets, uint32_t server,
-                           char *to, size_t room)
+/* Writes the ranges of each server to text + at[server], and moves that on by them.
+ * text: NULL: only moves. */
+static void write_all(const uint32_t *owners, uint32_t buckets, uint32_t count,
+                      size_t *at, char *text)
 {
-    char text[32];
-    size_t at = 0;
-
     for (uint32_t begin = 0, end; begin < buckets; begin = end) {
-        end = begin + 1;
-        if (owners[begin] != server)
-            continue;
-        while (end < buckets && owners[end] == server)
+        uint32_t server = owners[begin];
+        for (end = begin + 1; end < buckets && owners[end] == server;)
             end++;
-        int size = snprintf(text, sizeof text, "%s%lu", at > 0 ? "," : "",
-                            (unsigned long)begin);
-        if (end - begin > 1)
-            snprintf(text + size, sizeof text - (size_t)size, "-%lu",
-                     (unsigned long)end - 1);
-        at = append(to, room, at, text);
+        if (server >= count)
+            continue;
+        struct written range = write_range(begin, end - 1);
+        if (text != NULL)
+            memcpy(text + at[server], range.text, range.bytes);
+        at[server] += range.bytes;
     }
-    return at > 0 ? at : append(to, room, at, "-");
+}
+
+size_t ketama_ranges_write(const uint32_t *owners, uint32_t buckets, uint32_t count,
+                           size_t *at, char *text, size_t room)
+{
+    static const char none[] = "-";
+    size_t begin = 0;
+
+    memset(at, 0, (count + (size_t)1) * sizeof *at);
+    write_all(owners, buckets, count, at, NULL);
+    for (uint32_t i = 0; i <= count; i++) {
+        size_t bytes = at[i] > 0 ? at[i] : sizeof none;
+        at[i] = begin;
+        begin += bytes;
+    }
+    if (room < at[count])
+        return at[count];
+    write_all(owners, buckets, count, at, text);
+    begin = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        size_t end = at[i];
+        if (end == begin) {
+            memcpy(text + begin, none, sizeof none);
+            end += sizeof none;
+        }
+        text[end - 1] = '\0'; /* in place of the last comma */
+        at[i] = begin;
+        begin = end;
+    }
+    return at[count];
 }

@@ -162,18 +162,20 @@ enum { SERVERS_MAX = 12 };
 static char *random_map(uint32_t bits, uint32_t servers, uint32_t *owners)
 {
     uint32_t buckets = UINT32_C(1) << bits;
+    size_t starts[SERVERS_MAX + 1];
     char *text = malloc((size_t)buckets * 9 + 64 * servers + 100);
     int at =
         sprintf(text, "#ketama profile=buckets buckets=%lu\n", (unsigned long)buckets);
 
     for (uint32_t k = 0; k < buckets; k++)
         owners[k] = k > 0 && chance(3) > 0 ? owners[k - 1] : chance(servers);
-    for (uint32_t i = 0; i < servers; i++) {
-        at += sprintf(text + at, "10.0.0.%lu:11211 %lu ", (unsigned long)i,
-                      (unsigned long)i + 1);
-        at += (int)ketama_ranges_write(owners, buckets, i, text + at, SIZE_MAX);
-        at += sprintf(text + at, "\n");
-    }
+    size_t room = ketama_ranges_write(owners, buckets, servers, starts, NULL, 0);
+    char *ranges = malloc(room);
+    ketama_ranges_write(owners, buckets, servers, starts, ranges, room);
+    for (uint32_t i = 0; i < servers; i++)
+        at += sprintf(text + at, "10.0.0.%lu:11211 %lu %s\n", (unsigned long)i,
+                      (unsigned long)i + 1, ranges + starts[i]);
+    free(ranges);
     return text;
 }
 
@@ -355,13 +357,20 @@ static void servers_get_their_shares(void)
 
 static void ranges_are_written(void)
 {
-    const uint32_t owners[] = {0, 0, 1, 0, 0, 0, 1, 0};
-    char text[16];
-    CHECK_INT(9, ketama_buckets_write(owners, 8, 0, text, sizeof text));
-    CHECK(memcmp(text, "0-1,3-5,7", 9) == 0);
-    CHECK_INT(1, ketama_buckets_write(owners, 8, 2, text, sizeof text));
-    CHECK(text[0] == '-');
-    CHECK_INT(9, ketama_buckets_write(owners, 8, 0, NULL, 0));
+    const uint32_t owners[] = {0, 0, 2, 0, KETAMA_NO_SERVER, 7, 2, 0};
+    const char expected[] = "0-1,3,7\0-\0002,6";
+    char text[16] = "untouched";
+    size_t at[4], size = sizeof expected;
+
+    CHECK_INT(size, ketama_buckets_write(owners, 8, 3, at, NULL, 0));
+    CHECK(at[0] == 0 && at[1] == 8 && at[2] == 10 && at[3] == size);
+    CHECK_INT(size, ketama_buckets_write(owners, 8, 3, at, text, size - 1));
+    CHECK_TEXT("untouched", text);
+    CHECK_INT(size, ketama_buckets_write(owners, 8, 3, at, text, size));
+    CHECK(memcmp(text, expected, size) == 0);
+    CHECK(at[0] == 0 && at[1] == 8 && at[2] == 10 && at[3] == size);
+    CHECK(text[size] == '\0');
+    CHECK_INT(0, ketama_buckets_write(owners, 8, 0, at, NULL, 0)); /* no servers */
 }
 
 static void wrong_assignments(void)
