@@ -56,6 +56,7 @@ def test_where_verbose() -> None:
         "name": None,
         "hash": ketama.hashi("user:42"),
         "point": continuum.get_server("user:42")[0],
+        "bucket": None,
         "next": continuum.successors("user:42")[1:],
     }
     assert as_json("where", "-v", "-n", "0", EXAMPLE, "user:42")["next"] == []

@@ -8,6 +8,7 @@ import pytest
 from command import EXAMPLE, as_json, fits_schema, refusal, run, text
 
 import ketama
+from ketama.admin.buckets import owners
 
 
 @pytest.fixture
@@ -35,6 +36,21 @@ def test_new(tmp_path: Path) -> None:
     shown = text("buckets", "new", EXAMPLE, "-o", tmp_path / "third", "--within", "1%")
     assert "third: 8,192 buckets for 8 servers, at most 0." in shown
     assert text("check", tmp_path / "third").endswith("ok: 8 servers\n")
+
+
+def test_where_names_the_bucket(path: Path) -> None:
+    """It is the one that the line of the key's server lists."""
+    owned = owners(ketama.Continuum(path), 1024)
+    addresses = ketama.Continuum(path).addresses
+    for key in ("user:42", "b", "c"):
+        found = fits_schema("where", as_json("where", "-v", path, key))
+        assert found["bucket"] == ketama.hashi(key) // 2**22
+        assert found["server"] == addresses[owned[found["bucket"]]]
+        head, row = (line.split() for line in text("where", "-v", path, key).splitlines())
+        assert head == ["key", "server", "hash", "bucket", "next"]
+        assert row[3] == str(found["bucket"])
+        streamed = text("where", "-v", path, stdin=f"{key}\n".encode())
+        assert streamed.split("\t")[3] == row[3]
 
 
 def test_new_of_a_dialect(tmp_path: Path) -> None:

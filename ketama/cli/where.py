@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 import ketama
+from ketama.admin.dialect import file_rules
 from ketama.cli import source
 from ketama.cli.app import dialect_options, file_argument, json_option
 from ketama.cli.output import print_json, print_table, printable, progress
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 @file_argument()
 @click.argument("keys", metavar="[KEY]...", nargs=-1, type=click.UNPROCESSED)
 @click.option(
-    "-v", "--verbose", is_flag=True, help="Also show hash, point, and the next servers."
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Also show hash, point or bucket, and the next servers.",
 )
 @click.option(
     "-n",
@@ -62,8 +66,8 @@ def where(
 
     Without keys, or with -, keys are read from standard input, one per line (LF or CR LF) of at
     most 1 MiB, and answered as they arrive: the key, a tab, its server. -v adds the key's hash,
-    its point on the ring, and the servers that would take over if the first were down. With
-    --json, each answer is one line of JSON.
+    its point on the ring or its bucket in the map, and the servers that would take over if the
+    first were down. With --json, each answer is one line of JSON.
 
     Many clients put a text of their own before each key. With --prefix it is hashed as well;
     keys are still printed as they were given. Django hashes KEY_PREFIX:VERSION:KEY, so its
@@ -82,7 +86,7 @@ def where(
     streamed = not keys or keys == (source.STDIN,)
     if streamed:
         source.only_one_stdin(file, source.STDIN)
-    ring = _Ring(source.open_continuum(file, dialect), os.fsencode(prefix), following)
+    ring = _ring_of(source.open_continuum(file, dialect), os.fsencode(prefix), following)
     if streamed:
         _stream(ring, verbose, b"\0" if null else b"\n", as_json)
         return
@@ -92,8 +96,9 @@ def where(
         for answer in answers:
             print_json(_as_json(answer, names), indent=None)
     elif verbose:
+        place = ">point" if ring.buckets is None else ">bucket"
         print_table(
-            ("key", "server", ">hash", ">point", "next"), [_cells(answer) for answer in answers]
+            ("key", "server", ">hash", place, "next"), [_cells(answer) for answer in answers]
         )
     else:
         shown = [printable(_text(key)) for key, *_ in answers]
@@ -103,11 +108,15 @@ def where(
 
 
 class _Ring(NamedTuple):
-    """What keys are asked of: a ring, what is put before keys, and how many next servers."""
+    """What keys are asked of: a ring, what is put before keys, and how many next servers.
+
+    buckets: how many a map has; None: it is none.
+    """
 
     continuum: ketama.Continuum
     prefix: bytes
     following: int
+    buckets: int | None
 
     def indexes(self, keys: list[bytes]) -> array[int]:
         """Return the index of each key's server."""
@@ -115,14 +124,29 @@ class _Ring(NamedTuple):
         return self.continuum.indexes([prefix + key for key in keys] if prefix else keys)
 
 
-# key, server, hash, point, next servers
-_Answer = tuple[bytes, str, int, int, list[str]]
+def _ring_of(continuum: ketama.Continuum, prefix: bytes, following: int) -> _Ring:
+    is_map = file_rules(continuum._now[0]).profile == "buckets"
+    buckets = sum(server.points for server in continuum.servers) if is_map else None
+    return _Ring(continuum, prefix, following, buckets)
+
+
+class _Answer(NamedTuple):
+    """Where a key belongs; bucket: None if it is of a ring."""
+
+    key: bytes
+    server: str
+    hashed: int
+    point: int
+    bucket: int | None
+    following: list[str]
 
 
 def _answer(ring: _Ring, key: bytes) -> _Answer:
-    continuum, prefix, following = ring
-    hashed, point, server = continuum.explain(prefix + key)
-    return key, server, hashed, point, continuum.successors(prefix + key, following + 1)[1:]
+    hashed_key = ring.prefix + key
+    hashed, point, server = ring.continuum.explain(hashed_key)
+    bucket = None if ring.buckets is None else hashed * ring.buckets >> 32
+    following = ring.continuum.successors(hashed_key, ring.following + 1)[1:]
+    return _Answer(key, server, hashed, point, bucket, following)
 
 
 def _text(key: bytes) -> str:
@@ -130,8 +154,9 @@ def _text(key: bytes) -> str:
 
 
 def _cells(answer: _Answer) -> tuple[str, ...]:
-    key, server, hashed, point, following = answer
-    return _text(key), server, str(hashed), str(point), " ".join(following)
+    key, server, hashed, point, bucket, following = answer
+    place = point if bucket is None else bucket
+    return _text(key), server, str(hashed), str(place), " ".join(following)
 
 
 def _names(continuum: ketama.Continuum) -> dict[str, str | None]:
@@ -141,15 +166,15 @@ def _names(continuum: ketama.Continuum) -> dict[str, str | None]:
 
 def _as_json(answer: _Answer, names: Mapping[str, str | None]) -> dict[str, Any]:
     """Return an answer as in the JSON of `where`; with names, all of it."""
-    key, server, hashed, point, following = answer
-    value: dict[str, Any] = _key_as_json(key)
-    value["server"] = server
+    value: dict[str, Any] = _key_as_json(answer.key)
+    value["server"] = answer.server
     if names:
         value |= {
-            "name": names[server],
-            "hash": hashed,
-            "point": point,
-            "next": following,
+            "name": names[answer.server],
+            "hash": answer.hashed,
+            "point": answer.point,
+            "bucket": answer.bucket,
+            "next": answer.following,
         }
     return value
 
