@@ -8,11 +8,14 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import forks
+from waiting import PATIENCE
 
 COMMAND = [sys.executable, "-m", "ketama"]
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,6 +99,40 @@ def on_a_terminal(*arguments: str | Path, env: dict[str, str] | None = None) -> 
     os.close(main)
     assert process.returncode == 0
     return written.decode()
+
+
+@contextmanager
+def watching(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """A watch that has begun, and is interrupted at the end."""
+    with subprocess.Popen(
+        [*COMMAND, "watch", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=measured(),
+        preexec_fn=interruptible,
+    ) as process:
+        assert process.stderr is not None
+        begin = process.stderr.readline()
+        assert begin.endswith("; waiting for changes\n"), begin
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE) == 130
+        assert process.stderr.read() == ""  # nothing that the test has not read
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    """Wait for the next line that a process prints."""
+    assert process.stdout is not None
+    return process.stdout.readline().rstrip("\n")
+
+
+def complaint_of(process: subprocess.Popen[str]) -> str:
+    """Wait for the next line that it prints on stderr."""
+    assert process.stderr is not None
+    return process.stderr.readline().rstrip("\n")
 
 
 @cache

@@ -10,7 +10,6 @@ import pty
 import pwd
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -24,12 +23,14 @@ from command import (
     COMMAND,
     EXAMPLE,
     as_json,
+    complaint_of,
     fits_schema,
-    interruptible,
+    line_of,
     measured,
     refusal,
     run,
     text,
+    watching,
 )
 from needs import need_root
 from waiting import PATIENCE, wait_for
@@ -461,38 +462,6 @@ def test_running_workers_see_an_edit(seconds: str, path: Path) -> None:
     for worker in workers:
         out, _ = worker.communicate(timeout=PATIENCE)
         assert (out, worker.returncode) == ("True\n", 0)
-
-
-@contextlib.contextmanager
-def watching(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
-    """A watch that has begun, and is interrupted at the end."""
-    with subprocess.Popen(
-        [*COMMAND, "watch", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=measured(),
-        preexec_fn=interruptible,
-    ) as process:
-        assert process.stderr is not None
-        begin = process.stderr.readline()
-        assert begin.endswith("; waiting for changes\n"), begin
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGINT)
-            assert process.wait(PATIENCE) == 130
-        assert process.stderr.read() == ""  # nothing that the test has not read
-
-
-def line_of(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().rstrip("\n")
-
-
-def complaint_of(process: subprocess.Popen[str]) -> str:
-    assert process.stderr is not None
-    return process.stderr.readline().rstrip("\n")
 
 
 def test_watch(path: Path) -> None:

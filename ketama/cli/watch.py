@@ -1,4 +1,4 @@
-"""`ketama watch`: report changes of a server file as they happen."""
+"""`ketama watch`: report changes of a server file, or of a fleet's list, as they happen."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -18,15 +19,15 @@ from ketama.cli import source
 from ketama.cli.app import dialect_options, file_argument, json_option, message_of, report
 from ketama.cli.documents import diff_as_json
 from ketama.cli.output import counted, local_time, percent, print_json, print_styled, utc_time
-from ketama.cli.store import is_url
-from ketama.continuum import continuum_with
+from ketama.cli.store import is_url, open_store
+from ketama.continuum import continuum_of_text, continuum_with
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from ketama.admin.diff import Diff
-
-INTERVAL = 0.2  # seconds
+    from ketama.fleet import Store
 
 
 @click.command(short_help="Report changes of a file as they happen.")
@@ -44,66 +45,118 @@ INTERVAL = 0.2  # seconds
 def watch(file: str, command: str | None, dialect: bytes, as_json: bool) -> None:
     r"""Print a line for each change of a server file, until interrupted.
 
-    A line has the time, the published generation, the number of servers, what moved, and which
-    servers were added (+), removed (-), got another weight or name (~), or kept their name at
-    another address (old->new). If the file is invalid or missing, that is reported, and
-    watching continues.
+    A line has the time, the published generation (of a fleet's list, its version), the number
+    of servers, what moved, and which servers were added (+), removed (-), got another weight or
+    name (~), or kept their name at another address (old->new). If the file is invalid or
+    missing, that is reported, and watching continues.
 
     \b
     Examples:
       ketama watch /etc/ketama.servers
       ketama watch /etc/ketama.servers --exec 'mail -s "cache servers changed" ops'
+      ketama watch etcd://etcd1,etcd2,etcd3/shop
     """
     if file == source.STDIN:
         raise click.UsageError("cannot watch standard input")
-    if is_url(file):
-        raise click.UsageError("cannot watch a URL: see 'ketama fleet --watch'")
-    continuum = continuum_with(os.fsencode(file), dialect, shared=True)
-    before = copy.copy(continuum)  # which does not roll
-    report(
-        f"{file}: {counted(len(continuum.servers), 'server')}, generation "
-        f"{generation(file, continuum, dialect)}; waiting for changes",
-        0,
-    )
-    reported = None
-    while True:
-        try:
-            changed = continuum.roll()
-            reported = None
-        except ketama.KetamaError as error:
-            changed = False
-            if reported != message_of(error):
-                reported = message_of(error)
-                report(f"{reported}; keeping the last valid version", 0)
+    with _watched(file, dialect) as watched:
+        before = watched.now
+        report(
+            f"{file}: {counted(len(before.servers), 'server')}, {watched.counts} "
+            f"{watched.number}; waiting for changes",
+            0,
+        )
+        reported: str | int | None = None
+        while True:
+            try:
+                changed = watched.look()
+                reported = None
+            except ketama.KetamaError as error:
+                changed, was = False, reported
+                # In an outage, members of etcd fail with different messages.
+                reported = error.errno if isinstance(error, OSError) else str(error)
+                if reported != was:
+                    report(f"{message_of(error)}; keeping the last valid version", 0)
+            if changed:
+                _report_change(file, watched, before.diff(watched.now), command, as_json)
+                before = watched.now
+            time.sleep(watched.interval)
+
+
+class _File:
+    """A server file that is watched.
+
+    now: its continuum, which does not roll. counts: the name of its `number`.
+    interval: seconds between two looks.
+    """
+
+    counts, interval = "generation", 0.2
+
+    def __init__(self, file: str, dialect: bytes) -> None:
+        self._file, self._dialect = file, dialect
+        self._continuum = continuum_with(os.fsencode(file), dialect, shared=True)
+        self.now = copy.copy(self._continuum)
+
+    @property
+    def number(self) -> int:
+        """The published generation; this process's own where nothing is published."""
+        from ketama.admin.images import image_of
+
+        image = image_of(self._file, self._dialect)
+        return self._continuum.generation if image is None else image.generation
+
+    def look(self) -> bool:
+        """Return whether `now` is another continuum than before."""
+        changed = self._continuum.roll()
         if changed:
-            now = copy.copy(continuum)
-            _report_change(file, continuum, dialect, before.diff(now), command, as_json)
-            before = now
-        time.sleep(INTERVAL)
+            self.now = copy.copy(self._continuum)
+        return changed
 
 
-def generation(file: str, continuum: ketama.Continuum, dialect: bytes) -> int:
-    """Return the published generation; this process's own where nothing is published."""
-    from ketama.admin.images import image_of
+class _Fleet:
+    """A fleet's list that is watched; see `_File`."""
 
-    image = image_of(file, dialect)
-    return continuum.generation if image is None else image.generation
+    counts, interval = "version", 1.0
+
+    def __init__(self, store: Store, dialect: bytes) -> None:
+        self._store, self._dialect = store, dialect
+        self._text = b""
+        self._take()
+
+    def _take(self) -> bool:
+        from ketama.fleet.pushing import accept_list
+
+        found = self._store.read()
+        text, stamp = accept_list(self._store, found)
+        changed = text != self._text
+        if changed:
+            self.now = continuum_of_text(text, self._store.url.text, self._dialect)
+            self._text, self.number = text, stamp.version
+        self._seen = found
+        return changed
+
+    def look(self) -> bool:
+        """Return whether `now` is another continuum than before."""
+        return self._store.has_changed(self._seen) and self._take()
+
+
+@contextmanager
+def _watched(file: str, dialect: bytes) -> Iterator[_File | _Fleet]:
+    if not is_url(file):
+        yield _File(file, dialect)
+        return
+    with open_store(file) as store:
+        yield _Fleet(store, dialect)
 
 
 def _report_change(
-    file: str,
-    continuum: ketama.Continuum,
-    dialect: bytes,
-    found: Diff,
-    command: str | None,
-    as_json: bool,
+    file: str, watched: _File | _Fleet, found: Diff, command: str | None, as_json: bool
 ) -> None:
     now = time.time()
     value: dict[str, Any] = {
         "file": file,
         "time": utc_time(now),
-        "generation": generation(file, continuum, dialect),
-        "servers": len(continuum.servers),
+        "generation": watched.number,
+        "servers": len(watched.now.servers),
         "diff": diff_as_json(found),
     }
     if as_json:
@@ -111,7 +164,7 @@ def _report_change(
     else:
         print_styled(
             (local_time(now), ""),
-            (f"   generation {value['generation']}", ""),
+            (f"   {watched.counts} {value['generation']}", ""),
             (f"   {counted(value['servers'], 'server')}", ""),
             (f"   moved {percent(found.moved)}", "bold"),
             (f", collateral {percent(found.collateral)}", ""),

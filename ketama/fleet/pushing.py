@@ -191,13 +191,7 @@ def pull(store: Store, path: Path, *, force: bool = False) -> int:
     errno ENOENT where the fleet has no list; KetamaOSError where it cannot be written.
     """
     filename = os.fspath(path)
-    text = store.read().servers
-    if text is None:
-        raise no_list(store)
-    try:
-        theirs = accept(text, store.domain)
-    except RefusedError as error:
-        raise RefusedError(f"{store.url.text}: {error}") from None
+    text, theirs = accept_list(store, store.read())
 
     def allowed(found: bytes) -> bool:
         if not force:
@@ -206,6 +200,20 @@ def pull(store: Store, path: Path, *, force: bool = False) -> int:
 
     replace_copy(filename, text, allowed)
     return theirs.version
+
+
+def accept_list(store: Store, snapshot: Snapshot) -> tuple[bytes, Stamp]:
+    """Return the list that a fleet has, if machines would take it, and what it says of itself.
+
+    Raises RefusedError where they would not, EngineError with errno ENOENT where there is none.
+    """
+    text = snapshot.servers
+    if text is None:
+        raise no_list(store)
+    try:
+        return text, accept(text, store.domain)
+    except RefusedError as error:
+        raise RefusedError(f"{store.url.text}: {error}") from None
 
 
 def no_list(store: Store) -> EngineError:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from command import as_json, fits_schema, refusal, run, text
+from command import (
+    as_json,
+    complaint_of,
+    fits_schema,
+    line_of,
+    refusal,
+    run,
+    text,
+    watching,
+)
 
+from fleet.etcd import Cluster
 from ketama import fleet
 from ketama.fleet import Store
 from ketama.fleet.stamp import accept
@@ -52,7 +64,52 @@ def test_commands_that_read(url: str, pushed: Path, tmp_path: Path) -> None:
     picture = tmp_path / "moves.svg"
     assert run("plot", url, pushed, "-o", picture).returncode == 0
     assert picture.stat().st_size > 0
-    assert "see 'ketama fleet --watch'" in refusal(2, "watch", url)
+
+
+def test_watch(three: Cluster, listed: Path) -> None:
+    """A list that is wrong, or cannot be read, is reported once, and watched on."""
+    url = three.url()
+    store = Store(url)
+    fleet.push(listed, store)
+    with watching(url) as process:
+        version = as_json("add", url, "10.0.0.3:11211", "600")["version"]
+        line = line_of(process)
+        assert f"   version {version}   3 servers   moved " in line
+        assert line.endswith("   +10.0.0.3:11211")
+        good = store.read().servers or b""
+        three.ctl("put", f"/ketama/{store.domain}/servers", "a:1 100")
+        kept = "; keeping the last valid version"
+        reason = "its first line does not state domain, version and sha256"
+        assert complaint_of(process) == f"ketama: {url}: {reason}{kept}"
+        time.sleep(2.5)  # in which it could be said once more
+        three.ctl("put", f"/ketama/{store.domain}/servers", stdin=good)
+        three.kill()
+        assert complaint_of(process).endswith(f"Connection refused{kept}")
+        time.sleep(2.5)
+        three.start()
+        text("remove", url, "10.0.0.3:11211")
+        assert line_of(process).endswith("   -10.0.0.3:11211")
+        three.ctl("del", f"/ketama/{store.domain}/servers")
+        assert f"the fleet has no list yet: run 'ketama push FILE {url}'" in complaint_of(
+            process
+        )
+    store.close()
+
+
+@pytest.mark.usefixtures("pushed")
+def test_watch_executes(url: str) -> None:
+    """The command and the document of a change have the version."""
+    show = 'echo "$KETAMA_FILE $KETAMA_GENERATION"'
+    with watching("--json", url, "--exec", show) as process:
+        version = as_json("weight", url, "10.0.0.1:11211", "300")["version"]
+        found = fits_schema("watch", json.loads(line_of(process)))
+        assert (found["file"], found["generation"]) == (url, version)
+        assert found["diff"]["changed"] == ["10.0.0.1:11211"]
+        assert line_of(process) == f"{url} {version}"
+
+
+def test_watch_needs_a_list(url: str) -> None:
+    assert "the fleet has no list yet" in refusal(3, "watch", url)
 
 
 def test_commands_that_edit(url: str, store: Store, pushed: Path, tmp_path: Path) -> None:
