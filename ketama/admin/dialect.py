@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from ketama._ketama import ffi, lib
@@ -98,11 +98,17 @@ def stated_in(text: bytes) -> tuple[bytes, bytes]:
 
 def options_in(settings: bytes) -> dict[str, str]:
     """Return settings that libketama has written, by name."""
+    return dict(_pairs_in(settings))
+
+
+@lru_cache(maxsize=16)  # a follower reads the first line of a list several times
+def _pairs_in(settings: bytes) -> tuple[tuple[str, str], ...]:
     words = shlex.shlex(settings.decode(), posix=True)
     words.whitespace_split = True
     words.commenters = ""
     words.quotes = words.escapedquotes = '"'
-    return dict(word.split("=", 1) for word in words)
+    pairs = (word.split("=", 1) for word in words)
+    return tuple((name, value) for name, value in pairs)
 
 
 def label_of(options: Mapping[str, str]) -> str:
