@@ -404,6 +404,37 @@ def test_a_limit_where_the_old_file_is_invalid(two: Path) -> None:
     assert two.read_text() == "a:1 1\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a:1 1 n\nb:1 1 n\n", 2),
+        ("#ketama profile=buckets buckets=4\na:1 1 0-1\n", None),
+        ("#ketama profile=buckets buckets=many\na:1 1 0-1\n", 1),
+    ],
+)
+def test_an_old_file_that_is_invalid_as_a_whole(two: Path, text: str, line: int | None) -> None:
+    """It is replaced as one with an invalid line is; a map, by what states a profile."""
+    two.write_text(text)
+    new = b"#ketama profile=libketama\nc:1 1\n"
+    with (
+        pytest.raises(ketama.ServersError, match="what would move is unknown") as caught,
+        ketama.edit(two, create=True, max_moved=0.5) as editing,
+    ):
+        editing.replace(new)
+    assert caught.value.lineno == line
+    if "buckets=4" in text:
+        with (
+            pytest.raises(ketama.ServersError, match="replace this map by another one"),
+            ketama.edit(two, create=True) as editing,
+        ):
+            editing.replace(b"c:1 1\n")
+    assert two.read_text() == text
+    with ketama.edit(two, create=True) as editing:
+        editing.replace(new)
+        assert editing.diff() is None
+    assert two.read_bytes() == new
+
+
 def test_an_edit_keeps_the_profile(two: Path) -> None:
     """Before and after are rings of the profile that the file states."""
     two.write_text("#ketama profile=twemproxy\n10.0.0.1:11211 1\n10.0.0.2:11211 1\n")

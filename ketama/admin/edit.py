@@ -32,7 +32,7 @@ class Edit:
 
     __slots__ = (
         "_after", "_before", "_closed", "_filename", "_invalid", "_is_balanced", "_is_map",
-        "_lines", "_original", "_settings", "published",
+        "_lines", "_original", "_settings", "_text", "published",
     )  # fmt: skip
 
     def __init__(
@@ -44,18 +44,27 @@ class Edit:
     ) -> None:
         self._filename = filename
         self._settings = settings
+        self._text = text
         self._is_map = server_file.is_map(text, settings)
         self._original = server_file.parse(text, has_ranges=self._is_map)
-        self._invalid = next((line for line in self._original if line.reason), None)
-        if create and self._invalid is not None:
-            self._original = []
-        server_file.raise_if_invalid(self._original, filename)
-        self._lines = list(self._original)
         self._before: Continuum | None = None
         self._after: Continuum | None = None
+        self._invalid: ServersError | None = None  # why all of the text has to be replaced
+        if create:
+            self._take_valid()
+        server_file.raise_if_invalid(self._original, filename)
+        self._lines = list(self._original)
         self._closed = False
         self._is_balanced = True
         self.published = False
+
+    def _take_valid(self) -> None:
+        """Begin with an empty text if that of the file is invalid, even if each line is not."""
+        if any(line.address or line.reason for line in self._original):
+            try:
+                self._before = continuum_of_text(self._text, self._filename, self._settings)
+            except ServersError as error:
+                self._original, self._invalid = [], error
 
     @property
     def text(self) -> bytes:
@@ -77,11 +86,15 @@ class Edit:
         return [line for line in self._lines if line.address]
 
     @property
+    def _is_changed(self) -> bool:
+        """Whether the edit changes the file."""
+        return self.text != self._text
+
+    @property
     def before(self) -> Continuum | None:
-        """The continuum before the edit; None where the file had no servers."""
+        """The continuum before the edit; None where the file had no servers, or was invalid."""
         if self._before is None and any(line.address for line in self._original):
-            text = b"".join(line.text for line in self._original)
-            self._before = continuum_of_text(text, self._filename, self._settings)
+            self._before = continuum_of_text(self._text, self._filename, self._settings)
         return self._before
 
     @property
@@ -276,6 +289,7 @@ class Edit:
         name = self._filename if filename is None else filename
         continuum_of_text(text, name, self._settings)  # raises with the lines of this text
         if self._is_map and "profile" not in options_in(stated_in(text)[0]):
+            self._check_balanceable()
             self._replace_servers(text)
             return
         first = self._original[0].text if self._original else b""
@@ -291,6 +305,16 @@ class Edit:
         ]
         self._after = after
 
+    def _check_balanceable(self) -> None:
+        """Raise where servers cannot get the buckets of a map because that is invalid."""
+        wrong = self._invalid
+        if wrong is not None:
+            reason = (
+                f"{wrong.reason}: replace this map by another one, or by a list that states a "
+                "profile"
+            )
+            raise ServersError(wrong.filename, wrong.lineno, reason)
+
     def _replace_servers(self, text: bytes) -> None:
         """Replace the servers of a map by those of a list."""
         map_lines.buckets_of(self._original)  # raises where there is no statement
@@ -305,12 +329,13 @@ class Edit:
 
     def _check_moved(self, max_moved: float) -> None:
         """Raise where more of the keys would move."""
-        if max_moved < 1 and self._invalid is not None:
-            raise self._error(
-                self._invalid,
-                f"{self._invalid.reason}; nothing was written: what would move is unknown, and "
-                f"the limit is {100 * max_moved:g} %",
+        wrong = self._invalid
+        if max_moved < 1 and wrong is not None:
+            reason = (
+                f"{wrong.reason}; nothing was written: what would move is unknown, and the "
+                f"limit is {100 * max_moved:g} %"
             )
+            raise ServersError(wrong.filename, wrong.lineno, reason)
         found = self.diff() if max_moved < 1 else None
         if found is not None and found.moved > max_moved:
             reason = (
@@ -391,8 +416,8 @@ def edit(
     timeout: how long to wait for one other edit to finish, seconds.
     max_moved: the largest share of the keys that may move, 0.0 to 1.0. A file that had no
         servers has no limit; one that was invalid is not replaced within a limit.
-    create: where there is no such file, or it has an invalid line, begin with an empty one. A
-        new file has mode 0644, less what the umask takes away.
+    create: where there is no such file, or it is invalid, begin with an empty one. A new file
+        has mode 0644, less what the umask takes away.
     profile, options: the dialect of the programs that read the file, if it does not state it,
         as for `Continuum`: it decides which keys move.
 
@@ -428,14 +453,13 @@ def edit_with(
             yield editing
         finally:
             editing._closed = True
-        changed = editing.text
-        if changed != text:
+        if editing._is_changed:
             _ = editing.after  # raises where the file would be invalid
             editing._check_moved(max_moved)
             if not dry_run:
-                target.replace(text, changed)
+                target.replace(text, editing.text)
     finally:
         target.close()
-    if changed != text and not dry_run:
+    if editing._is_changed and not dry_run:
         with suppress(OSError, MemoryError):  # the edit has taken effect
             editing.published = images.publish(there, settings)

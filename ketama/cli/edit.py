@@ -18,12 +18,13 @@ from ketama.cli.app import (
     dialect_options,
     file_argument,
     json_option,
+    message_of,
     report,
     share_value,
 )
 from ketama.cli.edit_result import Change, Done, Rows, as_json, print_result
 from ketama.cli.output import percent, print_json, printable
-from ketama.cli.store import editing, repeated
+from ketama.cli.store import editing, refusals_of, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ ASK_ABOVE = 0.5  # of the keys
 
 def complete_server(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the addresses in the file for shell completion."""
-    file = ctx.params.get("file")
+    file = ctx.params.get("file") or ctx.params.get("map_")
     if file is None:
         return []
     try:
@@ -346,10 +347,9 @@ def _edit(
     def attempt(dry_run: bool, max_moved: float | None) -> Done:
         limit = 1.0 if max_moved is None else max_moved
         with editing(file, options.dialect, dry_run, limit, action == "apply") as one:
-            text = one.text
             changes = act(one)
             found = one.diff()
-        return Done(action, file, new, options.dialect, one, changes, found, one.text != text)
+        return Done(action, file, new, options.dialect, one, changes, found, one._is_changed)
 
     max_moved = options.max_moved
     try:
@@ -365,6 +365,8 @@ def _edit(
         if error.filename is None:  # an argument is invalid, not the file
             raise click.UsageError(error.reason) from None
         return report(str(error), PROBLEMS_FOUND)
+    except refusals_of(file) as error:
+        return report(message_of(error), PROBLEMS_FOUND)
     if options.as_json:
         print_json(as_json(done, options.dry_run))
     else:

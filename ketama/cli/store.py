@@ -95,6 +95,15 @@ def editing(
         yield one
 
 
+def refusals_of(file: str) -> tuple[type[Exception], ...]:
+    """Return the errors by which a fleet refuses an edit; of a file, there are none."""
+    if not is_url(file):
+        return ()
+    from ketama.fleet import ConflictError, RefusedError
+
+    return ConflictError, RefusedError
+
+
 def repeated(file: str, attempt: Callable[[], T]) -> T:
     """Return what an edit returns; if another one of a fleet came first, edit what that left.
 

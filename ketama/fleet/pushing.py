@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ketama.admin import server_file
-from ketama.admin.check import examine
+from ketama.admin.check import Finding, examine
+from ketama.admin.diff import Diff
 from ketama.admin.edit import Edit
+from ketama.continuum import Path
 from ketama.errors import KetamaOSError
 from ketama.fleet.errors import ConflictError, EngineError, RefusedError
 from ketama.fleet.files import replace_copy
@@ -27,16 +29,9 @@ from ketama.fleet.stamp import (
 from ketama.fleet.store import Client, Store
 from ketama.settings import settings_text
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ketama.admin.check import Finding
-    from ketama.admin.diff import Diff
-    from ketama.continuum import Path
-
-    # Called with the prepared text and the revision that it is for; returns when all machines
-    # are ready, or raises.
-    Prepare = Callable[[Store, bytes, int], None]
+# Called with the prepared text and the revision that it is for; returns when all machines are
+# ready, or raises.
+Prepare = Callable[[Store, bytes, int], None]
 
 
 class Pushed(NamedTuple):
@@ -63,13 +58,25 @@ class FleetEdit(Edit):
 
     """
 
-    __slots__ = ("version",)
+    __slots__ = ("_domain", "version")
 
     def __init__(
-        self, url: str, text: bytes, create: bool = False, settings: bytes = b""
+        self, store: Store, text: bytes, create: bool = False, settings: bytes = b""
     ) -> None:
-        super().__init__(url, text, create, settings)
+        super().__init__(store.url.text, text, create, settings)
+        self._domain = store.domain
         self.version = read_stamp(text).version
+
+    @property
+    def _is_changed(self) -> bool:
+        """Whether the edit changes the list, or machines refuse it as it is."""
+        if read_stamp(self.text).content != read_stamp(self._text).content:
+            return True
+        try:
+            accept(self._text, self._domain)
+        except RefusedError:
+            return bool(self._text)
+        return False
 
 
 @contextmanager
@@ -109,12 +116,12 @@ def edit_with(
     if current.servers is None and not create:
         raise no_list(store)
     text = current.servers or b""
-    editing = FleetEdit(store.url.text, text, create, settings)
+    editing = FleetEdit(store, text, create, settings)
     try:
         yield editing
     finally:
         editing._closed = True
-    if read_stamp(editing.text).content == read_stamp(text).content:
+    if not editing._is_changed:
         return
     _ = editing.after  # raises where the list would be invalid
     editing._check_moved(max_moved)
@@ -271,22 +278,22 @@ def _push(
     if not 0 <= max_moved <= 1:
         raise ValueError(f"invalid max_moved {max_moved!r}: must be 0.0 to 1.0")
     old = current.servers or b""
-    editing = FleetEdit(store.url.text, old, create=True)
+    editing = FleetEdit(store, old, create=True)
     editing._replace_all(text, filename)
-    mine, theirs = read_stamp(text), read_stamp(old)
-    warnings = _warnings(text)
-    if mine.content == theirs.content and mine.version <= theirs.version:
-        return Pushed(theirs.version, theirs.version, False, editing.diff(), warnings), old
+    mine, before = read_stamp(text), editing.version
+    unchanged = Pushed(before, before, False, editing.diff(), _warnings(text))
+    if mine.version <= before and not editing._is_changed:
+        return unchanged, old
     editing._check_moved(max_moved)
     if dry_run:
-        return Pushed(theirs.version, theirs.version, False, editing.diff(), warnings), old
+        return unchanged, old
     version = _next(store, current, mine.version)
     new = stamped(text, store.domain, version)
     accept(new, store.domain)
     if prepare is not None:
         prepare(store, new, current.revision)
     store.write(new, current.revision)
-    return Pushed(version, theirs.version, True, editing.diff(), warnings), new
+    return unchanged._replace(version=version, written=True), new
 
 
 def _warnings(text: bytes) -> list[Finding]:
@@ -333,8 +340,9 @@ def _check_pulled(filename: str, found: bytes, theirs: Stamp, domain: str) -> No
             f"{filename}: has changes that were not pushed: push them, or drop them with "
             "--force"
         )
-    if mine.version > theirs.version:
+    if mine.version >= theirs.version:
+        other = "another list of that" if mine.version == theirs.version else theirs.version
         raise ConflictError(
-            f"{filename}: has version {mine.version}, and the fleet has {theirs.version}, so "
-            "etcd has lost changes: push the file, or drop them with --force"
+            f"{filename}: has version {mine.version}, and the fleet has {other}, so etcd has "
+            "lost changes: push the file, or drop them with --force"
         )

@@ -17,7 +17,7 @@ from ketama import ServersError, fleet
 from ketama.admin import buckets
 from ketama.fleet import ConflictError, EngineError, RefusedError, Store, pushing
 from ketama.fleet.files import replace_copy
-from ketama.fleet.stamp import accept, stamped
+from ketama.fleet.stamp import VERSION_MAX, accept, stamped
 from ketama.fleet.watch import Watch
 
 MORE = b"10.0.0.3:11211 600\n"
@@ -199,6 +199,95 @@ def test_a_list_put_past_the_check_can_be_replaced(
         fleet.pull(store, listed)
     assert fleet.push(listed, store).diff is None
     assert servers_of(store) == listed.read_bytes()
+
+
+NAMED_TWICE = b"10.0.0.1:11211 600 n\n10.0.0.2:11211 600 n\n"
+NOT_WHOLE = b"#ketama profile=buckets buckets=16\n10.0.0.1:11211 1 0-7\n"
+
+
+@pytest.mark.parametrize("wrong", [NAMED_TWICE, NOT_WHOLE])
+def test_a_list_that_is_wrong_as_a_whole_can_be_replaced(
+    wrong: bytes, engine: Cluster, url: str, store: Store, listed: Path
+) -> None:
+    """Each of its lines is valid."""
+    fleet.push(listed, store)
+    engine.put(f"/ketama/{store.domain}/servers", stamped(wrong, store.domain, 1))
+    done = fleet.push(listed, store)
+    assert (done.written, done.diff) == (True, None)
+    assert servers_of(store) == listed.read_bytes()
+    engine.put(f"/ketama/{store.domain}/servers", stamped(wrong, store.domain, 1))
+    if wrong == NOT_WHOLE:
+        assert "8 of 16 buckets have no server" in refusal(1, "apply", listed, url)
+        listed.write_bytes(b"#ketama profile=libketama\n10.0.0.1:11211 600\n")
+    assert as_json("apply", listed, url)["written"]
+    assert accept(servers_of(store), store.domain).body.endswith(b"10.0.0.1:11211 600\n") == (
+        wrong == NOT_WHOLE
+    )
+
+
+@pytest.mark.parametrize(
+    "first", [b"", b"#ketama domain=DOMAIN version=5 sha256=0123456789abcdef\n"]
+)
+def test_a_list_that_machines_refuse_is_not_unchanged(
+    first: bytes, engine: Cluster, url: str, store: Store, listed: Path
+) -> None:
+    """The same servers are written anew, with what their machines need."""
+    body = listed.read_bytes()
+    refused = first.replace(b"DOMAIN", store.domain.encode()) + body
+    key = f"/ketama/{store.domain}/servers"
+    engine.put(key, refused)
+    assert fleet.push(listed, store, dry_run=True).written is False
+    assert fleet.push(listed, store).written
+    assert accept(servers_of(store), store.domain).body == body
+    engine.put(key, refused)
+    assert as_json("apply", listed, url)["written"]
+    assert accept(servers_of(store), store.domain).body == body
+
+
+def test_an_older_version_of_the_same_servers_is_no_change(
+    url: str, store: Store, listed: Path, tmp_path: Path
+) -> None:
+    fleet.push(listed, store)
+    older = tmp_path / "older"
+    older.write_bytes(stamped(listed.read_bytes(), store.domain, 1))
+    assert not as_json("apply", older, url)["written"]
+    assert servers_of(store) == listed.read_bytes()
+
+
+def test_a_pull_keeps_another_list_of_the_same_version(
+    store: Store, listed: Path, tmp_path: Path
+) -> None:
+    """Etcd may have lost data, and have got that version again."""
+    version = fleet.push(listed, store).version
+    other = tmp_path / "other"
+    text = stamped(MORE, store.domain, version)
+    other.write_bytes(text)
+    with pytest.raises(ConflictError, match="the fleet has another list of that, so etcd"):
+        fleet.pull(store, other)
+    assert other.read_bytes() == text
+    fleet.pull(store, other, force=True)
+    assert other.read_bytes() == listed.read_bytes()
+
+
+def test_edits_that_are_refused_end_like_pushes(
+    engine: Cluster, url: str, store: Store
+) -> None:
+    """The version is used up, so that no list can follow."""
+    last = stamped(b"10.0.0.1:11211 600\n", store.domain, VERSION_MAX)
+    engine.put(f"/ketama/{store.domain}/servers", last)
+    assert "the largest possible" in refusal(1, "add", url, "10.0.0.2:11211", "600")
+
+
+def test_a_key_of_somebody_else_is_no_prepared_list(
+    engine: Cluster, store: Store, listed: Path
+) -> None:
+    """It lies between those that are watched."""
+    fleet.push(listed, store)
+    changes = store.watch()
+    first = next(changes)
+    engine.put(f"/ketama/{store.domain}/previous", b"hello")
+    assert next(changes) == first
+    store.interrupt()
 
 
 def test_a_roll_back_is_a_new_version(store: Store, listed: Path) -> None:
