@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+import ketama
 from ketama.cli.app import PROBLEMS_FOUND, SUCCESS, json_option, message_of, report
-from ketama.cli.fleet_metrics import metrics_text
+from ketama.cli.fleet_metrics import metrics_text, ok_text
 from ketama.cli.output import (
     counted,
     duration,
@@ -56,7 +57,7 @@ def fleet(
       behind    has an older list: wait; if it stays so, see the machine's log
       ahead     has a newer list, because etcd has lost it: push that list
       edited    its file was changed by hand: undo that, or push; a push replaces the file
-      conflict  has another list of the same version: push
+      conflict  has another list of the same version: push its file, or remove that
       refused   could not use the list, for the reason that is shown
       ready     could switch to the list that is prepared
 
@@ -66,7 +67,7 @@ def fleet(
     Examples:
       ketama fleet etcd://etcd1,etcd2,etcd3/shop
       ketama push shop.servers $URL && ketama fleet --expect 120 --watch $URL
-      ketama fleet --metrics $URL >/var/lib/prometheus/node-exporter/ketama.prom
+      ketama fleet --metrics $URL | sponge /var/lib/prometheus/node-exporter/ketama.prom
     """
     if metrics and (watched or as_json):
         raise click.UsageError("--metrics goes with neither --watch nor --json")
@@ -75,7 +76,12 @@ def fleet(
     with open_store(url) as store:
         if watched:
             return _watch(store, expected, show_all, as_json)
-        found = status(store)
+        try:
+            found = status(store)
+        except ketama.KetamaError:
+            if metrics:
+                print(ok_text(store.domain, False))
+            raise
     if metrics:
         print(metrics_text(found, expected), end="")
     elif as_json:
@@ -94,16 +100,16 @@ def _watch(store: Store, expected: int | None, show_all: bool, as_json: bool) ->
 
     before: FleetStatus | None = None
     found: FleetStatus | None
-    failed = ""
+    failed: int | None = None
     while True:
         found = before
         try:
             found = status(store)
-            failed = ""
+            failed = None
         except KetamaOSError as error:
-            if failed != message_of(error):
-                failed = message_of(error)
-                report(failed, SUCCESS)
+            if failed != error.errno:  # in an outage, members fail with different messages
+                failed = error.errno
+                report(message_of(error), SUCCESS)
         if found is not None and found != before:
             before = found
             if as_json:

@@ -12,8 +12,7 @@ def metrics_text(found: FleetStatus, expected: int | None) -> str:
     """Return the metrics of a fleet."""
     domain = _label("domain", found.domain)
     lines = [
-        *_head("ok", "Whether all machines have the list."),
-        f"ketama_fleet_ok{{{domain}}} {int(found.is_ok(expected))}",
+        ok_text(found.domain, found.is_ok(expected)),
         *_head("version", "The version of the list in etcd; 0 without a list."),
         f"ketama_fleet_version{{{domain}}} {found.version}",
         *_head("prepared_version", "The version of the list that is prepared; 0: none."),
@@ -31,6 +30,12 @@ def metrics_text(found: FleetStatus, expected: int | None) -> str:
         for (version, state), count in sorted(found.groups.items())
     ]
     return "\n".join(lines) + "\n"
+
+
+def ok_text(domain: str, is_ok: bool) -> str:
+    """Return the metric that is there even if etcd does not answer."""
+    head = "\n".join(_head("ok", "Whether etcd answers, and all machines have the list."))
+    return f"{head}\nketama_fleet_ok{{{_label('domain', domain)}}} {int(is_ok)}"
 
 
 def _head(name: str, what: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ class CredentialsError(KetamaError, ValueError):
     """A file of credentials is invalid, or what it says is incomplete."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Credentials:
     """What the engine asks of a client. All but `password` may be seen by anybody.
 

@@ -27,17 +27,23 @@ def read_copy(filename: Filename) -> bytes:
         return b""
 
 
-def replace_copy(filename: Filename, text: bytes, allowed: Callable[[bytes], bool]) -> bool:
+def replace_copy(
+    filename: Filename,
+    text: bytes,
+    allowed: Callable[[bytes], bool],
+    timeout: float = TIMEOUT,
+) -> bool:
     """Replace a server file atomically, under the lock of all edits; return whether it was.
 
     The new continuum is published, as after an edit.
 
     allowed: whether the text that is there now may be replaced; may raise.
+    timeout: how long to wait for one other edit to finish, seconds.
 
     Raises KetamaOSError where it cannot be locked, read or replaced.
     """
     there = absolute(filename)
-    target = lock(there, filename, TIMEOUT, create=True)
+    target = lock(there, filename, timeout, create=True)
     try:
         found = target.read()
         if found == text or not allowed(found):
@@ -49,12 +55,13 @@ def replace_copy(filename: Filename, text: bytes, allowed: Callable[[bytes], boo
     return True
 
 
-def check_replaceable(filename: Filename, text: bytes) -> None:
+def check_replaceable(filename: Filename, text: bytes, timeout: float) -> None:
     """Check that a server file could be replaced with a text, without a change.
 
+    timeout: as of `replace_copy`.
     Raises KetamaOSError where it could not, for example on a disk that is full.
     """
-    target = lock(absolute(filename), filename, TIMEOUT, create=True)
+    target = lock(absolute(filename), filename, timeout, create=True)
     try:
         target.try_write(text)
     finally:

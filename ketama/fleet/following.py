@@ -11,10 +11,9 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from ketama.admin import server_file
-from ketama.continuum import continuum_of_text
+from ketama.continuum import Path, continuum_of_text
 from ketama.errors import KetamaError, KetamaOSError, ServersError
 from ketama.fleet.backoff import Backoff
 from ketama.fleet.errors import EngineError, RefusedError, UnreachableError
@@ -25,9 +24,6 @@ from ketama.fleet.reach import unreachable_servers
 from ketama.fleet.stamp import accept, read_stamp
 from ketama.fleet.store import Client, Store
 from ketama.fleet.verdict import BEHIND, OK, REFUSED, judge, judge_alone
-
-if TYPE_CHECKING:
-    from ketama.continuum import Path
 
 logger = logging.getLogger("ketama.fleet")
 
@@ -70,6 +66,9 @@ class Follower:
                 f"{NAME_MAX} characters"
             )
         self._seconds = lease
+        # For a lock, and for connections: the lease, a third of which may be over, must outlive
+        # both.
+        self._patience = lease / 4  # seconds
         self._lock = threading.Lock()  # what the watching thread and `run` share
         self._snapshot: Snapshot | None = None
         self._seen: _Stamp | None = None  # the file's at the last verdict
@@ -79,7 +78,7 @@ class Follower:
         self._stopping, self._news = threading.Event(), threading.Event()
         self._notifier = Notifier()
         self._reports = _Reports(store, lease)
-        self._problem = ""
+        self._problem: int | None = None  # the errno of what ended the last watch
         self._prepared: bytes | None = None  # the list that `_ready` and `_unready` are about
         self._ready, self._unready = 0, ""
 
@@ -163,15 +162,15 @@ class Follower:
             self._stopping.wait(backoff.pause())
 
     def _failed(self, error: EngineError) -> None:
-        """Log a problem once, however often it is met."""
-        if not self._stopping.is_set() and not self._problem:
+        """Log a problem once, however often it is met, at whichever member."""
+        if not self._stopping.is_set() and self._problem != error.errno:
             logger.warning("%s; keeping %s as it is", _reason(error), self._name)
-            self._problem = str(error)
+            self._problem = error.errno
 
     def _solved(self) -> None:
-        if self._problem:
+        if self._problem is not None:
             logger.info("%s: answers again", self._store.url.text)
-            self._problem = ""
+            self._problem = None
 
     def _find_silence(self) -> None:
         """Watch anew if the watch has missed a change."""
@@ -242,6 +241,7 @@ class Follower:
                 self._filename,
                 text,
                 lambda now: judge(now, text, theirs, self._known).state == BEHIND,
+                self._patience,
             )
             found = read_copy(self._filename)
             verdict = judge(found, text, theirs, self._known)
@@ -280,10 +280,10 @@ class Follower:
         connections; KetamaOSError where the file could not be replaced.
         """
         version = accept(text, self._store.domain).version
-        check_replaceable(self._filename, text)
+        check_replaceable(self._filename, text, self._patience)
         known = set(_addresses(current))
         new = [address for address in _addresses(text) if address not in known]
-        if problems := unreachable_servers(dict.fromkeys(new)):
+        if problems := unreachable_servers(dict.fromkeys(new), self._patience):
             raise RefusedError(f"cannot connect to {', '.join(problems)}")
         return version
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from ketama.errors import KetamaError
 from ketama.fleet.errors import ConflictError, EngineError
 from ketama.fleet.stamp import read_stamp
-
-if TYPE_CHECKING:
-    from ketama.fleet.store import Client, Store
+from ketama.fleet.store import Client, Store
 
 INTERVAL = 0.1  # seconds
 TIMEOUT = 60.0  # seconds
@@ -62,13 +59,13 @@ class Preparation:
             raise
 
     def _wait(self, store: Store, text: bytes) -> None:
-        version = read_stamp(text).version
+        version, prepared = read_stamp(text).version, store.read()
         deadline = time.monotonic() + self._timeout
         progress = None
         while True:
             late = time.monotonic() > deadline  # then look once more
             machines = store.clients()
-            if store.read().next != text:
+            if prepared.next != text or store.has_changed(prepared):
                 raise ConflictError(f"{store.url.text}: {OVERTAKEN}")
             ready = [machine for machine in machines if machine.ready == version]
             if self._on_progress and progress != (len(ready), len(machines)):

@@ -11,23 +11,22 @@ from ketama.clients.probe import connect
 TIMEOUT = 2.0  # seconds
 AT_ONCE = 16
 NAMED_MAX = 3  # servers
-PATIENCE = 10.0  # seconds for all of them, because a follower does nothing else meanwhile
 
 
-def unreachable_servers(addresses: Iterable[str]) -> list[str]:
+def unreachable_servers(addresses: Iterable[str], patience: float) -> list[str]:
     """Return servers that cannot be connected to, each with the reason: three at most.
 
-    The last entry may be that time has run out.
+    The last entry may be that time has run out. patience: for all of them, seconds.
     """
     pool = ThreadPoolExecutor(AT_ONCE)
     found = []
     try:
-        for problem in pool.map(_problem, addresses, timeout=PATIENCE):
+        for problem in pool.map(_problem, addresses, timeout=patience):
             found += [problem] if problem else []
             if len(found) == NAMED_MAX:
                 break
     except OutOfTimeError:
-        found.append(f"not all have answered within {PATIENCE:g} seconds")
+        found.append(f"all servers within {patience:g} seconds")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     return found

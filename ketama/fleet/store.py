@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from ketama.fleet.credentials import Credentials, find_credentials
 from ketama.fleet.errors import ConflictError, EngineError, UnreachableError
@@ -15,10 +16,6 @@ from ketama.fleet.stamp import VERSION_MAX, read_stamp
 from ketama.fleet.url import FleetUrl, parse_url
 from ketama.fleet.verdict import REFUSED, STATES
 from ketama.fleet.watch import Notice, Watch, digest_of, is_large, spread_over
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any
 
 logger = logging.getLogger("ketama.fleet")
 

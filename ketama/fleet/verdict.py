@@ -49,5 +49,5 @@ def judge_alone(found: bytes, domain: str) -> Verdict:
     mine = read_stamp(found)
     if not found:
         return Verdict(BEHIND, 0)
-    genuine = mine.genuine and mine.version and mine.domain == domain
-    return Verdict(AHEAD if genuine else EDITED, mine.version)
+    version = mine.version if mine.domain == domain else 0
+    return Verdict(AHEAD if mine.genuine and version else EDITED, version)

@@ -123,15 +123,12 @@ class Watch:
                     if int(event["kv"]["mod_revision"]) > revision
                 ]
                 last = events[-1]["kv"] if events else {}
+            if result.get("canceled"):
+                raise self._cancelled(result.get("cancel_reason") or "compacted", stream.member)
             if result.get("created"):
                 stream.wait_without_limit()
                 if heard is not None:
                     heard()
-            if result.get("canceled"):
-                reason = result.get("cancel_reason") or "compacted"
-                raise self._gateway.unreachable(
-                    f"the watch was cancelled: {reason}", stream.member
-                )
             if not events:
                 continue
             if last.get("key") == self._folder.changed:
@@ -151,6 +148,11 @@ class Watch:
         result: dict[str, Any] = document.get("result", {})
         return result
 
+    def _cancelled(self, reason: str, member: int) -> EngineError:
+        if "permission denied" in reason:
+            return self._gateway.refusal_of({"error": reason}, member)
+        return self._gateway.unreachable(f"the watch was cancelled: {reason}", member)
+
     def _after(self, current: Snapshot, event: dict[str, Any]) -> Snapshot:
         """Return what the engine has after an event of the list, or of the prepared one."""
         pair = event["kv"]
@@ -159,7 +161,9 @@ class Watch:
         revision = 0 if deleted else int(pair["mod_revision"])
         if pair["key"] == self._folder.servers:
             return current._replace(servers=value, revision=revision)
-        return current._replace(next=value, next_revision=revision)
+        if pair["key"] == self._folder.next:
+            return current._replace(next=value, next_revision=revision)
+        return current  # between them, and none of ours
 
     def _noticed(
         self, stream: Stream, current: Snapshot, pair: dict[str, Any]

@@ -117,6 +117,29 @@ def test_a_push_after_the_tokens_end_arrives(
         machine.kill()
 
 
+def test_a_watch_that_a_role_forbids(guarded: Cluster, listed: Path) -> None:
+    """The role may read each key, and not the range that is watched: said, and not retried."""
+    fleet.push(listed, Store(guarded.url("shop"), PUSHER))
+    for command in (
+        ("role", "add", "reader"),
+        *(
+            ("role", "grant-permission", "reader", "read", f"/ketama/shop/{key}")
+            for key in ("servers", "next", "before", "changed")
+        ),
+        ("user", "add", "reader:r"),
+        ("user", "grant-role", "reader", "reader"),
+    ):
+        guarded.ctl(*ROOT, *command)
+    store = Store(guarded.url("shop"), Credentials(user="reader", password="r"))
+    heard: list[int] = []
+    changes = store.watch(lambda: heard.append(1))
+    assert next(changes).servers == listed.read_bytes()
+    with pytest.raises(EngineError, match="the roles of user reader do not allow this under"):
+        next(changes)
+    assert not heard
+    store.close()
+
+
 def test_a_watch_logs_in_by_itself(guarded: Cluster, listed: Path) -> None:
     """Another thread of the store drops the token when a member does not answer."""
     url = guarded.url("shop")

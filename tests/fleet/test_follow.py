@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,15 @@ from fleet.etcd import Cluster, running
 from fleet.machines import Machine, follower_of, following
 from ketama import fleet
 from ketama.admin.images import image_of
-from ketama.fleet import Client, Follower, Store, backoff
+from ketama.fleet import (
+    Client,
+    EngineError,
+    Follower,
+    Snapshot,
+    Store,
+    UnreachableError,
+    backoff,
+)
 from ketama.fleet import following as module
 from ketama.fleet.files import replace_copy
 from ketama.fleet.stamp import read_stamp, stamped
@@ -172,6 +182,42 @@ def test_a_file_of_another_fleet_is_an_edit(store: Store, listed: Path, tmp_path
         assert path.read_bytes() == other
         second = push(store, listed, MORE)
         wait_for(lambda: path.read_bytes() == second)
+
+
+def test_the_version_of_another_fleet_does_not_count(
+    store: Store, listed: Path, tmp_path: Path
+) -> None:
+    """So a fleet that is yet to begin can begin with any file."""
+    path = tmp_path / "copy"
+    path.write_bytes(stamped(MORE, "other", 202611245334335))
+    with follower_of(store, path):
+        assert reported(store, "edited").version == 0
+        assert fleet.push(listed, store).written
+
+
+def test_each_problem_of_the_engine_is_logged_once(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Another one is news: it may be the cause."""
+    monkeypatch.setattr(backoff, "LONGEST", 0.01)
+    wrong: list[EngineError] = [
+        UnreachableError(errno.EHOSTUNREACH, reason, "etcd://a/x") for reason in "ab"
+    ]
+    wrong.append(EngineError(errno.EACCES, "denied", "etcd://a/x"))
+
+    def failing(self: Store, heard: object) -> Iterator[Snapshot]:
+        raise wrong.pop(0) if len(wrong) > 1 else wrong[0]
+        yield
+
+    monkeypatch.setattr(Store, "watch", failing)
+    with caplog.at_level("WARNING", "ketama.fleet"), follower_of(store, tmp_path / "copy"):
+        wait_for(lambda: "denied" in caplog.text)
+    kept = f"; keeping {tmp_path / 'copy'} as it is"
+    found = [record.getMessage() for record in caplog.records if kept in record.getMessage()]
+    assert found == [f"etcd://a/x: a{kept}", f"etcd://a/x: denied{kept}"]
 
 
 BODY = b"10.0.0.1:11211 600\n10.0.0.8:11211 600\n"

@@ -190,6 +190,9 @@ def test_metrics(url: str, store: Store, listed: Path, reports: Reports) -> None
     assert f"ketama_fleet_machines_expected{{{domain}}} 2\n" in shown
     assert shown.count("# TYPE ") == shown.count("# HELP ") == 5
     assert "goes with neither" in refusal(2, "fleet", "--metrics", "--json", url)
+    done = run("fleet", "--metrics", "etcd://127.0.0.1:1/x")
+    assert (done.returncode, done.stderr.count(b"\n")) == (3, 1)
+    assert done.stdout.endswith(b'\nketama_fleet_ok{domain="x"} 0\n')
 
 
 def test_a_roll_out_is_watched(url: str, store: Store, listed: Path, reports: Reports) -> None:
