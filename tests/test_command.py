@@ -416,6 +416,7 @@ def test_completion(shell: str) -> None:
         ("ketama remove FILE 10.0.1.8:", ["11211"]),
         ("ketama weight -n FILE 10.0.1.8:112", ["11211"]),
         ("ketama weight FILEx ", []),
+        ("ketama buckets drain FILE 10.0.1.8", ["10.0.1.8:11211"]),
         ("ketama show --js", ["--json"]),
         ("ketama profiles memcached-proxy-e", ["memcached-proxy-evcache"]),
         ("ketama import --format tw", ["twemproxy"]),

@@ -92,8 +92,24 @@ def test_new_of_a_dialect(tmp_path: Path) -> None:
             "a step must move a bucket of 1,024, so it is at least 0.097657 %",
         ),
         (["drain", "{one}", "a:1", "--step", "2%", "-o", "{x}"], 1, "no server would be left"),
+        (
+            ["drain", "{many}", "a:1", "--step", "2%", "-o", "{x}"],
+            1,
+            'many:1: invalid buckets "',
+        ),
+        (["fill", "{many}", "b:1", "1", "--step", "2%", "-o", "{x}"], 1, "many:1: invalid b"),
+        (
+            ["new", "{twice}", "-o", "{x}"],
+            1,
+            "twice:4: a:1 is also on line 2: a bucket map has",
+        ),
         (["fill", "{map}", "10.0.1.3:11211", "5", "--step", "2%", "-o", "{x}"], 1, "already p"),
         (["fill", "{map}", "a:1", "0", "--step", "2%", "-o", "{x}"], 2, "invalid weight '0'"),
+        (
+            ["fill", "{map}", "c 1", "1", "--step", "2%", "-o", "{x}"],
+            2,
+            'invalid address "c 1"',
+        ),
         (["frob"], 2, "no such command 'frob'"),
     ],
 )
@@ -106,7 +122,12 @@ def test_refusals(
     (folder / "file").touch()
     one = tmp_path / "one"
     one.write_text("#ketama profile=buckets buckets=64\na:1 600 0-63\n")
-    names = {"map": path, "x": tmp_path / "x", "f": folder, "one": one}
+    many, twice = tmp_path / "many", tmp_path / "twice"
+    many.write_text("#ketama profile=buckets buckets=many\na:1 600 0-63\n")
+    twice.write_text("# pool\na:1 1\nb:1 1\na:1 1\n")
+    names = {
+        "map": path, "x": tmp_path / "x", "f": folder, "one": one, "many": many, "twice": twice,
+    }  # fmt: skip
     before = path.read_bytes()
     given = [str(word).format(**names) for word in arguments]
     assert reason in refusal(code, "buckets", *given)

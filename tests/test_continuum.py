@@ -20,6 +20,7 @@ from needs import need
 import ketama
 import ketama.addresses
 import ketama.compat
+import ketama.fleet
 from ketama.lookups import Lookups
 
 
@@ -288,6 +289,7 @@ PUBLIC_MODULES = (
     ketama,
     ketama.addresses,
     ketama.compat,
+    ketama.fleet,
     *(importlib.import_module(f"ketama.admin.{name}") for name in ADMIN),
 )
 
@@ -299,7 +301,7 @@ def public_functions() -> Iterator[tuple[str, object]]:
         members = {name: getattr(module, name) for name in names if name[0] != "_"}
         for name, member in members.items():
             home = getattr(member, "__module__", "")
-            if home != module.__name__ and not (module is ketama and home.startswith("ketama")):
+            if not f"{home}.".startswith(f"{module.__name__}."):
                 continue
             if inspect.isfunction(member):
                 yield f"{module.__name__}.{name}", member

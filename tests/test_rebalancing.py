@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import product
 from math import ceil, floor
@@ -27,7 +28,7 @@ lists = st.dictionaries(addresses, weights, min_size=1, max_size=12).filter(
 )
 
 
-def listed(servers: Servers, owned: array[int]) -> list[str]:
+def listed(servers: Servers, owned: Sequence[int]) -> list[str]:
     """Return the address of each bucket's server."""
     return [[*servers][index] for index in owned]
 

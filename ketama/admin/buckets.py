@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from array import array
+from collections.abc import Sequence
 from math import ceil
 
 from ketama._ketama import ffi, lib
@@ -99,6 +100,7 @@ def map_of_text(
         raise ServersError(filename, None, reason)
     from_ring = from_ring or was_map
     listed = [(server.address, server.weight, server.name) for server in ring.servers]
+    _check_once(server_file.parse(text, has_ranges=was_map), filename)
     if buckets is None:
         buckets = BUCKETS if within is None else needed(listed, within)
     if buckets is None:
@@ -118,6 +120,18 @@ def map_of_text(
     return made
 
 
+def _check_once(lines: list[Line], filename: str | bytes) -> None:
+    """Raise where a server is on two lines, as in a ring it may be."""
+    first: dict[str, int] = {}
+    for line in lines:
+        if line.address and first.setdefault(line.address, line.number) != line.number:
+            reason = (
+                f"{line.address} is also on line {first[line.address]}: a bucket map has each "
+                "server once"
+            )
+            raise ServersError(filename, line.number, reason)
+
+
 def _options_of(ring: Continuum) -> dict[str, str]:
     """Return the options with which a map hashes keys as a ring does."""
     settings, failed = ffi.new("char[]", lib.SETTINGS_MAX), ffi.new("ketama_failure *")
@@ -135,7 +149,8 @@ def drain(text: bytes, filename: str | bytes, address: str, step: float) -> list
     text: of a map. filename: in the messages of errors.
     step: how many of all buckets may move at once, above 0.0, at most 1.0.
     Raises ServersError if the map is invalid, the server is not found or the only one, or
-    the step is less than a bucket or leads to more than 1,000 of them.
+    the step is less than a bucket or leads to more than 1,000 of them; ValueError where it is
+    not above 0.0, or above 1.0.
     """
     editing = _edited(text, filename)
     lines, servers = [*editing._lines], editing._server_lines
@@ -169,20 +184,21 @@ def fill(
 
 def _edited(text: bytes, filename: str | bytes) -> Edit:
     """Return a map to be edited in memory; later steps do not have the version of today."""
+    continuum_of_text(text, filename)  # raises where it is invalid
     if not server_file.is_map(text):
         reason = "is not a bucket map: make one with 'ketama buckets new'"
         raise ServersError(filename, None, reason)
     return Edit(filename, without_version(text))
 
 
-def _owned(editing: Edit, count: int) -> array[int]:
+def _owned(editing: Edit, count: int) -> Sequence[int]:
     before = editing.before
     if before is None:
         raise ServersError(editing._filename, None, "the map has no servers")
     return owners(before, count)
 
 
-def _plan(editing: Edit, lines: list[Line], after: array[int], step: float) -> list[bytes]:
+def _plan(editing: Edit, lines: list[Line], after: Sequence[int], step: float) -> list[bytes]:
     """Return the texts of maps that lead to an edit; the last one is the edit's."""
     if not 0 < step <= 1:
         raise ValueError(f"invalid step {step!r}: must be above 0, at most 1")

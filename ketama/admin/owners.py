@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from typing import Any
 
 from ketama._ketama import ffi, lib
@@ -12,10 +12,11 @@ from ketama.errors import ProfileError, failure
 from ketama.servers import Servers, to_c
 
 BUCKETS_MAX: int = lib.KETAMA_BUCKETS_LIMIT
+Owners = MutableSequence[int]  # an array, which annotations cannot name before CPython 3.12
 NOBODY: int = lib.KETAMA_NO_SERVER  # in place of the index of a bucket's server
 
 
-def assign(servers: Servers, buckets: int, before: Sequence[int] | None = None) -> array[int]:
+def assign(servers: Servers, buckets: int, before: Sequence[int] | None = None) -> Owners:
     """Return the index of each bucket's server: fair shares, and the fewest moves.
 
     Each server gets its exact share, buckets x weight / all weights, rounded down or up. The
@@ -39,7 +40,7 @@ def assign(servers: Servers, buckets: int, before: Sequence[int] | None = None) 
     return owners
 
 
-def owners(continuum: Continuum, buckets: int) -> array[int]:
+def owners(continuum: Continuum, buckets: int) -> Owners:
     """Return the index of the server that owns most of each bucket.
 
     Of several, it is the one whose address is the least. Of a map with so many buckets, these
@@ -56,7 +57,8 @@ def needed(servers: Servers, within: float) -> int | None:
     """Return how many buckets keep every server within a part of its fair share.
 
     within: 0.01 is 1 % above the fair share, at most; a millionth is the smallest part.
-    None: more than there can be, 1,048,576. Raises ServersError for an invalid list.
+    None: more than there can be, 1,048,576, or there are no servers. Raises ServersError for an
+    invalid list, ValueError where within is not above 0.0, or above 1.0.
     """
     if not 0 < within <= 1:
         raise ValueError(f"invalid within {within!r}: must be above 0, at most 1")
@@ -64,13 +66,13 @@ def needed(servers: Servers, within: float) -> int | None:
     return lib.ketama_buckets_needed(listed, count, max(1, int(within * 1e6 + 1e-6))) or None
 
 
-def steps(before: Sequence[int], after: Sequence[int], most: int) -> Iterator[array[int]]:
+def steps(before: Sequence[int], after: Sequence[int], most: int) -> Iterator[Owners]:
     """Yield the owners after each step on the way from one assignment to another.
 
     most: how many buckets move in a step, from 1 on. In each, a server gives up the same part
     of what it has to. The last ones yielded are `after`; nothing is if the two are equal.
     Raises ValueError if they have other lengths, ProfileError if these are no number of
-    buckets, IndexError for an index that no server has.
+    buckets, IndexError for an index in `before` that no server has.
     """
     if most < 1:
         raise ValueError(f"invalid most {most}: must be at least 1")

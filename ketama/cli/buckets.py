@@ -209,6 +209,8 @@ def _plan(
     try:
         texts = plan(name)
     except ketama.ServersError as error:
+        if error.filename is None:  # an argument is invalid, not the map
+            raise click.UsageError(error.reason) from None
         return report(str(error), PROBLEMS_FOUND)
     files = _write_all(folder, texts)
     rows: list[tuple[str, float]] = []

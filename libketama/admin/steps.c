@@ -73,7 +73,7 @@ static uint32_t list_moving(const uint32_t *before, const uint32_t *after,
     uint32_t count = 0;
     for (uint32_t i = 0; i < buckets; i++) {
         uint32_t k = ketama_bucket_dealt(i, buckets);
-        /* A bucket without a server does not wait: number 0. */
+        /* Buckets without a server count as those of one giver, number 0. */
         uint32_t *all = &given[before[k] == KETAMA_NO_SERVER ? 0 : before[k] + 1];
         if (before[k] != after[k])
             moving[count++] = (struct moving){2 * (*all)++ + 1, all, i, k};
