@@ -132,7 +132,8 @@ clean: ## remove all that was built
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	$(MAKE) -C libketama clean
 
-# Each environment is the one before with more in it; all are rebuilt when C changes.
+# Each environment is the one before with more in it; all are rebuilt when C changes. The package is
+# there from the first on, so that pip adds what the extras of it need.
 $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
@@ -148,25 +149,25 @@ $(VENV)/run: $(VENV)/made $(COMPILED)
 
 $(VENV)/test: $(VENV)/run
 	@echo 'Installing what the tests need, half a gigabyte, takes some minutes the first time.'
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check 'libketama[test]'
 	@touch $@
 
 # What tests/peers asks, and the clients that tests/clients uses. Where it cannot be installed,
 # those tests are skipped; in CI they fail.
 $(VENV)/asked: $(VENV)/test tests/programs/package.json
-	-$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[peers]'
-	-$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[clients]'
+	-$(BIN)/pip install --quiet --disable-pip-version-check 'libketama[peers]'
+	-$(BIN)/pip install --quiet --disable-pip-version-check 'libketama[clients]'
 	mkdir -p $(VENV)/npm
 	cp tests/programs/package.json $(VENV)/npm
 	-npm install --prefix $(VENV)/npm --silent --no-audit --no-fund --no-package-lock
 	@touch $@
 
 $(VENV)/dev: $(VENV)/test
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check 'libketama[dev]'
 	@touch $@
 
 $(VENV)/docs: $(VENV)/run
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/pip install --quiet --disable-pip-version-check 'libketama[docs]'
 	@touch $@
 
 $(VENV)/cross: $(VENV)/made
@@ -188,7 +189,7 @@ $(VENV)/wheels: $(VENV)/cross
 
 # PyPI's ketama has our import name, so the peers get a folder of their own.
 $(VENV)/bench: $(VENV)/run
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/pip install --quiet --disable-pip-version-check 'libketama[bench]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps \
 	    --target $(VENV)/peers \
 	    ketama==0.1.1 uhashring==2.5 pymemcache==4.0.0 libmc==1.4.17
