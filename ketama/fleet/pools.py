@@ -6,7 +6,7 @@ import re
 import socket
 import threading
 from contextlib import contextmanager, suppress
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import TYPE_CHECKING
 
 import urllib3
@@ -126,6 +126,8 @@ def reason_of(error: Exception) -> str:
     """Return why a member was not reached, without the names of classes around it."""
     if isinstance(error, ProtocolError) and isinstance(error.args[-1], Exception):
         cause = error.args[-1]
+        if isinstance(cause, (IncompleteRead, RemoteDisconnected)):
+            return "the connection was closed"
         error = OSError(getattr(cause, "strerror", None) or cause)
     text = " ".join(str(error).split())
     short = _CONNECTION.sub("", text)

@@ -12,6 +12,7 @@ from urllib3.exceptions import HTTPError
 
 from ketama.fleet.errors import EngineError
 from ketama.fleet.gateway import decode, encode, parsed, understanding
+from ketama.fleet.pools import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,7 +85,8 @@ class Watch:
                 return
             if isinstance(error, EngineError):
                 raise
-            raise self._gateway.unreachable(f"the watch ended: {error}", member) from None
+            reason = f"the watch ended: {reason_of(error)}"
+            raise self._gateway.unreachable(reason, member) from None
         finally:
             self._stream = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from waiting import wait_for
 
 from fleet.etcd import Cluster, running
-from fleet.machines import all_have, following
+from fleet.machines import all_have, follower_of, following
 from ketama import fleet
 from ketama.fleet import Follower, Store
 from ketama.fleet import following as module
@@ -36,6 +37,28 @@ def test_every_machine_gets_every_version(three: Cluster, listed: Path, tmp_path
         )
         assert [client.machine for client in store.clients()] == names
     store.close()
+
+
+def test_an_outage_is_logged_in_words(
+    listed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It names the engine, the member and what happened, once, and when it is over."""
+    copy = tmp_path / "copy"
+    with caplog.at_level("INFO", "ketama.fleet"), running(tmp_path / "etcd") as cluster:
+        store = Store(cluster.url())
+        fleet.push(listed, store)
+        with follower_of(store, copy):
+            wait_for(lambda: [client.state for client in store.clients()] == ["ok"])
+            cluster.kill()
+            wait_for(lambda: "keeping" in caplog.text)
+            cluster.start()
+            wait_for(lambda: "answers again" in caplog.text)
+        store.close()
+    (said,) = [line for line in caplog.messages if "keeping" in line]
+    member = cluster.members[0].client.removeprefix("http://")
+    how = "(the connection was closed|Connection reset by peer)"
+    expected = f"{re.escape(f'{cluster.url()}: {member}')}: the watch ended: {how}; keeping .*"
+    assert re.fullmatch(expected, said)
 
 
 def test_the_loss_of_all_data_changes_no_file(
