@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -97,18 +97,29 @@ def stated_in(text: bytes) -> tuple[bytes, bytes]:
 
 
 def options_in(settings: bytes) -> dict[str, str]:
-    """Return settings that libketama has written, by name."""
+    """Return options by name, as libketama reads them; raise ValueError where it cannot."""
     return dict(_pairs_in(settings))
+
+
+# As libketama reads them: in quotes, a backslash makes any character stand for itself.
+_OPTION = re.compile(
+    r"[ \t]*(?P<name>[^= \t]+)="
+    r'(?:"(?P<quoted>(?:[^"\\]|\\.)*)"(?![^ \t])|(?P<plain>[^" \t][^ \t]*))',
+    re.DOTALL,
+)
 
 
 @lru_cache(maxsize=16)  # a follower reads the first line of a list several times
 def _pairs_in(settings: bytes) -> tuple[tuple[str, str], ...]:
-    words = shlex.shlex(settings.decode(), posix=True)
-    words.whitespace_split = True
-    words.commenters = ""
-    words.quotes = words.escapedquotes = '"'
-    pairs = (word.split("=", 1) for word in words)
-    return tuple((name, value) for name, value in pairs)
+    text, at, pairs = settings.decode(), 0, []
+    while match := _OPTION.match(text, at):
+        quoted = match["quoted"]
+        value = match["plain"] if quoted is None else re.sub(r"(?s)\\(.)", r"\1", quoted)
+        pairs.append((match["name"], value))
+        at = match.end()
+    if text[at:].strip(" \t"):
+        raise ValueError(f"invalid options {text[at:]!r:.80}")
+    return tuple(pairs)
 
 
 def label_of(options: Mapping[str, str]) -> str:

@@ -114,6 +114,10 @@ static int read_option(struct ketama_settings *settings, struct ketama_text *tex
                                   "invalid value of option %s: unbalanced \" (within "
                                   "quotes, write \\\" for \")",
                                   ketama_option_names[option]);
+    if (!ketama_is_utf8(value, strlen(value)))
+        return ketama_set_failure(
+            failure, origin.status, origin.line, "invalid %s %s: must be UTF-8",
+            ketama_option_names[option], ketama_quote_text(value).text);
     if (value[0] == '\0' || strlen(value) >= KETAMA_VALUE_MAX)
         return ketama_set_failure(failure, origin.status, origin.line,
                                   "invalid %s %s: must be 1 to %d bytes",

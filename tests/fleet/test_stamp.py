@@ -6,7 +6,10 @@ import hashlib
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ketama.admin.dialect import options_in, stated_in
 from ketama.continuum import continuum_of_text
 from ketama.fleet import RefusedError
 from ketama.fleet.stamp import accept, next_version, read_stamp, stamped
@@ -46,6 +49,23 @@ def test_the_profile_that_a_file_states_is_kept() -> None:
     assert accept(once, "shop").options == {"seed": 'a "b', "profile": "memcached-proxy"}
     twice = stamped(once, "shop", 6)
     assert twice == once.replace(b"version=5", b"version=6")
+
+
+@pytest.mark.parametrize("value", [r"a\b", 'a"b', r'"a\b\"\\ c"', "ä"])
+def test_values_are_read_as_libketama_reads_them(value: str) -> None:
+    """Otherwise a list that is pushed would hash keys as another one."""
+    text = f"#ketama profile=evcache delimiter={value}\n".encode() + BODY
+    before, after = (continuum_of_text(some, "") for some in (text, stamped(text, "shop", 5)))
+    assert before._settings == after._settings
+    assert options_in(before._settings) == read_stamp(text).options
+
+
+@given(st.text(alphabet='ab\\" \t', min_size=1, max_size=12))
+def test_any_value_is_read_as_libketama_reads_it(value: str) -> None:
+    text = f"#ketama profile=evcache delimiter={value}\n".encode() + BODY
+    settings, _ = stated_in(text)
+    if settings:
+        assert options_in(settings) == read_stamp(text).options
 
 
 def test_versions_rise_whatever_the_clock_says() -> None:
