@@ -25,10 +25,10 @@ struct edit {
 /* Opens the file for reading and writing; replacing a file must require permission to
  * write it. No link is followed. With `create`, the file need not exist. */
 int edit_open(struct edit *edit, const char *directory, const char *name, bool create);
-/* Creates the lock file with that mode, and locks it. EWOULDBLOCK: another edit holds
- * it, or just did. A lock file that no process holds was left by one that was killed,
- * and is removed. */
-int edit_lock(struct edit *edit, unsigned mode);
+/* Creates the lock file, which only its owner can open, and locks it. EWOULDBLOCK:
+ * another edit holds it, or just did. A lock file that no process holds was left by one
+ * that was killed, and is removed. */
+int edit_lock(struct edit *edit);
 /* Returns whether the lock file still has its name. */
 bool edit_has_lock(const struct edit *edit);
 /* Syncs the directory as far as possible. */
@@ -76,10 +76,10 @@ static int remove_left_over(const struct edit *edit)
     return status;
 }
 
-static int create_lock(struct edit *edit, unsigned mode)
+static int create_lock(struct edit *edit)
 {
     int fd = openat(edit->directory, edit->lock_name,
-                    O_RDWR | O_CREAT | O_EXCL | SAFE_FLAGS, mode);
+                    O_RDWR | O_CREAT | O_EXCL | SAFE_FLAGS, 0600);
     if (fd < 0)
         return errno;
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
@@ -95,11 +95,11 @@ static int create_lock(struct edit *edit, unsigned mode)
     return edit_has_lock(edit) ? 0 : EWOULDBLOCK;
 }
 
-int edit_lock(struct edit *edit, unsigned mode)
+int edit_lock(struct edit *edit)
 {
-    int status = create_lock(edit, mode);
+    int status = create_lock(edit);
     if (status == EEXIST && (status = remove_left_over(edit)) == 0)
-        status = create_lock(edit, mode);
+        status = create_lock(edit);
     return status == EEXIST ? EWOULDBLOCK : status;
 }
 

@@ -12,6 +12,8 @@ import pytest
 from pool import TEXT, edited, left_over, lock_of, remove_first
 
 import ketama
+from ketama._ketama import lib
+from ketama.admin import replace
 
 
 @pytest.fixture
@@ -356,6 +358,18 @@ def test_a_file_that_is_created(tmp_path: Path) -> None:
         servers.replace(b"c:1 5\n")
     assert edited(path) == "c:1 5\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o604
+
+
+def test_a_lock_that_nobody_else_can_open(tmp_path: Path) -> None:
+    """Not for an instant, whatever the mode of the new file."""
+    path, mask = tmp_path / "new.servers", os.umask(0)
+    try:
+        target = replace.Target(os.fsencode(path), str(path), create=True)
+        assert lib.edit_lock(target._edit) == 0
+        assert stat.S_IMODE(lock_of(path).stat().st_mode) == 0o600
+        target.close()
+    finally:
+        os.umask(mask)
 
 
 def test_a_file_that_cannot_be_created(tmp_path: Path) -> None:

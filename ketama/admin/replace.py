@@ -21,6 +21,7 @@ import random
 import stat
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ketama._ketama import ffi, lib
@@ -99,16 +100,14 @@ class Target:
         creates = self._edit.file < 0
         if not creates and not stat.S_ISREG(os.fstat(self._edit.file).st_mode):
             self.read()  # raises
-        # The system applies the umask.
-        status = lib.edit_lock(self._edit, 0o644 if creates else 0o600)
+        status = lib.edit_lock(self._edit)
         if status == errno.EWOULDBLOCK:
             return False
         if status and self.holder() is not None:
             self._raise_if(status, f"cannot remove {self.lock_path}: ")
         self._raise_if(status, "cannot create a temporary file in the same directory: ")
         if creates:
-            self._mode = stat.S_IMODE(os.fstat(self._edit.lock).st_mode)
-            os.fchmod(self._edit.lock, 0o600)
+            self._mode = 0o644 & ~_umask()
         else:
             _copy_owner(self._edit.file, self._edit.lock, self._filename)
         return self._is_current()
@@ -251,6 +250,17 @@ def lock(there: bytes, filename: str | bytes, timeout: float, create: bool = Fal
         # that they do not slow down the one who works.
         time.sleep(random.uniform(pause / 2, pause))  # noqa: S311
         pause = min(1.5 * pause, 0.2)
+
+
+def _umask() -> int:
+    """Return what a new file's mode is without."""
+    try:
+        status = Path("/proc/self/status").read_bytes()
+    except OSError:  # not Linux
+        mask = os.umask(0o077)
+        os.umask(mask)
+        return mask
+    return int(status.partition(b"\nUmask:")[2].split(None, 1)[0], 8)
 
 
 def _copy_owner(fd: int, new_fd: int, filename: str | bytes) -> None:
