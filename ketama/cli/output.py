@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from contextlib import contextmanager
@@ -35,6 +36,11 @@ def percent(share: float, digits: int = 2) -> str:
     text = f"{100 * share:.{digits}f} %"
     least = 10**-digits
     return f"<{least:.{digits}f} %" if 0 < 100 * share < least / 2 else text
+
+
+def standard_deviation(parts: Sequence[float]) -> float:
+    """Return the root of the mean square of deviations from the fair shares."""
+    return math.sqrt(sum(part * part for part in parts) / len(parts))
 
 
 def deviation(part: float) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import statistics
 from typing import TYPE_CHECKING
 
 from ketama.admin.check import SHARE_TOLERANCE
 from ketama.cli.documents import servers_as_json
-from ketama.cli.output import counted, deviation, percent
+from ketama.cli.output import counted, deviation, percent, standard_deviation
 from ketama.cli.plot_sheet import (
     BAR,
     GAP,
@@ -85,7 +84,7 @@ def _write_title(sheet: Sheet, servers: list[dict[str, Any]], name: str) -> None
         MARGIN,
         0.8,
         f"deviation {deviation(min(deviations))} to {deviation(max(deviations))}, "
-        f"standard deviation {percent(statistics.pstdev(deviations), 1)}; "
+        f"standard deviation {percent(standard_deviation(deviations), 1)}; "
         f"{counted(off, 'server')} more than {percent(SHARE_TOLERANCE, 0)} off",
     )
     within = f"within {percent(SHARE_TOLERANCE, 0)}: no note from ketama check"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from ketama.cli.output import (
     print_json,
     print_table,
     printable,
+    standard_deviation,
     utc_time,
 )
 from ketama.continuum import absolute
@@ -101,8 +101,7 @@ def show(file: str, order: str | None, dialect: bytes, as_json: bool) -> None:
 
 def _deviations(parts: list[float]) -> dict[str, float]:
     """Return the extremes, and the standard deviation from the fair shares."""
-    variance = sum(part * part for part in parts) / len(parts)
-    return {"min": min(parts), "max": max(parts), "standard": math.sqrt(variance)}
+    return {"min": min(parts), "max": max(parts), "standard": standard_deviation(parts)}
 
 
 def _print_facts(deviations: dict[str, float], changed: float | None) -> None:
