@@ -27,6 +27,8 @@ class ServersError(KetamaError, ValueError):
 
     """
 
+    _status = 0  # libketama's, if it is from there
+
     def __init__(
         self, filename: str | bytes | None, lineno: int | None, reason: str, /
     ) -> None:
@@ -66,4 +68,6 @@ def failure(record: Any, filename: str | bytes | None) -> Exception:
         return ProfileError(reason)
     if record.status == lib.KETAMA_EUNSTABLE:
         return KetamaOSError(errno.EAGAIN, reason, filename)
-    return ServersError(filename, record.line or None, reason)
+    error = ServersError(filename, record.line or None, reason)
+    error._status = record.status
+    return error

@@ -36,7 +36,7 @@ static int by_name_and_line(const void *left, const void *right)
 /* Of equal names, was one given? Sets *later to the first server, in the order of the
  * list, that repeats such a name; or any name, if `all` is set. */
 static void find_clash(const struct named *named, uint32_t count, bool all,
-                       const struct ketama_listed **later)
+                       const struct ketama_listed **later, bool *is_named)
 {
     for (uint32_t i = 1, begin = 0; i < count; i++) {
         const struct ketama_listed *server = named[i].server;
@@ -44,9 +44,11 @@ static void find_clash(const struct named *named, uint32_t count, bool all,
             begin = i;
             continue;
         }
-        bool counts = all || server->name != NULL || named[i - 1].server->name != NULL;
-        if (counts && (*later == NULL || server->line < (*later)->line))
+        bool given = server->name != NULL || named[i - 1].server->name != NULL;
+        if ((all || given) && (*later == NULL || server->line < (*later)->line)) {
             *later = server;
+            *is_named = given;
+        }
     }
 }
 
@@ -58,16 +60,24 @@ static bool has_names(const struct ketama_server_list *list)
     return false;
 }
 
-static int fail(const struct ketama_listed *later, ketama_failure *failure)
+static int fail(const struct ketama_listed *later, bool is_named,
+                ketama_failure *failure)
 {
-    if (later->name != NULL)
-        return ketama_set_failure(failure, KETAMA_ENAME, later->line,
-                                  "duplicate name %s: names must be unique",
-                                  ketama_quote(later->name, later->name_bytes).text);
-    return ketama_set_failure(
-        failure, KETAMA_ENAME, later->line,
-        "address %s has the name of another server: names must be unique",
-        ketama_quote(later->address, later->address_bytes).text);
+    struct ketama_quoted address = ketama_quote(later->address, later->address_bytes);
+
+    if (!is_named)
+        return ketama_set_failure(failure, KETAMA_EADDRESS, later->line,
+                                  "address %s is hashed like an earlier one: this "
+                                  "profile takes each server once",
+                                  address.text);
+    if (later->name == NULL)
+        return ketama_set_failure(
+            failure, KETAMA_ENAME, later->line,
+            "address %s has the name of another server: names must be unique",
+            address.text);
+    return ketama_set_failure(failure, KETAMA_ENAME, later->line,
+                              "duplicate name %s: names must be unique",
+                              ketama_quote(later->name, later->name_bytes).text);
 }
 
 int ketama_check_names(const struct ketama_server_list *list,
@@ -75,6 +85,7 @@ int ketama_check_names(const struct ketama_server_list *list,
                        ketama_failure *failure)
 {
     const struct ketama_listed *later = NULL;
+    bool is_named = false;
 
     if (!all && !has_names(list))
         return KETAMA_OK;
@@ -84,7 +95,7 @@ int ketama_check_names(const struct ketama_server_list *list,
     for (uint32_t i = 0; i < list->count; i++)
         named[i] = (struct named){names[i], &list->at[i]};
     qsort(named, list->count, sizeof *named, by_name_and_line);
-    find_clash(named, list->count, all, &later);
+    find_clash(named, list->count, all, &later, &is_named);
     free(named);
-    return later == NULL ? KETAMA_OK : fail(later, failure);
+    return later == NULL ? KETAMA_OK : fail(later, is_named, failure);
 }

@@ -216,7 +216,7 @@ def test_agree(tmp_path: Path) -> None:
         ("a 1 0-x\n", 2, "buckets", "write numbers and ranges"),
         ("a 1\n", 2, "line", 'no buckets after the weight of "a"'),
         ("a 1 n 0-7 z\n", 2, "line", 'unexpected "z" after the buckets'),
-        ("a 1 0-3\na 1 4-7\n", 3, "name", "names must be unique"),
+        ("a 1 0-3\na 1 4-7\n", 3, "profile", "takes each server once"),
     ],
 )
 def test_check(body: str, number: int | None, code: str, reason: str, tmp_path: Path) -> None:

@@ -42,7 +42,24 @@ def codes(text: str | bytes, tmp_path: Path) -> list[tuple[int | None, str, str]
             (7, "error", "address"),
             (7, "warning", "compat-long-line"),
         ]),
-        ("\ufeff" + GOOD, []),
+        ("\ufeff" + GOOD, [(1, "warning", "compat-byte-order-mark")]),
+        ("#ketama profile=libketama domain=shop\n" + GOOD, []),
+        ("#ketama profile=dalli\n" + GOOD, [(1, "warning", "compat-profile")]),
+        ("#ketama profile=nginx\na:1 20000000\n", [
+            (1, "warning", "compat-profile"),
+            (None, "error", "too-many"),
+        ]),
+        ("#ketama profile=pingora\nbucket1 1\n", [
+            (1, "warning", "compat-profile"),
+            (2, "error", "profile"),
+        ]),
+        ("#ketama profile=twemproxy\na:1 1\na:1 1\n", [
+            (1, "warning", "compat-profile"),
+            (3, "error", "profile"),
+        ]),
+        (b"#ketama profile=memcached-proxy seed=" + b"\xff\na:1 1\n", [
+            (1, "error", "line"),
+        ]),
         (b"a:1 1\n\xff:1 1\nb\0:1 1\n", [(2, "error", "address"), (3, "error", "line")]),
         ("", [(None, "error", "no-servers")]),
         ("# only\n", [(None, "error", "no-servers")]),

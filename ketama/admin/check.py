@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
@@ -39,6 +40,8 @@ _ERRORS = {
     lib.KETAMA_ENOSERVERS: "no-servers",
     lib.KETAMA_ETOOMANY: "too-many",
 }
+_OF_BUCKETS = re.compile(r"invalid (buckets|range) |bucket \d|\d+ of \d+ buckets ")
+ONCE = "this profile takes each server once"  # how the reason ends if it is on two lines
 
 
 NOTES = (
@@ -58,6 +61,8 @@ WARNINGS = (
 COMPAT = (  # what the 2007 libketama would misread, or cannot hold: warnings, too
     "compat-address",
     "compat-servers",
+    "compat-profile",
+    "compat-byte-order-mark",
     "compat-last-line",
     "compat-trailing-blank",
     "compat-name",
@@ -76,8 +81,9 @@ class Finding(NamedTuple):
         "too-many", "profile", "buckets".
         Warnings: "no-points", "duplicate", "statement", "port", "control"; those that
         concern only some dialects: "weights", "host"; and those that concern only the
-        2007 libketama: "compat-address", "compat-servers", "compat-last-line",
-        "compat-trailing-blank", "compat-name", "compat-empty-line", "compat-long-line".
+        2007 libketama: "compat-address", "compat-servers", "compat-profile",
+        "compat-byte-order-mark", "compat-last-line", "compat-trailing-blank", "compat-name",
+        "compat-empty-line", "compat-long-line".
         Notes: "share", "default-port", "coarse".
     reason: what is wrong, in words.
     """
@@ -260,11 +266,10 @@ def _check_ring(text: bytes, servers: list[Line], found: Findings) -> None:
         # No line is invalid by itself: there are too many, or none; or names that clash.
         for number, reason in found.clashes:
             found.add(number, "name", reason, severity="error")
-        if error.lineno is not None and not found.clashes:
-            found.add(error.lineno, _code_of(error.reason), error.reason, severity="error")
-        elif not found.count("error"):
-            code = _code_of(error.reason) if error.reason.count("bucket") else "no-servers"
-            found.add(None, code, error.reason, severity="error")
+        if error.reason.endswith(ONCE):
+            found.ignore(["duplicate"])  # which says what it would mean elsewhere
+        if (error.lineno is not None and not found.clashes) or not found.count("error"):
+            found.add(error.lineno, _code_of(error), error.reason, severity="error")
         return
     if found.count("error"):
         return
@@ -295,13 +300,13 @@ def _check_buckets(continuum: Continuum, found: Findings) -> None:
     found.add(None, "coarse", reason, severity="note")
 
 
-def _code_of(reason: str) -> str:
+def _code_of(error: ServersError) -> str:
     """Return the code of what is wrong with the servers as a whole."""
-    if reason.endswith("names must be unique"):
-        return "name"
-    if "bucket" in reason or reason.startswith("invalid range"):
+    if error._status == lib.KETAMA_ELINE and _OF_BUCKETS.match(error.reason):
         return "buckets"
-    return "too-many" if reason.startswith("too ") else "profile"
+    if error._status in (lib.KETAMA_ENOSERVERS, lib.KETAMA_ETOOMANY):
+        return _ERRORS[error._status]
+    return "name" if error.reason.endswith("names must be unique") else "profile"
 
 
 def _no_points(weight: int, total: int) -> str:

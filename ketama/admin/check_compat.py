@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ketama.admin.dialect import DEFAULT, PROFILE, label_of, options_in, stated_in
+from ketama.admin.statement import BYTE_ORDER_MARK
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -16,6 +19,16 @@ COMPAT_ADDRESS_BYTES, COMPAT_SERVERS, COMPAT_LINE_BYTES = 21, 117, 126
 
 def check_compat(text: bytes, servers: list[Line], found: Findings) -> None:
     """Find what the 2007 libketama would misread or cannot hold in these lines."""
+    if text.startswith(BYTE_ORDER_MARK):
+        reason = "byte order mark; the 2007 libketama would read it as a part of the line"
+        found.add(1, "compat-byte-order-mark", reason)
+    options = options_in(stated_in(text)[0])
+    if options.get(PROFILE, DEFAULT) != DEFAULT:
+        reason = (
+            f"{label_of(options)} is stated; the 2007 libketama would ignore that, and build "
+            "its own ring"
+        )
+        found.add(1, "compat-profile", reason)
     for line in servers:
         size = len(line.address.encode())
         if size > COMPAT_ADDRESS_BYTES:

@@ -61,8 +61,8 @@ static void invalid_columns(void)
             MAP "a 1 0-3, 4-7\n");
     REFUSED("-21 at 3: duplicate name \"n\": names must be unique",
             MAP "a 1 n 0-3\nb 1 n 4-7\n");
-    REFUSED("-21 at 3: address \"a\" has the name of another server: names must be "
-            "unique",
+    REFUSED("-17 at 3: address \"a\" is hashed like an earlier one: this profile takes "
+            "each server once",
             MAP "a 1 0-3\na 1 4-7\n");
     REFUSED("-21 at 2: invalid name \"\\xff\": must be UTF-8", MAP "a 1 \xff 0-7\n");
     /* In files without a map, as ever; whatever line is wrong first is reported. */
@@ -145,7 +145,7 @@ static void invalid_options(void)
     ketama_close(c);
     CHECK_INT(KETAMA_ELINE,
               ketama_open_text(&c, MAP "a 1 0-7\n", sizeof(MAP "a 1 0-7\n") - 1, &four));
-    CHECK_TEXT("<text>:1: the file states buckets=8, the program has chosen \"4\": "
+    CHECK_TEXT("<text>:1: the file states buckets=\"8\", the program has chosen \"4\": "
                "leave one of them out",
                ketama_error());
     CHECK_INT(KETAMA_ELINE, ketama_open_servers(&c, list, 1, &four));
