@@ -442,19 +442,22 @@ enum ketama_lock {
     KETAMA_LOCK_NONE, /* there can be no lock here */
 };
 
-/* The places where folders of images may be, best first; NULL: no more. */
-const char *ketama_slot_place(int rank);
+/* The locations where folders of images may be, best first; NULL: no more. */
+const char *ketama_slot_location(int rank);
 /* Is this a directory of that user, closed to all others? */
 bool ketama_slot_is_folder_of(int fd, uid_t user);
 /* Opens the folder that images are published in, and makes it if `make` is set. Returns
  * -1, with errno set, if there is none. */
 int ketama_slot_folder(char path[KETAMA_FOLDER_MAX], bool make);
+/* After a failed open: does the file exist for all we know? */
+bool ketama_is_out_of_resources(int system_errno);
 /* The name of an image, and the start of the names of its other files. */
 void ketama_slot_name(char name[KETAMA_SLOT_NAME_MAX],
                       const struct ketama_identity *identity);
 bool ketama_slot_open(struct ketama_slot *slot, const struct ketama_identity *identity);
 void ketama_slot_close(struct ketama_slot *slot);
-/* Does not wait. Where the lock is busy, *progress is filled. */
+/* Does not wait. Where the lock is busy, *progress tells its holder's; 0 if that has
+ * just let it go. */
 enum ketama_lock ketama_slot_lock(struct ketama_slot *slot,
                                   struct ketama_progress *progress);
 void ketama_slot_unlock(struct ketama_slot *slot);

@@ -13,6 +13,9 @@
 
 #include "profile/profile.h"
 
+/* libketama.so.1 counts arcs as int. */
+enum { POINTS_MAX = INT_MAX - KETAMA_ADDED_ARCS_MAX };
+
 /* How many points each server has, in the order of the list; *total: all together. */
 static int count_points(const struct ketama_layout *layout, uint32_t *points_of,
                         uint32_t *total, ketama_failure *failure)
@@ -29,9 +32,9 @@ static int count_points(const struct ketama_layout *layout, uint32_t *points_of,
         points_of[i] = (uint32_t)points;
         sum += points;
     }
-    if (sum > INT_MAX - KETAMA_ADDED_ARCS_MAX) /* libketama.so.1 counts them as int */
+    if (sum > POINTS_MAX)
         return ketama_set_failure(failure, KETAMA_ETOOMANY, 0,
-                                  "too many points: at most %d", INT_MAX);
+                                  "too many points: at most %d", POINTS_MAX);
     if (sum == 0)
         return ketama_set_failure(failure, KETAMA_ENOSERVERS, 0,
                                   "no server gets a point");
@@ -40,7 +43,7 @@ static int count_points(const struct ketama_layout *layout, uint32_t *points_of,
 }
 
 enum { FEW = 16, DIGIT_BITS = 7, DIGITS = 1 << DIGIT_BITS };
-enum { REPORT_EVERY = 1024 }; /* buckets */
+enum { BUCKETS_A_REPORT = 1024, POINTS_A_REPORT = 1 << 16 };
 
 /* An insertion sort from one array into another one, which may be the same. */
 static void insert(const uint32_t *from, uint32_t *to, uint32_t count)
@@ -115,8 +118,11 @@ static void scatter(const struct ketama_layout *layout, const struct buckets *bu
 {
     uint32_t *at = buckets->begin, next = 0;
     uint32_t shift = buckets->shift, rank_bits = buckets->rank_bits;
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
+        if (i % POINTS_A_REPORT == 0)
+            ketama_report_progress(layout->servers);
         at[points[i] >> shift]++;
+    }
     for (uint32_t b = 0; b <= buckets->count; b++) {
         uint32_t size = at[b];
         at[b] = next;
@@ -124,6 +130,7 @@ static void scatter(const struct ketama_layout *layout, const struct buckets *bu
     }
     for (uint32_t rank = 0; rank < layout->servers->count; rank++) {
         uint32_t server = (uint32_t)(layout->order[rank] - layout->names);
+        ketama_report_progress(layout->servers);
         for (const uint32_t *end = points + layout->points_of[server]; points < end;
              points++)
             words[at[*points >> shift]++] = *points << rank_bits | rank;
@@ -207,6 +214,8 @@ static bool make_room(const struct ketama_layout *layout, struct scratch *work,
 {
     size_t points = ring->point_count, arcs = points + KETAMA_ADDED_ARCS_MAX;
 
+    if (arcs > SIZE_MAX / sizeof *work->arcs) /* of 32 bits */
+        return false;
     work->points = malloc(points * sizeof *work->points);
     ring->arcs.words = malloc(arcs * sizeof *ring->arcs.words);
     if (layout->profile->to_arcs != NULL)
@@ -250,7 +259,7 @@ static bool fill(struct ketama_ring *ring, const struct ketama_layout *layout,
     for (uint32_t b = 0; b < buckets->count; b++) {
         uint32_t *words = ring->arcs.words + buckets->begin[b];
         uint32_t count = buckets->begin[b + 1] - buckets->begin[b];
-        if (b % REPORT_EVERY == 0)
+        if (b % BUCKETS_A_REPORT == 0)
             ketama_report_progress(layout->servers);
         sort(words, work->points, count, buckets->shift + buckets->rank_bits);
         for (uint32_t i = 0; i < count; i++) {

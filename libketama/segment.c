@@ -128,6 +128,8 @@ static void supersede(int fd)
 static void retire(const struct ketama_slot *slot, const char *name, bool certain)
 {
     int fd = open_file(slot, name, O_RDWR);
+    if (fd < 0 && ketama_is_out_of_resources(errno))
+        return; /* the next one who sweeps can mark it */
     if (fd >= 0 && (certain || flock(fd, LOCK_EX | LOCK_NB) == 0)) {
         supersede(fd);
         certain = true;

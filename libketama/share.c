@@ -31,7 +31,7 @@ uint32_t ketama_identify(const char *path, const char *chosen,
     ketama_failure failure;
     char *text = NULL;
 
-    /* Who has chosen nothing uses what the file states, without reading it. */
+    /* Without a choice, what the file states is used, and need not be read. */
     if (chosen[0] != '\0' &&
         ketama_source_read(path, &source, &text, &failure) == KETAMA_OK)
         stated = ketama_servers_stated(text, (size_t)source.stamp.size_bytes);
@@ -234,6 +234,8 @@ static int build_from_file(ketama_continuum c, struct ketama_slot *slot,
 
     if (status != KETAMA_OK)
         return status;
+    if (slot != NULL)
+        ketama_slot_touch(slot);
     status = ketama_servers_parse(text, (size_t)source.stamp.size_bytes, c->chosen,
                                   &servers, failure);
     if (slot != NULL) {

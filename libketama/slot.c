@@ -57,8 +57,8 @@ static int open_folder(const char *base, char path[KETAMA_FOLDER_MAX], bool make
     return -1;
 }
 
-/* The operator's choice and no other; or else the usual places. */
-const char *ketama_slot_place(int rank)
+/* The operator's choice and no other; or else the usual locations. */
+const char *ketama_slot_location(int rank)
 {
     const char *chosen = folder_in("KETAMA_SHM_DIR"), *temporary = folder_in("TMPDIR");
     if (ketama_is_set_id() || rank > 1 || (chosen != NULL && rank > 0))
@@ -70,13 +70,18 @@ const char *ketama_slot_place(int rank)
 
 int ketama_slot_folder(char path[KETAMA_FOLDER_MAX], bool make)
 {
-    const char *place;
+    const char *location;
     int fd = -1;
 
-    errno = EACCES; /* if there is no place */
-    for (int rank = 0; fd < 0 && (place = ketama_slot_place(rank)) != NULL; rank++)
-        fd = open_folder(place, path, make);
+    errno = EACCES; /* if there is no location */
+    for (int rank = 0; fd < 0 && (location = ketama_slot_location(rank)) != NULL; rank++)
+        fd = open_folder(location, path, make);
     return fd;
+}
+
+bool ketama_is_out_of_resources(int system_errno)
+{
+    return system_errno == EMFILE || system_errno == ENFILE || system_errno == ENOMEM;
 }
 
 /* The MD5 of the path; with settings, that of the MD5s of both. */
@@ -173,6 +178,7 @@ enum ketama_lock ketama_slot_lock(struct ketama_slot *slot,
 {
     char name[LOCK_NAME_MAX];
 
+    *progress = (struct ketama_progress){0, 0};
     lock_name(slot, name);
     int fd = openat(slot->folder, name,
                     O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);

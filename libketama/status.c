@@ -2,6 +2,7 @@
  * status.c - failures: what a status means, the record that stages fill, and the calling
  * thread's latest one
  */
+#undef _GNU_SOURCE /* strerror_r() is to return an int, wherever this is compiled */
 #include "internal.h"
 
 #include <stdarg.h>

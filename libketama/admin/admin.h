@@ -56,8 +56,6 @@ int ketama_list_folder(DIR *folder, const char *path, struct ketama_list *list);
 
 /* Stores an errno as the calling thread's latest failure; returns KETAMA_ESYSTEM. */
 int ketama_fail_system(const char *path, int system_errno);
-/* After a failed open: does the folder exist for all we know? */
-bool ketama_is_out_of_resources(int system_errno);
 
 /* Lists `count` servers from the one at `first` on. The list points into c; free it with
  * ketama_servers_free(), whatever is returned. Errors: ERANGE, ENOMEM. */

@@ -14,16 +14,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-uint32_t ketama_bucket_dealt(uint32_t place, uint32_t buckets)
+uint32_t ketama_bucket_dealt(uint32_t position, uint32_t buckets)
 {
     uint32_t mask = buckets - 1, half = 1;
     while (half * half < buckets)
         half *= 2;
     for (int round = 0; round < 3; round++) {
-        place ^= place / half;
-        place = place * UINT32_C(0x2c1b3c6d) & mask;
+        position ^= position / half;
+        position = position * UINT32_C(0x2c1b3c6d) & mask;
     }
-    return place ^ place / half;
+    return position ^ position / half;
 }
 
 /* A server while buckets are assigned. */

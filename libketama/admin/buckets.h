@@ -17,7 +17,7 @@ int ketama_buckets_check(uint32_t buckets, ketama_failure *failure);
  * which are neighbours of each other; and where a server is excluded, the keys of a
  * bucket go to the owner of the next one. All of its keys must not go to one server.
  */
-uint32_t ketama_bucket_dealt(uint32_t place, uint32_t buckets);
+uint32_t ketama_bucket_dealt(uint32_t position, uint32_t buckets);
 
 static inline int ketama_compare_numbers(uint64_t a, uint64_t b)
 {

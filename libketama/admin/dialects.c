@@ -60,14 +60,14 @@ static void describe_part(const struct ketama_dialect *dialect,
     bool has_tag = dialect->tag[0] != '\0';
     if (dialect->part == ketama_part_tag ||
         (dialect->part == ketama_part_twemproxy && has_tag))
-        snprintf(text, KETAMA_ASPECT_MAX, "what stands between \"%.2s\"", dialect->tag);
+        snprintf(text, KETAMA_ASPECT_MAX, "what is between \"%.2s\"", dialect->tag);
     else if (dialect->part == ketama_part_any_tag)
-        snprintf(text, KETAMA_ASPECT_MAX, "what stands between \"%.2s\", or nothing",
+        snprintf(text, KETAMA_ASPECT_MAX, "what is between \"%.2s\", or nothing",
                  dialect->tag);
     else if (dialect->part == ketama_part_before)
-        snprintf(text, KETAMA_ASPECT_MAX, "what stands before \"%s\"", dialect->text);
+        snprintf(text, KETAMA_ASPECT_MAX, "what is before \"%s\"", dialect->text);
     else if (dialect->part == ketama_part_stop)
-        snprintf(text, KETAMA_ASPECT_MAX, "what stands before \"%s\", or nothing",
+        snprintf(text, KETAMA_ASPECT_MAX, "what is before \"%s\", or nothing",
                  dialect->text);
     else
         strcpy(text, "the whole key");

@@ -112,12 +112,6 @@ static int list_open(int fd, const char *path, struct ketama_list *list)
     return status;
 }
 
-/* The folder may exist, but cannot be opened now. */
-bool ketama_is_out_of_resources(int system_errno)
-{
-    return system_errno == EMFILE || system_errno == ENFILE || system_errno == ENOMEM;
-}
-
 int ketama_hand_over(struct ketama_list *list, int status, const char *path,
                      ketama_published ***images, size_t *count)
 {

@@ -69,8 +69,16 @@ int ketama_remove_published(const char *file)
         fstatat(slot.folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         memcpy(slot.name, name, base);
         slot.name[base] = '\0';
-        if (ketama_slot_lock(&slot, &unused) == KETAMA_LOCK_HELD)
+        switch (ketama_slot_lock(&slot, &unused)) {
+        case KETAMA_LOCK_HELD:
             status = remove_locked(&slot, name, kind == KETAMA_NAME_LOCK);
+            break;
+        case KETAMA_LOCK_BUSY:
+            break;
+        case KETAMA_LOCK_NONE:
+            status = KETAMA_ESYSTEM;
+            break;
+        }
     }
     int saved = errno;
     ketama_slot_close(&slot);

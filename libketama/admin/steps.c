@@ -35,7 +35,7 @@ uint32_t ketama_buckets_needed(const ketama_server *servers, size_t count,
 struct moving {
     uint32_t odd;
     uint32_t *all;
-    uint32_t place; /* in the order in which buckets are dealt */
+    uint32_t position; /* in the order in which buckets are dealt */
     uint32_t bucket;
 };
 
@@ -44,7 +44,7 @@ static int by_giver(const void *left, const void *right)
     const struct moving *a = left, *b = right;
     int order =
         ketama_compare_numbers((uint64_t)a->odd * *b->all, (uint64_t)b->odd * *a->all);
-    return order != 0 ? order : ketama_compare_numbers(a->place, b->place);
+    return order != 0 ? order : ketama_compare_numbers(a->position, b->position);
 }
 
 /* Finds the highest index of a server. No list has so many servers as to need one that

@@ -101,8 +101,8 @@ static bool user_of(const char *name, uid_t *user)
     return strcmp(name, expected) == 0;
 }
 
-/* Lists what one name in a place stands for, if it is a user's folder. */
-static int list_name(int place, const char *path, const char *name,
+/* Lists what one name in a location stands for, if it is a user's folder. */
+static int list_name(int location, const char *path, const char *name,
                      struct ketama_list *list)
 {
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
@@ -113,7 +113,7 @@ static int list_name(int place, const char *path, const char *name,
     if (!user_of(name, &user))
         return KETAMA_OK;
     length = snprintf(full, sizeof full, "%s/%s", path, name);
-    fd = openat(place, name, flags);
+    fd = openat(location, name, flags);
     if (fd < 0)
         return ketama_is_out_of_resources(errno) ? KETAMA_ESYSTEM : KETAMA_OK;
     bool is_users =
@@ -133,46 +133,47 @@ static int list_name(int place, const char *path, const char *name,
     return status;
 }
 
-/* The places that were listed: two paths may lead to one. */
-struct places {
+/* The locations that were listed: two paths may lead to one. */
+struct locations {
     struct ketama_file at[8];
     unsigned count;
 };
 
-static bool was_listed(struct places *places, int place)
+static bool was_listed(struct locations *locations, int location)
 {
     struct stat st;
-    if (fstat(place, &st) != 0)
+    if (fstat(location, &st) != 0)
         return false;
-    for (unsigned i = 0; i < places->count; i++)
-        if (places->at[i].device == (uint64_t)st.st_dev &&
-            places->at[i].inode == (uint64_t)st.st_ino)
+    for (unsigned i = 0; i < locations->count; i++)
+        if (locations->at[i].device == (uint64_t)st.st_dev &&
+            locations->at[i].inode == (uint64_t)st.st_ino)
             return true;
-    if (places->count < sizeof places->at / sizeof *places->at)
-        places->at[places->count++] =
+    if (locations->count < sizeof locations->at / sizeof *locations->at)
+        locations->at[locations->count++] =
             (struct ketama_file){(uint64_t)st.st_dev, (uint64_t)st.st_ino};
     return false;
 }
 
-/* A place that does not exist or cannot be read has no images. */
-static int list_place(const char *path, struct places *places, struct ketama_list *list)
+/* A location that does not exist or cannot be read has no images. */
+static int list_location(const char *path, struct locations *locations,
+                         struct ketama_list *list)
 {
     struct dirent *entry;
-    DIR *place = opendir(path);
+    DIR *location = opendir(path);
     int status = KETAMA_OK;
 
-    if (place == NULL)
+    if (location == NULL)
         return ketama_is_out_of_resources(errno) ? KETAMA_ESYSTEM : KETAMA_OK;
-    if (was_listed(places, dirfd(place))) {
-        (void)closedir(place);
+    if (was_listed(locations, dirfd(location))) {
+        (void)closedir(location);
         return KETAMA_OK;
     }
-    while (status == KETAMA_OK && (errno = 0, (entry = readdir(place)) != NULL))
-        status = list_name(dirfd(place), path, entry->d_name, list);
+    while (status == KETAMA_OK && (errno = 0, (entry = readdir(location)) != NULL))
+        status = list_name(dirfd(location), path, entry->d_name, list);
     if (status == KETAMA_OK && errno != 0)
         status = KETAMA_ESYSTEM;
     int saved = errno;
-    (void)closedir(place);
+    (void)closedir(location);
     errno = saved;
     return status;
 }
@@ -180,15 +181,15 @@ static int list_place(const char *path, struct places *places, struct ketama_lis
 int ketama_list_all_published(ketama_published ***images, size_t *count)
 {
     struct ketama_list list = {NULL, 0, 0};
-    struct places places = {.count = 0};
+    struct locations locations = {.count = 0};
     const char *path, *failed = NULL;
     int status = KETAMA_OK, kept = errno;
 
     *images = NULL;
     *count = 0;
-    for (int rank = 0; status == KETAMA_OK && (path = ketama_slot_place(rank)) != NULL;
-         rank++) {
-        status = list_place(path, &places, &list);
+    for (int rank = 0;
+         status == KETAMA_OK && (path = ketama_slot_location(rank)) != NULL; rank++) {
+        status = list_location(path, &locations, &list);
         failed = path;
     }
     status = ketama_hand_over(&list, status, failed, images, count);

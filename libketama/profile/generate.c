@@ -5,14 +5,14 @@
 
 #include <string.h>
 
-static uint32_t index_of(const struct ketama_layout *layout, uint32_t place)
+static uint32_t index_of(const struct ketama_layout *layout, uint32_t rank)
 {
-    return (uint32_t)(layout->order[place] - layout->names);
+    return (uint32_t)(layout->order[rank] - layout->names);
 }
 
 /* ---- labels: "name-0", "name-1" ... */
 
-enum { REPORT_EVERY = 64 }; /* servers */
+enum { LABELS_A_REPORT = 1 << 12 };
 
 static size_t write_label(char *to, struct ketama_text name, char joint, uint64_t k)
 {
@@ -46,9 +46,9 @@ void ketama_generate_labels(const struct ketama_layout *layout, uint32_t *out)
     for (uint32_t i = 0; i < layout->servers->count; i++) {
         uint32_t server = index_of(layout, i);
         uint32_t labels = layout->points_of[server] / layout->profile->points_per_label;
-        if (i % REPORT_EVERY == 0)
-            ketama_report_progress(layout->servers);
         for (uint32_t k = 0; k < labels; k++) {
+            if (k % LABELS_A_REPORT == 0)
+                ketama_report_progress(layout->servers);
             uint32_t at = batch->count++;
             batch->label[at].bytes = batch->text[at];
             batch->label[at].len = write_label(batch->text[at], layout->names[server],
@@ -99,6 +99,8 @@ void ketama_labels_as_keys(const struct ketama_layout *layout, const ketama_key 
 
 /* ---- a chain: each point is the CRC-32 of the name and of the point before it */
 
+enum { POINTS_A_REPORT = 1 << 16 };
+
 static uint32_t continue_chain(uint32_t name_register, uint32_t point)
 {
     const unsigned char bytes[4] = {(unsigned char)point, (unsigned char)(point >> 8),
@@ -114,6 +116,8 @@ void ketama_generate_chain(const struct ketama_layout *layout, uint32_t *out)
         uint32_t name_register = ketama_crc32_update(
             UINT32_MAX, layout->names[server].at, layout->names[server].bytes);
         for (uint32_t k = 0; k < layout->points_of[server]; k++) {
+            if (k % POINTS_A_REPORT == 0)
+                ketama_report_progress(layout->servers);
             point = continue_chain(name_register, point);
             *out++ = point;
         }
