@@ -40,14 +40,16 @@
  * time. Lookups never wait. Opening and refreshing wait while another process is
  * building the same ring: about a second if it makes no progress, and a minute at most.
  * They need 16 KiB of stack besides PTHREAD_STACK_MIN. If threads share a variable that
- * holds the newest handle, the caller must guard that variable: lookups:    lock; c =
- * ketama_retain(current); unlock;
+ * holds the newest handle, the caller must guard that variable:
+ *
+ *     lookups:    lock; c = ketama_retain(current); unlock;
  *                 ... any number of lookups, all in one version ...
  *                 ketama_close(c);
  *     one thread: if (ketama_refresh(current, &newer) == KETAMA_CHANGED) {
  *                     lock; old = current; current = newer; unlock;
  *                     ketama_close(old);
  *                 }
+ *
  * A handle that was opened before fork() works in the child; each process closes its
  * own.
  *
@@ -58,7 +60,7 @@
  * space, no permission, another user's file, a set-id program), the handle gets a
  * private copy with the same answers.
  *
- * COST. About 1.8 KB of memory per server, twice that while building. Building takes
+ * COST. About 0.8 KB of memory per server, twice that while building. Building takes
  * less than a millisecond for 100 servers. A lookup takes about as long as hashing its
  * key.
  *
@@ -79,12 +81,12 @@
  *   header, and replaces such an image. Remedy: remove images instead (`ketama images
  *   --purge`).
  *
- * ERRORS. Functions that can fail return a status: KETAMA_OK (0), KETAMA_CHANGED (1), or
- * a negative value that identifies the cause. ketama_error() then returns a message
- * with file, line and reason for the calling thread. After KETAMA_ESYSTEM, errno is as
- * the failed call left it. Nothing is printed, no signal handler is installed, and the
- * process never exits. A pointer may be NULL only where documented, or if its length is
- * 0.
+ * ERRORS. Functions that can fail return a status: KETAMA_OK (0), KETAMA_CHANGED (1),
+ * KETAMA_FELL_BACK (2), or a negative value that identifies the cause. ketama_error()
+ * then returns a message with file, line and reason for the calling thread. After
+ * KETAMA_ESYSTEM, errno is as the failed call left it. Nothing is printed, no signal
+ * handler is installed, and the process never exits. A pointer may be NULL only where
+ * documented, or if its length is 0.
  *
  * COMPATIBILITY. Structs that the caller allocates never change in a 1.x release, except
  * ketama_options, which carries its own size. Structs that the library allocates may

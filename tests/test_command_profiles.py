@@ -98,7 +98,7 @@ def test_a_contradiction(stated: Path) -> None:
     """A file that states another dialect is an error of the file, and nothing is written."""
     before = stated.read_bytes()
     expected = (
-        f"ketama: {stated}:1: the file states profile=dalli, the program has chosen "
+        f'ketama: {stated}:1: the file states profile="dalli", the program has chosen '
         '"nginx": leave one of them out'
     )
     chosen = ("--profile", "nginx")

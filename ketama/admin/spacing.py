@@ -24,7 +24,7 @@ def line_like(servers: list[Line], address: str, weight: int, name: str | None) 
 
 
 def gap_before_ranges(servers: list[Line], text: bytes) -> bytes:
-    """Return what stands between a server of a map, whose text ends there, and its buckets."""
+    """Return what is between a server of a map, whose text ends there, and its buckets."""
     listed = [line for line in servers if line.ranges_end]
     if not listed:
         return GAP
@@ -49,7 +49,7 @@ def _after_address(line: Line) -> bytes:
 
 
 def _gap_before_name(line: Line | None, servers: list[Line], text: bytes) -> bytes:
-    """Return what stands between a weight and a name in a line, or else in the last named."""
+    """Return what is between a weight and a name in a line, or else in the last named."""
     named = [server for server in servers if server.name]
     model = line if line is not None and line.name else (named[-1] if named else None)
     if model is None:

@@ -160,14 +160,15 @@ static int set_points(const struct ketama_settings *settings,
                       ketama_failure *failure)
 {
     enum { POINTS_MAX = 1000000 };
+    uint32_t least = dialect->profile->points_per_label;
     uint32_t step = dialect->profile->points_step;
     uint32_t points = read_number(settings->value[KETAMA_POINTS], POINTS_MAX);
     char must_be[64];
 
     snprintf(must_be, sizeof must_be,
              step > 1 ? "a multiple of %lu, at most %d" : "an integer from %lu to %d",
-             (unsigned long)step, POINTS_MAX);
-    if (points == 0 || points % step != 0)
+             (unsigned long)(step > 1 ? step : least), POINTS_MAX);
+    if (points < least || points % step != 0)
         return fail(settings, KETAMA_POINTS, origin, must_be, failure);
     dialect->points = points;
     return KETAMA_OK;
@@ -341,7 +342,7 @@ static int refuse_labels(const struct ketama_settings *settings, ketama_failure 
     for (unsigned i = KETAMA_OPTIONS; i < KETAMA_STATEMENTS; i++)
         if (settings->value[i] != NULL)
             return ketama_set_failure(failure, KETAMA_EOPTION, 0,
-                                      "%s is no option: only the first line of a server "
+                                      "unexpected %s: only the first line of a server "
                                       "file states it",
                                       ketama_option_names[i]);
     return KETAMA_OK;
@@ -389,7 +390,8 @@ static int read_both(struct ketama_settings *settings, struct ketama_settings *o
             return ketama_set_failure(failure, KETAMA_ELINE, from_file.line,
                                       "the file states %s=%s, the program has chosen "
                                       "%s: leave one of them out",
-                                      ketama_option_names[i], value,
+                                      ketama_option_names[i],
+                                      ketama_quote_text(value).text,
                                       ketama_quote_text(settings->value[i]).text);
         settings->value[i] = value;
     }

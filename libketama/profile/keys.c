@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* Finds what stands between the first `opening` and the next `closing` after it. */
+/* Finds what is between the first `opening` and the next `closing` after it. */
 static bool find_tag(const struct ketama_dialect *dialect, ketama_key *part)
 {
     const char *opening = memchr(part->bytes, dialect->tag[0], part->len);

@@ -107,7 +107,7 @@ struct ketama_profile {
                         ketama_failure *failure);
     /* Writes all points, server by server in that order. */
     void (*generate)(const struct ketama_layout *layout, uint32_t *out);
-    /* For ketama_generate_labels: what stands before the number in a label; and hashes
+    /* For ketama_generate_labels: what is before the number in a label; and hashes
      * labels to points_per_label points each. */
     char joint;
     void (*hash_labels)(const struct ketama_layout *layout, const ketama_key *labels,
@@ -295,15 +295,15 @@ uint32_t ketama_point_enyim(const struct ketama_view *view, uint32_t at, uint32_
 
 /* ---- keys.c: narrow a key to the part that is hashed; false: the hash is 0 */
 
-/* What stands between the characters of hash_tag, unless that is nothing. */
+/* What is between the characters of hash_tag, unless that is nothing. */
 ketama_key_part ketama_part_tag;
 /* The same; and an empty key has the hash 0. */
 ketama_key_part ketama_part_twemproxy;
-/* What stands between them, even if that is nothing. */
+/* What is between them, even if that is nothing. */
 ketama_key_part ketama_part_any_tag;
-/* What stands before a text; the whole key if it begins with that. */
+/* What is before a text; the whole key if it begins with that. */
 ketama_key_part ketama_part_before;
-/* What stands before a text, even if that is nothing. */
+/* What is before a text, even if that is nothing. */
 ketama_key_part ketama_part_stop;
 
 #endif

@@ -280,7 +280,7 @@ static const struct ketama_profile xmemcached = {
     .to_arcs = ketama_arcs_xmemcached,
 };
 
-/* ---- chains of CRC-32; a NUL stands between host and port */
+/* ---- chains of CRC-32; a NUL is between host and port */
 
 static const struct ketama_profile nginx = {
     .id = 10,

@@ -182,6 +182,12 @@ static void unknown_options_are_rejected(void)
                          settings = {.size = sizeof settings,
                                      .profile = "libketama",
                                      .settings = "hash_tag={}"},
+                         few = {.size = sizeof few,
+                                .profile = "evcache",
+                                .settings = "points=3"},
+                         bytes = {.size = sizeof bytes,
+                                  .profile = "memcached-proxy",
+                                  .settings = "seed=\xff"},
                          label = {.size = sizeof label,
                                   .profile = "libketama",
                                   .settings = "domain=shop"},
@@ -202,7 +208,10 @@ static void unknown_options_are_rejected(void)
                   refusal(&profile), 66) == 0);
     CHECK_TEXT("profile \"libketama\" has no option hash_tag: it has hash",
                refusal(&settings));
-    CHECK_TEXT("domain is no option: only the first line of a server file states it",
+    CHECK_TEXT("invalid points \"3\": must be an integer from 4 to 1000000",
+               refusal(&few));
+    CHECK_TEXT("invalid seed \"\\xff\": must be UTF-8", refusal(&bytes));
+    CHECK_TEXT("unexpected domain: only the first line of a server file states it",
                refusal(&label));
     CHECK(strncmp("unknown option: this is libketama ", refusal(&larger.now), 34) == 0);
 

@@ -203,7 +203,7 @@ static void a_text_is_a_server_file(void)
 
     CHECK_INT(KETAMA_ELINE, ketama_open_text(&c, exact, size, &twemproxy));
     CHECK(c == NULL);
-    CHECK_TEXT("<text>:1: the file states profile=dalli, the program has chosen "
+    CHECK_TEXT("<text>:1: the file states profile=\"dalli\", the program has chosen "
                "\"twemproxy\": leave one of them out",
                ketama_error());
     twemproxy.profile = "no";

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 
 def tag(key: bytes, pair: str, empty_counts: bool = False) -> bytes:
-    """Return what stands between the pair, or the whole key."""
+    """Return what is between the pair, or the whole key."""
     inner, closing, _ = key.partition(pair[0].encode())[2].partition(pair[1].encode())
     return inner if closing and (inner or empty_counts) else key
 
 
 def stop(key: bytes, text: str) -> bytes:
-    """Return what stands before a text."""
+    """Return what is before a text."""
     return key.partition(text.encode())[0]
 
 

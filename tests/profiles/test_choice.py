@@ -171,10 +171,10 @@ def test_contradictions(tmp_path: Path) -> None:
         with pytest.raises(ketama.ServersError) as caught:
             ketama.Continuum(path, profile="libmemcached")
         assert str(caught.value) == (
-            f"{path}:1: the file states profile=twemproxy, the program has chosen "
+            f'{path}:1: the file states profile="twemproxy", the program has chosen '
             '"libmemcached": leave one of them out'
         )
-        with pytest.raises(ketama.ServersError, match="states hash=md5"):
+        with pytest.raises(ketama.ServersError, match='states hash="md5"'):
             ketama.Continuum(path, hash="fnv1a_64")
         ring = ketama.Continuum(path, profile="twemproxy", hash="md5", hash_tag="{}")
         assert ring.explain("a{user}b").hash == ketama.hashi("user")
