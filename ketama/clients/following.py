@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -34,10 +35,20 @@ AnyKey = TypeVar("AnyKey", bound=Key)
 FAILURES = (OSError, EOFError, asyncio.TimeoutError)
 # Of these, what an idle connection says after its server was restarted.
 RESETS = (ConnectionError, EOFError)
+# What is sent to the same server once more after a reset.
+SENT_AGAIN = REPEATABLE | {"stats", "version", "flush_all"}
 
 
 class Busy(asyncio.TimeoutError):
     """All connections to a server were in use for too long: that says nothing about it."""
+
+
+class Next(enum.Enum):
+    """What to do with a request that failed."""
+
+    AGAIN = enum.auto()  # ask the same server once more
+    ELSEWHERE = enum.auto()  # ask the next server
+    NOWHERE = enum.auto()
 
 
 class AsyncServer(Protocol):
@@ -225,26 +236,25 @@ class Following(Generic[S]):
             server.drop()
             server.turn_away()
 
-    def _goes_on(self, address: str, command: str, error: Exception, reset: set[str]) -> bool:
-        """Report an error, and return whether to ask another server, or this one once more.
+    def _failed_at(self, address: str, command: str, error: Exception, again: bool) -> Next:
+        """Report an error of a server, and return what to do with the request.
 
-        reset: the servers whose idle connections were reset, which are asked once more.
+        again: whether it was sent there once more, after a reset.
         """
         if isinstance(error, Busy):
             # The requests that use the connections may have found out that it hangs.
-            reset.discard(address)
-            return self.router.failover and address in self.down_now()
+            goes_on = self.router.failover and address in self.down_now()
+            return Next.ELSEWHERE if goes_on else Next.NOWHERE
         cause = self._cause(error)
         refused = isinstance(cause, ConnectionRefusedError)
-        if isinstance(cause, RESETS) and not refused and command in REPEATABLE:
+        if isinstance(cause, RESETS) and not refused and command in SENT_AGAIN:
             if address in self._servers:
                 self._servers[address].drop()
-            if address not in reset:
-                reset.add(address)
-                return True
+            if not again:
+                return Next.AGAIN
         self._failed(address, command, cause)
-        reset.discard(address)
-        return self.router.failover and may_repeat(command, cause)
+        goes_on = self.router.failover and may_repeat(command, cause)
+        return Next.ELSEWHERE if goes_on else Next.NOWHERE
 
     def down_now(self) -> frozenset[str]:
         """Return the servers that must not be asked now."""
@@ -276,9 +286,12 @@ class Following(Generic[S]):
                 return await ask(self.server(address), seconds)
             except FAILURES as error:
                 last = error
-                if not self._goes_on(address, command, error, reset):
+                follows = self._failed_at(address, command, error, address in reset)
+                if follows is Next.NOWHERE:
                     break
-                if address not in reset:
+                if follows is Next.AGAIN:
+                    reset.add(address)
+                else:
                     down |= {address}
         return self._give_up(missing, last)
 
@@ -304,6 +317,8 @@ class Following(Generic[S]):
             if lost:
                 self._give_up(None, None)
             left, last = [], None
+            # Not those of this round: a server may get two requests in it.
+            asked_again = frozenset(reset)
             outcomes = await all_outcomes(
                 [ask(self.server(r.address), r.keys, r.expiry) for r in requests]
             )
@@ -313,11 +328,17 @@ class Following(Generic[S]):
                     answers.append(outcome)
                 elif not isinstance(outcome, FAILURES):
                     raise outcome
-                elif self._goes_on(address, command, outcome, reset):
-                    left = [*left, *request.keys]
-                    down |= {address} - reset
                 else:
-                    last = outcome
+                    again = address in asked_again
+                    follows = self._failed_at(address, command, outcome, again)
+                    if follows is Next.NOWHERE:
+                        last = outcome
+                        continue
+                    left = [*left, *request.keys]
+                    if follows is Next.AGAIN:
+                        reset.add(address)
+                    else:
+                        down |= {address}
             if last is not None:
                 self._give_up(None, last)
         return answers
@@ -355,18 +376,28 @@ class Following(Generic[S]):
 
         Without those of servers that do not answer, unless that is an error.
         """
+
+        async def ask_one(address: str) -> Answer:
+            again = False
+            while True:
+                try:
+                    return await ask(self.server(address))
+                except FAILURES as error:
+                    follows = self._failed_at(address, command, error, again)
+                    if follows is not Next.AGAIN:
+                        raise
+                    again = True
+
         self.begin()
         addresses = dict.fromkeys(self.continuum.addresses)
         answers = {}
-        outcomes = await all_outcomes([ask(self.server(address)) for address in addresses])
+        outcomes = await all_outcomes([ask_one(address) for address in addresses])
         for address, outcome in zip(addresses, outcomes, strict=True):
             if not isinstance(outcome, BaseException):
                 answers[address] = outcome
             elif not isinstance(outcome, FAILURES):
                 raise outcome
             else:
-                if not isinstance(outcome, Busy):
-                    self._failed(address, command, self._cause(outcome))
                 self._give_up(None, outcome)
         return answers
 

@@ -104,6 +104,7 @@ class Promises:
     unavailable: type[Exception]  # if no server can be asked
     lost_set = False  # what set returns if misses are no errors
     failures: tuple[type[Exception], ...] = (OSError, EOFError, asyncio.TimeoutError)
+    all_commands: tuple[str, ...] = ()  # the methods that ask all servers
 
     @pytest.fixture(autouse=True)
     def _quickly(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,6 +404,26 @@ class Promises:
                     server.restart()
                 assert await client.get_many(KEYS) == {}
                 assert liveness.down(client.client.continuum.addresses) == frozenset()
+
+        self.run(main())
+
+    def test_all_servers_were_restarted(self, four: Fleet) -> None:
+        """What is asked of all servers is sent again after a reset, too."""
+        if not self.all_commands:
+            pytest.skip("each of its commands is for one server")
+
+        async def main() -> None:
+            liveness = Liveness(failures=1, **NEVER)
+            options: dict[str, Any] = {"liveness": liveness, "on_rejoin": "flush"}
+            async with self.asked(four.path, **options) as client:
+                for name in self.all_commands:
+                    await client.get_many(KEYS)
+                    for server in four.servers:
+                        server.restart()  # the event loop does not run meanwhile
+                    answers = await getattr(client.client, name)()
+                    assert not isinstance(answers, dict) or len(answers) == 4
+                    assert liveness.down(client.client.continuum.addresses) == frozenset()
+                    assert [s.state for s in liveness.servers()] == []
 
         self.run(main())
 

@@ -52,6 +52,7 @@ class TestAiomcache(Promises):
     asked = Asking
     module = ours
     unavailable = aiomcache.ClientException
+    all_commands = ("version", "stats", "flush_all")
 
     def test_commands(self, four: Fleet) -> None:
         """All of aiomcache's, with its answers."""

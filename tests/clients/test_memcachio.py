@@ -10,8 +10,9 @@ import pytest
 from needs import need_module
 
 from clients.memcached import Fleet
-from clients.promises import KEYS, Asked, Promises, until
+from clients.promises import KEYS, NEVER, Asked, Promises, until
 from ketama import Continuum
+from ketama.health import Liveness
 
 memcachio = need_module("memcachio")
 ours = need_module("ketama.clients.memcachio")
@@ -51,6 +52,7 @@ class TestMemcachio(Promises):
     asked = Asking
     module = ours
     unavailable = memcachio.errors.NoAvailableNodes
+    all_commands = ("version", "stats", "flushall")
 
     def test_commands(self, four: Fleet) -> None:
         """All of memcachio's, with its answers."""
@@ -111,6 +113,25 @@ class TestMemcachio(Promises):
             [holder] = four.holders(key)
             moved = continuum.lookup(key) == victim.address
             assert ((holder.ttl(key) or 0) <= 100) == moved
+
+    def test_a_substitute_was_restarted(self, four: Fleet) -> None:
+        """It gets two requests, for keys of its own and others: two resets are no failure."""
+        continuum = Continuum(four.path)
+        victim = four.servers[3]
+
+        async def main() -> None:
+            liveness = Liveness(failures=1, **NEVER)
+            client = ours.Client(four.path, liveness=liveness)
+            victim.kill()
+            await client.gat(*KEYS, expiry=1000)
+            assert liveness.down(continuum.addresses) == {victim.address}
+            for server in four.servers[:3]:
+                server.restart()  # the event loop does not run meanwhile
+            assert await client.gat(*KEYS, expiry=1000) == {}
+            assert [s.address for s in liveness.servers()] == [victim.address]
+            await client.close()
+
+        asyncio.run(main())
 
     def test_the_pool_of_a_plain_client(self, four: Fleet) -> None:
         """The pool serves memcachio's own class, too."""
