@@ -336,11 +336,11 @@ class FlagClient(aiomcache.FlagClient[T], Generic[T]):
         self, args: bytes | None = None
     ) -> dict[str, dict[bytes, bytes | None]]:
         """Return the statistics of each server, by its address."""
-        return await self._following.run_all("get", lambda server: server.ask(_stats, args))
+        return await self._following.run_all("stats", lambda server: server.ask(_stats, args))
 
     async def version(self) -> dict[str, bytes]:  # type: ignore[override]
         """Return the version of each server, by its address."""
-        return await self._following.run_all("get", lambda server: server.ask(_version))
+        return await self._following.run_all("version", lambda server: server.ask(_version))
 
     async def flush_all(self) -> None:
         """Remove the values of all servers."""

@@ -35,6 +35,8 @@ AnyKey = TypeVar("AnyKey", bound=Key)
 FAILURES = (OSError, EOFError, asyncio.TimeoutError)
 # Of these, what an idle connection says after its server was restarted.
 RESETS = (ConnectionError, EOFError)
+# What stores and deletes nothing: a server that did not answer has missed nothing by it.
+READS = frozenset({"get", "gets", "gat", "gats", "stats", "version"})
 # What is sent to the same server once more after a reset.
 SENT_AGAIN = REPEATABLE | {"stats", "version", "flush_all"}
 
@@ -230,7 +232,7 @@ class Following(Generic[S]):
 
     def _failed(self, address: str, command: str, error: Exception) -> None:
         """Report that a server did not answer."""
-        went_down = self.router.failed(address, error, wrote=not command.startswith("g"))
+        went_down = self.router.failed(address, error, wrote=command not in READS)
         server = self._servers.get(address)  # None: removed meanwhile
         if went_down and server is not None:
             server.drop()

@@ -427,6 +427,26 @@ class Promises:
 
         self.run(main())
 
+    def test_all_servers_are_asked_and_one_hangs(self, four: Fleet) -> None:
+        """With "flush", a read that times out is no reason to flush the server."""
+        if not self.all_commands:
+            pytest.skip("each of its commands is for one server")
+        four.servers[3].hang()
+        states = ("suspect", "suspect", "down")
+
+        async def main() -> None:
+            for name, state in zip(self.all_commands, states, strict=True):
+                liveness = Liveness(failures=2, window=600.0, shared=False, **NEVER)
+                options: dict[str, Any] = {"liveness": liveness, "on_rejoin": "flush"}
+                async with self.asked(four.path, timeout=1.0, **options) as client:
+                    with pytest.raises((TimeoutError, asyncio.TimeoutError)):
+                        await getattr(client.client, name)()
+                found = [(s.address, s.state) for s in liveness.servers()]
+                assert found == [(four.servers[3].address, state)], name
+
+        self.run(main())
+        four.servers[3].resume()
+
     def test_closed_in_the_middle(self, four: Fleet) -> None:
         """A server that closes each connection is one that fails."""
         continuum = Continuum(four.path)
