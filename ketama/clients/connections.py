@@ -152,7 +152,11 @@ class Connections(Generic[C]):
         self.counts.waited += 1
         timer = None
         if self._patience is not None:
-            timer = loop.call_later(self._patience, self._fail, waiting)
+            message = (
+                f"all {self._most} connections to {self.address} are in use; the client's "
+                "options allow for more"
+            )
+            timer = loop.call_later(self._patience, _fail, waiting, message)
         try:
             await waiting
         except asyncio.CancelledError:
@@ -163,15 +167,6 @@ class Connections(Generic[C]):
             if timer is not None:
                 timer.cancel()
 
-    def _fail(self, waiting: asyncio.Future[None]) -> None:
-        if not waiting.done():
-            waiting.set_exception(
-                Busy(
-                    f"all {self._most} connections to {self.address} are in use; the client's "
-                    "options allow for more"
-                )
-            )
-
     def drop(self) -> None:
         """Close idle connections."""
         while self._idle:
@@ -180,7 +175,7 @@ class Connections(Generic[C]):
     def turn_away(self) -> None:
         """Let the requests that wait for a connection raise Busy."""
         while self._waiting:
-            self._fail(self._waiting.popleft())
+            _fail(self._waiting.popleft(), f"{self.address} is down")
 
     def tidy(self) -> None:
         """Close connections that have been idle for too long."""
@@ -194,6 +189,11 @@ class Connections(Generic[C]):
         """Close idle connections now, and the others as soon as they are given back."""
         self._closed = True
         self.drop()
+
+
+def _fail(waiting: asyncio.Future[None], message: str) -> None:
+    if not waiting.done():
+        waiting.set_exception(Busy(message))
 
 
 class Lease(Generic[C]):

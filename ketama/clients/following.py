@@ -42,7 +42,7 @@ SENT_AGAIN = REPEATABLE | {"stats", "version", "flush_all"}
 
 
 class Busy(asyncio.TimeoutError):
-    """All connections to a server were in use for too long: that says nothing about it."""
+    """No connection to a server was free in time, which says nothing new about it."""
 
 
 class Next(enum.Enum):
@@ -236,7 +236,8 @@ class Following(Generic[S]):
         server = self._servers.get(address)  # None: removed meanwhile
         if went_down and server is not None:
             server.drop()
-            server.turn_away()
+            if address in self.down_now():  # else it is asked on, as are all
+                server.turn_away()
 
     def _failed_at(self, address: str, command: str, error: Exception, again: bool) -> Next:
         """Report an error of a server, and return what to do with the request.

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import inspect
 import itertools
+import re
 import subprocess
 import typing
 from collections.abc import Callable, Coroutine, Iterable
@@ -64,6 +65,7 @@ class Asked:
         self.client = self.make(source, **{self.connect_option: 60.0, **options})
 
     connect_option = "connect_timeout"
+    connections_option = "max_connections"
 
     def make(self, source: Any, **options: Any) -> Any:
         """Return the client."""
@@ -363,6 +365,34 @@ class Promises:
                 assert liveness.down(continuum.addresses) == {victim.address}
 
         self.run(main())
+        victim.resume()
+
+    def test_requests_that_wait_for_a_connection(self, four: Fleet) -> None:
+        """They fail with the server, and their error tells what has happened to it."""
+        continuum = Continuum(four.path)
+        victim = four.servers[3]
+        key = next(key for key in KEYS if continuum.lookup(key) == victim.address)
+        victim.hang()
+
+        async def main(source: object) -> list[BaseException | str | None]:
+            options: dict[str, Any] = {self.asked.connections_option: 1, "timeout": 0.1}
+            liveness = Liveness(failures=2, window=600.0, shared=False, **NEVER)
+            async with self.asked(
+                source, failover=False, liveness=liveness, **options
+            ) as client:
+                gets = [client.get(key) for _ in range(4)]
+                return await asyncio.gather(*gets, return_exceptions=True)
+
+        timed_out = "did not answer within 0.1 s|timed out after 0.1 seconds"
+        # A single server that is down is asked on, so all requests time out.
+        for source, later in (
+            (four.path, f"{timed_out}|{victim.address} is down"),
+            ([(victim.address, 1)], timed_out),
+        ):
+            errors = self.run(main(source))
+            for error, text in zip(errors, [timed_out] * 2 + [later] * 2, strict=True):
+                assert isinstance(error, (TimeoutError, asyncio.TimeoutError)), errors
+                assert re.search(text, str(error)), errors
         victim.resume()
 
     def test_flush_on_rejoin(self, four: Fleet) -> None:

@@ -21,6 +21,8 @@ ours = need_module("ketama.clients.aiomcache")
 class Asking(Asked):
     """Our client of aiomcache."""
 
+    connections_option = "pool_size"
+
     def make(self, source: Any, **options: Any) -> Any:
         """Return the client."""
         return ours.Client(source, **options)
