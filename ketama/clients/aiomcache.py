@@ -38,18 +38,29 @@ U = TypeVar("U")
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
 
-# Refused with one line, after which nothing is outstanding.
+# RefusalError with one line, after which nothing is outstanding.
 ONE_LINE = ("incr", "decr")
 
 
+class RefusalError(ClientException):
+    """A server's answer was ERROR or SERVER_ERROR."""
+
+
 class Reader(asyncio.StreamReader):
-    """A reader that raises where aiomcache would read an empty line, some again and again."""
+    """A reader that raises where aiomcache would read an empty line, some again and again.
+
+    refused: whether a line was ERROR or SERVER_ERROR.
+    """
+
+    refused = False
 
     async def readline(self) -> bytes:
         """Return the next line. Raises ConnectionResetError if the connection is closed."""
         line = await super().readline()
         if not line.endswith(b"\n"):
             raise ConnectionResetError("the server closed the connection")
+        if line.startswith((b"ERROR", b"SERVER_ERROR")):
+            self.refused = True
         return line
 
 
@@ -128,6 +139,8 @@ class Server(Connections[Connection]):
             try:
                 return await method(self.client, connection, *args)
             except ClientException as error:
+                if connection.reader.refused:
+                    raise RefusalError(*error.args) from error
                 if not one_line:
                     raise
                 refused = error
@@ -210,6 +223,7 @@ class FlagClient(aiomcache.FlagClient[T], Generic[T]):
             on_error=on_error,
             liveness=liveness,
             refused=(ClientException, KeyError),
+            is_refusal=lambda error: isinstance(error, RefusalError),
             unavailable=ClientException,
         )
 

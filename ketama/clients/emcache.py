@@ -59,7 +59,14 @@ try:
     for _name in ("_extract_one_line_data", "_extract_multi_line_data", "auth"):
         getattr(MemcacheAsciiProtocol, _name)
 
-    from ketama.clients.emcache_connection import Connector, Server, tls_context
+    from ketama.clients.emcache_connection import (
+        REFUSALS,
+        Connector,
+        RefusalError,
+        Server,
+        tls_context,
+    )
+
 except (ImportError, AttributeError) as error:
     raise ImportError(
         f"ketama.clients.emcache does not know emcache {version('emcache')}: {error}; "
@@ -196,6 +203,7 @@ class Client(_Client):
             on_error=on_error,
             liveness=liveness,
             refused=(CommandError,),
+            is_refusal=lambda error: isinstance(error, RefusalError),
             unavailable=ClusterNoAvailableNodes,
         )
         self._management = Cluster(self._following)
@@ -241,7 +249,10 @@ class Client(_Client):
         exptime: int | None = None,
     ) -> Any:
         self._check(key)
-        return await self._following.run(command, key, ask, missing, exptime)
+        answer = await self._following.run(command, key, ask, missing, exptime)
+        if isinstance(answer, (bytes, bytearray)) and answer.startswith(REFUSALS):
+            return answer if self._following.raises else missing
+        return answer
 
     async def _storage_command(
         self,

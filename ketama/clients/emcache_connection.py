@@ -12,6 +12,13 @@ from emcache.protocol import MemcacheAsciiProtocol
 from ketama.clients.connections import Connections
 from ketama.clients.probe import FLUSH_DELAYS, endpoint
 
+# How answers begin that say that a server cannot do what it was asked.
+REFUSALS = (b"ERROR", b"SERVER_ERROR")
+
+
+class RefusalError(CommandError):
+    """A server's answer was ERROR or SERVER_ERROR."""
+
 
 class Answers:
     """Makes the futures of a connection's answers, as its event loop would."""
@@ -35,12 +42,31 @@ class Answers:
 
 
 class Connection(MemcacheAsciiProtocol):
-    """A connection whose pending request fails as soon as the connection is lost."""
+    """A connection whose pending request fails as soon as the connection is lost.
+
+    It also fails if the answer to get is ERROR or SERVER_ERROR, after which emcache's parser
+    would wait for values.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self._expects_values = False  # and has received nothing of them
         self._answers = Answers()
         self._loop = self._answers  # type: ignore[assignment] # nothing else is asked of it
+
+    async def _extract_multi_line_data(self, data: bytes) -> Any:
+        self._expects_values = True
+        return await super()._extract_multi_line_data(data)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass data to the parser of the pending request."""
+        unparsed = self._expects_values or self._parser is None
+        self._expects_values = False
+        if unparsed and data.startswith(REFUSALS):
+            line = data.partition(b"\r\n")[0]
+            self.close(RefusalError(f"Command finished with error, response returned {line!r}"))
+        else:
+            super().data_received(data)
 
     def usable(self) -> bool:
         """Return whether it is open."""

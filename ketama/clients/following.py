@@ -95,6 +95,8 @@ class Following(Generic[S]):
         lookups would check the file in the event loop.
     make: returns the connections to an address; none is made yet.
     refused: the errors that say that a server could not do what it was asked, in a probe.
+    is_refusal: returns whether an error is an answer that begins with ERROR or SERVER_ERROR,
+        which is a miss unless misses are errors, and says nothing about other requests.
     unavailable: the error to raise if there is no server to ask; called with a text.
     cause: returns the error that says what happened to the connection.
     The others are as for `Router`.
@@ -115,6 +117,7 @@ class Following(Generic[S]):
         on_error: OnError,
         liveness: Liveness | None,
         refused: tuple[type[Exception], ...],
+        is_refusal: Callable[[BaseException], bool],
         unavailable: Callable[[str], Exception],
         cause: Callable[[Exception], Exception] = lambda error: error,
     ) -> None:
@@ -136,6 +139,7 @@ class Following(Generic[S]):
         self.continuum = self.router.continuum
         self._make = make
         self._not_up: tuple[type[Exception], ...] = (*FAILURES, *refused)
+        self._is_refusal = is_refusal
         self._unavailable = unavailable
         self._cause = cause
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -296,6 +300,10 @@ class Following(Generic[S]):
                     reset.add(address)
                 else:
                     down |= {address}
+            except Exception as error:
+                if self.raises or not self._is_refusal(error):
+                    raise
+                return missing
         return self._give_up(missing, last)
 
     async def run_many(
@@ -330,7 +338,8 @@ class Following(Generic[S]):
                 if not isinstance(outcome, BaseException):
                     answers.append(outcome)
                 elif not isinstance(outcome, FAILURES):
-                    raise outcome
+                    if self.raises or not self._is_refusal(outcome):
+                        raise outcome
                 else:
                     again = address in asked_again
                     follows = self._failed_at(address, command, outcome, again)
@@ -398,10 +407,10 @@ class Following(Generic[S]):
         for address, outcome in zip(addresses, outcomes, strict=True):
             if not isinstance(outcome, BaseException):
                 answers[address] = outcome
-            elif not isinstance(outcome, FAILURES):
-                raise outcome
-            else:
+            elif isinstance(outcome, FAILURES):
                 self._give_up(None, outcome)
+            elif self.raises or not self._is_refusal(outcome):
+                raise outcome
         return answers
 
     def _give_up(self, missing: Answer, error: Exception | None) -> Answer:
@@ -478,6 +487,6 @@ async def all_outcomes(
     if len(awaitables) == 1:  # no task is needed
         try:
             return [await awaitables[0]]
-        except FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - the caller raises it, as below
             return [error]
     return await asyncio.gather(*awaitables, return_exceptions=True)

@@ -44,7 +44,12 @@ from memcachio.commands import (
     StatsCommand,
 )
 from memcachio.compat import Unpack
-from memcachio.errors import MemcachedError, MemcachioConnectionError, NoAvailableNodes
+from memcachio.errors import (
+    ClientError,
+    MemcachedError,
+    MemcachioConnectionError,
+    NoAvailableNodes,
+)
 
 from ketama import Continuum, Path, Servers
 from ketama.clients.following import Following
@@ -181,6 +186,10 @@ def _cause(error: Exception) -> Exception:
     return error
 
 
+def _is_refusal(error: BaseException) -> bool:
+    return isinstance(error, MemcachedError) and not isinstance(error, ClientError)
+
+
 def _unavailable(message: str) -> Exception:
     return NoAvailableNodes(message)
 
@@ -282,6 +291,7 @@ class Pool(memcachio.Pool):
             on_error=on_error,
             liveness=liveness,
             refused=(MemcachedError, KeyError, ValueError),
+            is_refusal=_is_refusal,
             unavailable=_unavailable,
             cause=_cause,
         )

@@ -104,9 +104,9 @@ class Promises:
     asked: type[Asked]
     module: ModuleType
     unavailable: type[Exception]  # if no server can be asked
+    refusal: type[Exception]  # if a server says that it cannot do what it was asked
     lost_set = False  # what set returns if misses are no errors
     failures: tuple[type[Exception], ...] = (OSError, EOFError, asyncio.TimeoutError)
-    all_commands: tuple[str, ...] = ()  # the methods that ask all servers
 
     @pytest.fixture(autouse=True)
     def _quickly(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -437,46 +437,6 @@ class Promises:
 
         self.run(main())
 
-    def test_all_servers_were_restarted(self, four: Fleet) -> None:
-        """What is asked of all servers is sent again after a reset, too."""
-        if not self.all_commands:
-            pytest.skip("each of its commands is for one server")
-
-        async def main() -> None:
-            liveness = Liveness(failures=1, **NEVER)
-            options: dict[str, Any] = {"liveness": liveness, "on_rejoin": "flush"}
-            async with self.asked(four.path, **options) as client:
-                for name in self.all_commands:
-                    await client.get_many(KEYS)
-                    for server in four.servers:
-                        server.restart()  # the event loop does not run meanwhile
-                    answers = await getattr(client.client, name)()
-                    assert not isinstance(answers, dict) or len(answers) == 4
-                    assert liveness.down(client.client.continuum.addresses) == frozenset()
-                    assert [s.state for s in liveness.servers()] == []
-
-        self.run(main())
-
-    def test_all_servers_are_asked_and_one_hangs(self, four: Fleet) -> None:
-        """With "flush", a read that times out is no reason to flush the server."""
-        if not self.all_commands:
-            pytest.skip("each of its commands is for one server")
-        four.servers[3].hang()
-        states = ("suspect", "suspect", "down")
-
-        async def main() -> None:
-            for name, state in zip(self.all_commands, states, strict=True):
-                liveness = Liveness(failures=2, window=600.0, shared=False, **NEVER)
-                options: dict[str, Any] = {"liveness": liveness, "on_rejoin": "flush"}
-                async with self.asked(four.path, timeout=1.0, **options) as client:
-                    with pytest.raises((TimeoutError, asyncio.TimeoutError)):
-                        await getattr(client.client, name)()
-                found = [(s.address, s.state) for s in liveness.servers()]
-                assert found == [(four.servers[3].address, state)], name
-
-        self.run(main())
-        four.servers[3].resume()
-
     def test_closed_in_the_middle(self, four: Fleet) -> None:
         """A server that closes each connection is one that fails."""
         continuum = Continuum(four.path)
@@ -493,6 +453,36 @@ class Promises:
                 assert await client.get_many(keys) == {key: key for key in keys}
 
         with Listener(victim.address, closing=True):
+            self.run(main())
+
+    @pytest.mark.parametrize("answer", [b"ERROR Too many open connections", b"SERVER_ERROR x"])
+    def test_a_server_refuses(self, four: Fleet, answer: bytes) -> None:
+        """It is an error, or a miss, as the option says, and the server is not down."""
+        continuum = Continuum(four.path)
+        victim = four.servers[3]
+        home = {key: continuum.lookup(key) for key in KEYS}
+        lost = next(key for key in KEYS if home[key] == victim.address)
+        kept = [key for key in KEYS if home[key] != victim.address]
+        victim.kill()
+
+        async def main() -> None:
+            liveness = Liveness(failures=1, **NEVER)
+            async with self.asked(four.path, liveness=liveness, on_error="miss") as client:
+                for key in kept:
+                    assert await client.set(key, key)
+                assert await client.get(lost) is None
+                assert await client.set(lost, "1") is self.lost_set
+                assert await client.incr(lost) is None
+                assert await client.get_many(KEYS) == {key: key for key in kept}
+                with pytest.raises((self.refusal, ValueError)):  # CLIENT_ERROR
+                    await client.incr(kept[0])
+            async with self.asked(four.path, liveness=liveness) as client:
+                for ask in (client.get(lost), client.set(lost, "1"), client.get_many(KEYS)):
+                    with pytest.raises(self.refusal):
+                        await ask
+            assert liveness.servers() == []
+
+        with Listener(victim.address, answer=answer + b"\r\n"):
             self.run(main())
 
     # ---- Cancelled
@@ -628,3 +618,45 @@ class Promises:
                     not name.startswith("_") or name == "__init__"
                 ):
                     typing.get_type_hints(member)
+
+
+class AllServers(Promises):
+    """The tests of methods that ask all servers."""
+
+    all_commands: tuple[str, str, str]  # for the version, for statistics, and to flush
+
+    def test_all_servers_were_restarted(self, four: Fleet) -> None:
+        """Requests are sent again after a reset, too."""
+
+        async def main() -> None:
+            liveness = Liveness(failures=1, **NEVER)
+            options: dict[str, Any] = {"liveness": liveness, "on_rejoin": "flush"}
+            async with self.asked(four.path, **options) as client:
+                for name in self.all_commands:
+                    await client.get_many(KEYS)
+                    for server in four.servers:
+                        server.restart()  # the event loop does not run meanwhile
+                    answers = await getattr(client.client, name)()
+                    assert not isinstance(answers, dict) or len(answers) == 4
+                    assert liveness.down(client.client.continuum.addresses) == frozenset()
+                    assert [s.state for s in liveness.servers()] == []
+
+        self.run(main())
+
+    def test_all_servers_are_asked_and_one_hangs(self, four: Fleet) -> None:
+        """With "flush", a read that times out is no reason to flush the server."""
+        four.servers[3].hang()
+        states = ("suspect", "suspect", "down")
+
+        async def main() -> None:
+            for name, state in zip(self.all_commands, states, strict=True):
+                liveness = Liveness(failures=2, window=600.0, shared=False, **NEVER)
+                options: dict[str, Any] = {"liveness": liveness, "on_rejoin": "flush"}
+                async with self.asked(four.path, timeout=1.0, **options) as client:
+                    with pytest.raises((TimeoutError, asyncio.TimeoutError)):
+                        await getattr(client.client, name)()
+                found = [(s.address, s.state) for s in liveness.servers()]
+                assert found == [(four.servers[3].address, state)], name
+
+        self.run(main())
+        four.servers[3].resume()

@@ -12,7 +12,7 @@ import pytest
 from needs import need_module
 
 from clients.memcached import Fleet
-from clients.promises import KEYS, Asked, Promises
+from clients.promises import KEYS, AllServers, Asked
 
 aiomcache = need_module("aiomcache")
 ours = need_module("ketama.clients.aiomcache")
@@ -48,12 +48,13 @@ class Asking(Asked):
         return number
 
 
-class TestAiomcache(Promises):
+class TestAiomcache(AllServers):
     """What all promise."""
 
     asked = Asking
     module = ours
     unavailable = aiomcache.ClientException
+    refusal = aiomcache.ClientException
     all_commands = ("version", "stats", "flush_all")
 
     def test_commands(self, four: Fleet) -> None:

@@ -57,6 +57,7 @@ class TestEmcache(Promises):
     asked = Asking
     module = ours
     unavailable = emcache.ClusterNoAvailableNodes
+    refusal = emcache.CommandError
     lost_set = True  # emcache returns None, or raises
 
     def test_commands(self, four: Fleet) -> None:

@@ -10,7 +10,7 @@ import pytest
 from needs import need_module
 
 from clients.memcached import Fleet
-from clients.promises import KEYS, NEVER, Asked, Promises, until
+from clients.promises import KEYS, NEVER, AllServers, Asked, until
 from ketama import Continuum
 from ketama.health import Liveness
 
@@ -46,12 +46,13 @@ class Asking(Asked):
         return number
 
 
-class TestMemcachio(Promises):
+class TestMemcachio(AllServers):
     """What all promise."""
 
     asked = Asking
     module = ours
     unavailable = memcachio.errors.NoAvailableNodes
+    refusal = memcachio.errors.MemcachedError
     all_commands = ("version", "stats", "flushall")
 
     def test_commands(self, four: Fleet) -> None:
