@@ -36,6 +36,7 @@ from emcache import (
 )
 
 from ketama import Continuum, Path, Servers
+from ketama.addresses import find_address
 from ketama.clients.following import Following
 from ketama.clients.probe import endpoint
 from ketama.clients.routing import OnError, OnRejoin
@@ -93,7 +94,7 @@ class Cluster(ClusterManagment):
         self._following = following
 
     def _by_node(self) -> dict[Address, str]:
-        addresses = self._following.continuum.addresses
+        addresses = filter(find_address, self._following.continuum.addresses)
         return {node_address(address): address for address in addresses}
 
     def node(self, address: Address) -> Server:
@@ -105,7 +106,7 @@ class Cluster(ClusterManagment):
             raise ValueError(f"{address} can not be found") from None
 
     def nodes(self) -> list[Address]:
-        """Return the servers of the file."""
+        """Return the servers of the file, without those whose address is invalid."""
         return [*self._by_node()]
 
     def unhealthy_nodes(self) -> list[Address]:
@@ -136,6 +137,7 @@ class Cluster(ClusterManagment):
                 create_connection_upper=None,
             )
             for server in self._following.in_use()
+            if find_address(server.address)
         }
 
 

@@ -52,6 +52,7 @@ from memcachio.errors import (
 )
 
 from ketama import Continuum, Path, Servers
+from ketama.addresses import find_address
 from ketama.clients.following import Following
 from ketama.clients.probe import FLUSH_DELAYS, endpoint
 from ketama.clients.routing import OnError, OnRejoin
@@ -296,7 +297,7 @@ class Pool(memcachio.Pool):
             cause=_cause,
         )
         super().__init__(
-            [endpoint(address) for address in self.continuum.addresses],
+            [*map(endpoint, filter(find_address, self.continuum.addresses))],
             max_connections=max_connections,
             idle_connection_timeout=idle_connection_timeout,
             **options,

@@ -295,6 +295,25 @@ class Promises:
 
         self.run(main())
 
+    def test_invalid_addresses(self, four: Fleet) -> None:
+        """They are servers that are down; a client starts even if there are no others."""
+        invalid = ("127.0.0.1:99999", "[::1")
+        four.write({s.address: 100 for s in four.servers} | dict.fromkeys(invalid, 100))
+        continuum = Continuum(four.path)
+
+        async def main() -> None:
+            liveness = Liveness(shared=False, **NEVER)
+            async with self.asked(four.path, liveness=liveness) as client:
+                for key in KEYS:
+                    assert await client.set(key, key)
+                assert await client.get_many(KEYS) == {key: key for key in KEYS}
+                assert liveness.down(continuum.addresses) == {*invalid}
+            source = dict.fromkeys(invalid, 100)
+            async with self.asked(source, liveness=liveness, on_error="miss") as client:
+                assert await client.get_many(KEYS) == {}
+
+        self.run(main())
+
     def test_without_failover(self, four: Fleet) -> None:
         """The keys of a server that is down are errors, or misses; the others are not."""
         continuum = Continuum(four.path)

@@ -120,6 +120,25 @@ class TestEmcache(Promises):
 
         asyncio.run(main())
 
+    def test_nodes_with_an_invalid_address(self, four: Fleet) -> None:
+        """The management leaves them out, and works for the others."""
+        four.write({s.address: 100 for s in four.servers} | {"127.0.0.1:99999": 1000})
+
+        async def main() -> None:
+            client = ours.Client(four.path)
+            for key in KEYS:
+                await client.set(key.encode(), b"1")
+            management = client.cluster_managment()
+            nodes = management.nodes()
+            assert len(nodes) == 4
+            assert management.healthy_nodes() == nodes
+            assert management.unhealthy_nodes() == []
+            assert {*management.connection_pool_metrics()} == {*nodes}
+            assert await client.version(nodes[0])
+            await client.close()
+
+        asyncio.run(main())
+
     def test_idle_connections(self, four: Fleet) -> None:
         """Those that are idle for too long are closed."""
 
