@@ -42,6 +42,17 @@ Answer = TypeVar("Answer")
 ONE_LINE = ("incr", "decr")
 
 
+class HandlerError(Exception):
+    """Carries an error of a flag handler past those who wait for a server's.
+
+    own: that error.
+    """
+
+    def __init__(self, own: Exception) -> None:
+        super().__init__(own)
+        self.own = own
+
+
 class RefusalError(ClientException):
     """A server's answer was ERROR or SERVER_ERROR."""
 
@@ -95,6 +106,22 @@ def _plain(
             "install aiomcache 0.8"
         )
     return cast("Callable[..., Awaitable[Answer]]", plain)
+
+
+def _guarded(
+    handler: Callable[P, Awaitable[Answer]] | None,
+) -> Callable[P, Awaitable[Answer]] | None:
+    """Return a flag handler whose errors are not taken for those of a server."""
+    if handler is None:
+        return None
+
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> Answer:
+        try:
+            return await handler(*args, **kwargs)
+        except Exception as error:
+            raise HandlerError(error) from error
+
+    return guarded
 
 
 class Connector:
@@ -173,7 +200,7 @@ class FlagClient(aiomcache.FlagClient[T], Generic[T]):
     connect_timeout, timeout: seconds for a connection, and for a request; None: no limit.
     pool_size: connections to each server.
     conn_args: further arguments for asyncio.open_connection, such as ssl.
-    get_flag_handler, set_flag_handler: as for aiomcache.
+    get_flag_handler, set_flag_handler: as for aiomcache. What they raise is raised.
 
     Any number of tasks of one event loop may use it; another loop only after `close`, or
     after the first has ended, as with asyncio.run.
@@ -204,7 +231,9 @@ class FlagClient(aiomcache.FlagClient[T], Generic[T]):
         )
         # Not this object, lest it be kept alive by the task that follows the file.
         plain = aiomcache.FlagClient(
-            "", get_flag_handler=get_flag_handler, set_flag_handler=set_flag_handler
+            "",
+            get_flag_handler=_guarded(get_flag_handler),
+            set_flag_handler=_guarded(set_flag_handler),
         )
         make = partial(
             Server,
@@ -264,9 +293,12 @@ class FlagClient(aiomcache.FlagClient[T], Generic[T]):
                 return server.ask(method, key, *args, one_line=one_line)
             return server.ask(method, key, *args, seconds, one_line=one_line)
 
-        if isinstance(expiry, int) or expiry is None:
+        if not isinstance(expiry, int) and expiry is not None:
+            raise ValidationException("exptime not int", expiry)
+        try:
             return await self._following.run(command, key, ask, missing, expiry)
-        raise ValidationException("exptime not int", expiry)
+        except HandlerError as error:
+            raise error.own from error.own.__cause__
 
     @overload
     async def get(self, key: bytes, default: None = None) -> bytes | T | None: ...
@@ -341,8 +373,12 @@ class FlagClient(aiomcache.FlagClient[T], Generic[T]):
             values = await server.ask(_multi_get, *some)
             return dict(zip(some, values, strict=True))
 
+        try:
+            answers = await self._following.run_many("get", dict.fromkeys(keys), ask)
+        except HandlerError as error:
+            raise error.own from error.own.__cause__
         found: dict[bytes, bytes | T | None] = {}
-        for values in await self._following.run_many("get", dict.fromkeys(keys), ask):
+        for values in answers:
             found |= values
         return tuple([found.get(key) for key in keys])
 

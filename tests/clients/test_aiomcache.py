@@ -13,6 +13,7 @@ from needs import need_module
 
 from clients.memcached import Fleet
 from clients.promises import KEYS, AllServers, Asked
+from ketama.health import Liveness
 
 aiomcache = need_module("aiomcache")
 ours = need_module("ketama.clients.aiomcache")
@@ -118,6 +119,50 @@ class TestAiomcache(AllServers):
 
         asyncio.run(main())
         assert [server.flags("k") for server in four.holders("k")] == [7]
+
+    def test_flag_handlers_that_fail(self, four: Fleet) -> None:
+        """Their errors are raised as they are, and say nothing about the server."""
+        wrong = Exception()
+
+        async def encode(value: int) -> tuple[bytes, int]:
+            if value < 0:
+                raise wrong
+            return str(value).encode(), 7
+
+        async def decode(value: bytes, flags: int) -> int:
+            raise wrong
+
+        async def main() -> None:
+            nonlocal wrong
+            liveness = Liveness(failures=1)
+            client = ours.FlagClient(
+                four.path,
+                liveness=liveness,
+                on_error="miss",
+                get_flag_handler=decode,
+                set_flag_handler=encode,
+            )
+            for wrong in (
+                EOFError("Ran out of input"),
+                TimeoutError(),
+                OSError(),
+                ours.RefusalError("no"),
+                KeyError(),
+            ):
+                assert await client.set(b"k", 1)
+                for ask in (
+                    client.get(b"k"),
+                    client.multi_get(b"k", b"x"),
+                    client.set(b"k", -1),
+                ):
+                    with pytest.raises(type(wrong)) as caught:
+                        await ask
+                    assert caught.value is wrong
+                assert await client.get(b"x") is None
+            assert liveness.servers() == []
+            await client.close()
+
+        asyncio.run(main())
 
 
 async def use_aiocache(fleet: Fleet) -> None:
