@@ -170,7 +170,10 @@ class Server:
             return
         oldest = time.time() - self._idle_s
         for connection, requests in [*self._connections.items()]:
-            if requests == 0 and connection.metrics.last_read < oldest:
+            metrics = connection.metrics
+            # With noreply, nothing is read.
+            last_used = max(metrics.last_read, metrics.last_written)
+            if requests == 0 and last_used < oldest:
                 self._discard(connection)
 
     def close(self) -> None:

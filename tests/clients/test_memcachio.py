@@ -150,6 +150,24 @@ class TestMemcachio(AllServers):
         for key in KEYS:
             assert four.holders(key) == [four.at(continuum.lookup(key))]
 
+    def test_connections_without_replies(self, fleet: Fleet) -> None:
+        """They are not idle while something is written."""
+        [server] = fleet.start()
+
+        async def main() -> None:
+            source = [(server.address, 1)]
+            async with Asking(source, idle_connection_timeout=600.0) as asking:
+                following = asking.client.connection_pool._following
+                seen = set()
+                for count in range(3):
+                    await asking.client.set("key", str(count), noreply=True)
+                    following.keep_current()  # as once a second
+                    [used] = following.in_use()
+                    seen |= {*used._connections}
+                assert len(seen) == 1
+
+        asyncio.run(main())
+
     def test_idle_connections(self, four: Fleet) -> None:
         """Those that are idle for too long are closed."""
 
