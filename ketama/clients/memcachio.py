@@ -20,8 +20,10 @@ noreply, a failed write is not noticed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Any, AnyStr, Literal, TypedDict, TypeVar, cast, overload
 
@@ -61,6 +63,28 @@ from ketama.health import Liveness
 R = TypeVar("R")
 
 
+class AbandonedError(Exception):
+    """The connection was closed because of another request, and this one was not sent."""
+
+
+@dataclass
+class Use:
+    """How a connection is used.
+
+    commands: those that wait for it, or for an answer.
+    connecting: held while it is made, authentication included.
+    ready: whether that is done.
+    error: why it could not be made.
+    counted: whether the metrics have it.
+    """
+
+    commands: set[Command[Any]] = field(default_factory=set)
+    connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ready: bool = False
+    error: Exception | None = None
+    counted: bool = False
+
+
 class Server:
     """The connections to one server, each with any number of requests under way."""
 
@@ -72,8 +96,7 @@ class Server:
         self._most = most
         self._idle_s = idle_s
         self._options = options
-        self._connections: dict[BaseConnection, int] = {}  # the requests under way
-        self._open: set[BaseConnection] = set()
+        self._connections: dict[BaseConnection, Use] = {}
         self._closed = False
 
     def _new(self) -> BaseConnection:
@@ -84,49 +107,68 @@ class Server:
 
     def _choose(self) -> BaseConnection:
         """Return the connection with the fewest requests, or a new one if all are busy."""
-        counts = self._connections
-        best = min(counts, key=counts.__getitem__, default=None)
-        if best is None or (not best.reusable and len(counts) < self._most):
+        uses = self._connections
+        best = min(uses, key=lambda each: len(uses[each].commands), default=None)
+        if best is None or (not best.reusable and len(uses) < self._most):
             best = self._new()
-            counts[best] = 0
+            uses[best] = Use()
         return best
 
     async def ask(self, command: Command[R]) -> R:
         """Return the answer to a command; None if there will be none."""
-        connection = self._choose()
-        self._connections[connection] += 1
         self.metrics.on_command_dispatched(command)
         try:
-            if connection not in self._open or not connection.connected:
-                await self._connect(connection)
+            while True:
+                with contextlib.suppress(AbandonedError):
+                    return await self._ask_on(self._choose(), command)
+        finally:
+            self.metrics.on_command_completed(command)
+
+    async def _ask_on(self, connection: BaseConnection, command: Command[R]) -> R:
+        use = self._connections[connection]
+        use.commands.add(command)
+        try:
+            if not use.ready or not connection.connected:
+                await self._connect(connection, use)
             connection.create_request(command)
             if command.noreply:
                 return cast("R", None)
             return await command.response
         except (OSError, asyncio.TimeoutError) as error:
-            # Others wait for an answer on it, too: they will not get one soon.
             self._discard(connection)
             self.metrics.on_connection_error(connection, error)
             raise
         finally:
-            self.metrics.on_command_completed(command)
-            if connection in self._connections:
-                self._connections[connection] -= 1
-                if self._closed:
-                    self.drop()
+            use.commands.remove(command)
+            if self._closed:
+                self.drop()
 
-    async def _connect(self, connection: BaseConnection) -> None:
-        try:
-            await connection.connect()
-        except BaseException:
-            self._discard(connection)  # it may be without authentication
-            raise
-        if connection not in self._connections:  # another request has failed on it meanwhile
-            connection.close()
-            raise MemcachioConnectionError("Connection closed", connection.endpoint)
-        if connection not in self._open:
-            self._open.add(connection)
-            self.metrics.on_connection_created(connection)
+    async def _connect(self, connection: BaseConnection, use: Use) -> None:
+        """Connect, unless another request on it has done so meanwhile.
+
+        memcachio's own connect returns at once while another one waits for authentication.
+        """
+        async with use.connecting:
+            if use.error is not None:
+                raise use.error
+            if connection not in self._connections:
+                raise AbandonedError
+            use.ready = False
+            try:
+                await connection.connect()
+            except BaseException as error:
+                if isinstance(error, Exception):
+                    use.error = error
+                self._discard(connection)
+                connection.close()  # it may be without authentication
+                raise
+            if connection not in self._connections:
+                connection.close()
+                raise AbandonedError
+            use.ready = True
+            if not use.counted:
+                use.counted = True
+                self.metrics.on_connection_created(connection)
 
     async def _ask_once(self, command: Command[R]) -> R:
         connection = self._new()
@@ -149,16 +191,16 @@ class Server:
             await self._ask_once(FlushAllCommand(expiry=delay))
 
     def _discard(self, connection: BaseConnection) -> None:
-        if self._connections.pop(connection, None) is not None:
+        use = self._connections.pop(connection, None)
+        if use is not None:
             connection.close()
-        if connection in self._open:
-            self._open.remove(connection)
-            self.metrics.on_connection_terminated(connection)
+            if use.counted:
+                self.metrics.on_connection_terminated(connection)
 
     def drop(self) -> None:
         """Close idle connections."""
-        for connection, requests in [*self._connections.items()]:
-            if requests == 0:
+        for connection, use in [*self._connections.items()]:
+            if not use.commands:
                 self._discard(connection)
 
     def turn_away(self) -> None:
@@ -169,11 +211,11 @@ class Server:
         if not self._idle_s:
             return
         oldest = time.time() - self._idle_s
-        for connection, requests in [*self._connections.items()]:
+        for connection, use in [*self._connections.items()]:
             metrics = connection.metrics
             # With noreply, nothing is read.
             last_used = max(metrics.last_read, metrics.last_written)
-            if requests == 0 and last_used < oldest:
+            if not use.commands and last_used < oldest:
                 self._discard(connection)
 
     def close(self) -> None:

@@ -154,7 +154,7 @@ def emcache_client(path: Path, certificate: Path | None, **options: Any) -> Any:
     return Client(path, **options)
 
 
-def memcachio_client(path: Path, certificate: Path | None, **options: Any) -> Any:
+def memcachio_client(path: Any, certificate: Path | None, **options: Any) -> Any:
     """Return a client of memcachio's."""
     need_module("memcachio")
     from ketama.clients.memcachio import Client
@@ -205,6 +205,44 @@ def test_a_name_and_a_password(login: Fleet, make: Callable[..., Any]) -> None:
 
     options = {"username": NAME, "password": PASSWORD, **flushing()}
     run(lambda: make(login.path, None, **options), act)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_requests_wait_for_a_login(login: Fleet, cancelled: bool) -> None:
+    """None is sent before it, and none fails if the one that logs in is cancelled."""
+    authentication = need_module("memcachio.authentication")
+    liveness = Liveness(failures=1)
+
+    async def act(client: Any) -> None:
+        begun = asyncio.Event()
+        go_on = asyncio.Event()
+
+        async def authenticate(self: Any, connection: Any) -> bool:
+            begun.set()
+            await go_on.wait()
+            done: bool = await plain(self, connection)
+            return done
+
+        plain = authentication.SimpleAuthenticator.authenticate
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(authentication.SimpleAuthenticator, "authenticate", authenticate)
+            first = asyncio.create_task(client.get(b"key"))
+            await begun.wait()
+            others = [asyncio.create_task(client.incr(b"key", 1)) for _ in range(9)]
+            await asyncio.sleep(0)
+            if cancelled:
+                first.cancel()
+                await asyncio.sleep(0)
+            go_on.set()
+            assert await asyncio.gather(*others) == [None] * 9
+            await asyncio.wait([first])
+        assert first.cancelled() == cancelled
+        assert liveness.servers() == []
+
+    options: dict[str, Any] = {"connect_timeout": 60.0, "read_timeout": 60.0}
+    options |= {"username": NAME, "password": PASSWORD, "liveness": liveness}
+    source = [(login.servers[0].address, 1)]
+    run(lambda: memcachio_client(source, None, **options), act)
 
 
 @CLIENTS
