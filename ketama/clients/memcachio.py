@@ -7,11 +7,11 @@
 
 Or with memcachio's own class: `memcachio.Client(connection_pool=Pool("/etc/ketama.servers"))`.
 
-What differs from memcachio: requests have a timeout, and one that times out closes its
-connection, so that the others on it are asked elsewhere at once. There is no limit to the
-requests on a connection when all are busy, and so no blocking_timeout. Connections are made
-when they are needed (no min_connections). Liveness and the server file take the place of
-endpoint_healthcheck_config and of the discovery of AWS.
+What differs from memcachio: requests have a timeout. One that times out closes its connection,
+and the others on it count as timed out, too, so that they are asked elsewhere at once. There is
+no limit to the requests on a connection when all are busy, and so no blocking_timeout.
+Connections are made when they are needed (no min_connections). Liveness and the server file
+take the place of endpoint_healthcheck_config and of the discovery of AWS.
 
 Not promised: a set that is cancelled may still be carried out, even after a later one. With
 noreply, a failed write is not noticed.
@@ -135,6 +135,8 @@ class Server:
                 return cast("R", None)
             return await command.response
         except (OSError, asyncio.TimeoutError) as error:
+            if isinstance(_cause(error), (TimeoutError, asyncio.TimeoutError)):
+                self._time_out(use)
             self._discard(connection)
             self.metrics.on_connection_error(connection, error)
             raise
@@ -142,6 +144,14 @@ class Server:
             use.commands.remove(command)
             if self._closed:
                 self.drop()
+
+    def _time_out(self, use: Use) -> None:
+        """Let all requests on a connection time out: another one on it has."""
+        for command in use.commands:
+            if command.request_sent.done() and not command.response.done():
+                command.response.set_exception(
+                    TimeoutError(f"{self.address} did not answer another request in time")
+                )
 
     async def _connect(self, connection: BaseConnection, use: Use) -> None:
         """Connect, unless another request on it has done so meanwhile.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from needs import need_module
 
-from clients.memcached import Fleet
+from clients.memcached import Fleet, Listener
 from clients.promises import KEYS, NEVER, AllServers, Asked, until
 from ketama import Continuum
 from ketama.health import Liveness
@@ -133,6 +133,29 @@ class TestMemcachio(AllServers):
             await client.close()
 
         asyncio.run(main())
+
+    def test_a_connection_times_out(self, four: Fleet) -> None:
+        """All requests on it are asked elsewhere, none of them on the same server again."""
+        continuum = Continuum(four.path)
+        victim = four.servers[3]
+        keys = [key for key in KEYS if continuum.lookup(key) == victim.address][:3]
+        victim.kill()
+
+        async def main(listener: Listener) -> None:
+            liveness = Liveness(failures=2, **NEVER)
+            async with Asking(four.path, liveness=liveness, max_connections=1) as asking:
+                gets = [asyncio.create_task(asking.get(key)) for key in keys]
+                await until(lambda: listener.received.count(b"get ") == len(keys))
+                [used] = asking.client.connection_pool._following.in_use()
+                [connection] = used._connections
+                first = connection._request_queue[0].command
+                first.response.set_exception(TimeoutError("as memcachio's timer does"))
+                assert await asyncio.gather(*gets) == [None] * 3
+                assert listener.connections == 1
+                assert liveness.down(continuum.addresses) == {victim.address}
+
+        with Listener(victim.address) as listener:
+            asyncio.run(main(listener))
 
     def test_the_pool_of_a_plain_client(self, four: Fleet) -> None:
         """The pool serves memcachio's own class, too."""
