@@ -2,6 +2,8 @@
 
 What may take long is not done in the loop: the file is checked, read and built in a thread.
 Lookups use the version that is there. A probe of a server that is down is a task of its own.
+The exception is a report that a server failed, which waits for up to 0.2 seconds if another
+process is just creating the table of liveness.
 """
 
 from __future__ import annotations
