@@ -12,7 +12,7 @@ from meta_memcache.connection.pool import ConnectionPool
 from meta_memcache.errors import MemcacheServerError, ServerMarkedDownError
 
 from ketama.clients.probe import connect
-from ketama.health import is_local
+from ketama.health import is_own
 
 
 class Pool(ConnectionPool):
@@ -134,4 +134,4 @@ class Nobody(Pool):
 
 def is_local_failure(error: MemcacheServerError) -> bool:
     """Return whether this process failed, not the server: no other one is to be asked."""
-    return is_local(error.__cause__ or error)
+    return is_own(error.__cause__ or error)

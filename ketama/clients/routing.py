@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ketama import Continuum, Key, Path, Servers
 from ketama.clients import probe
-from ketama.health import Liveness, Probe, is_local
+from ketama.health import Liveness, Probe, is_own
 
 OnError = Literal["raise", "miss"]
 OnRejoin = Literal["keep", "flush"]
@@ -157,10 +157,10 @@ def may_repeat(command: str, error: BaseException, *, sent: bool = True) -> bool
     sent: False if the server has certainly not got it, such as after a refused connection.
 
     After any other error, the server may have carried out the command, or may still do so.
-    If this process lacks descriptors or memory, the key's server goes on to serve others, who
-    would not see what another one was told.
+    If this process lacks descriptors, memory or DNS, the key's server goes on to serve others,
+    which would not see what another one was told.
     """
-    if is_local(error):
+    if is_own(error):
         return False
     refused = isinstance(error, (ConnectionRefusedError, FileNotFoundError))
     return refused or not sent or command in REPEATABLE

@@ -7,10 +7,13 @@ import gc
 import os
 import random
 import resource
+import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterable
+from typing import Any
 
+import pytest
 from waiting import wait_for
 
 import ketama
@@ -123,6 +126,21 @@ class Load:
         for thread in self._threads:
             thread.join()
         assert self.errors == []
+
+
+UNRESOLVED = "cache1.invalid:11211"  # a server whose name a process without DNS cannot resolve
+
+
+def lose_dns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process resolve no names that end with .invalid, without asking for them."""
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *rest: Any, **options: Any) -> Any:
+        if str(host).endswith(".invalid"):
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return resolve(host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
 def use_up_descriptors() -> None:

@@ -30,6 +30,7 @@ from clients.checks import (
     HUNG,
     KEYS,
     UNICODE,
+    UNRESOLVED,
     VICTIM,
     Load,
     Reports,
@@ -37,6 +38,7 @@ from clients.checks import (
     expect_placed,
     flush,
     in_children,
+    lose_dns,
     use_up_descriptors,
 )  # fmt: skip
 from clients.memcached import Fleet, Listener
@@ -478,6 +480,18 @@ def test_a_process_without_descriptors(four: Fleet) -> None:
 
     in_children(1, work)
     assert not any(four.holders(key) for key in KEYS)
+
+
+def test_a_process_without_dns(four: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes no server down, and writes to no other one: the error is its own."""
+    lose_dns(monkeypatch)
+    client = Client([UNRESOLVED, *(server.address for server in four.servers)])
+    lost = [key for key in KEYS if client.continuum[key] == UNRESOLVED]
+    assert not client.set(lost[0], "v")
+    assert client.set_multi(dict.fromkeys(lost, "v")) == lost
+    assert not any(four.holders(key) for key in lost)
+    assert client.liveness.servers([UNRESOLVED])[0].state == "up"
+    client.disconnect_all()
 
 
 def test_a_restart_between_requests(four: Fleet) -> None:

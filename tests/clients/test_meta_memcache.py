@@ -34,12 +34,14 @@ from clients.checks import (
     HUNG,
     KEYS,
     UNICODE,
+    UNRESOLVED,
     VICTIM,
     Load,
     Reports,
     expect_expiry,
     expect_placed,
     in_children,
+    lose_dns,
     use_up_descriptors,
 )  # fmt: skip
 from clients.memcached import Fleet, Listener
@@ -303,6 +305,19 @@ def test_a_process_without_descriptors(four: Fleet) -> None:
 
     in_children(1, work)
     assert not any(four.holders(key) for key in KEYS)
+
+
+def test_a_process_without_dns(four: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes no server down, and writes to no other one: the error is its own."""
+    lose_dns(monkeypatch)
+    client = started([UNRESOLVED, *(server.address for server in four.servers)])
+    lost = [key for key in KEYS if ring_of(client)[key] == UNRESOLVED]
+    with pytest.raises(MemcacheServerError):
+        client.set(lost[0], "v", ttl=0)
+    with pytest.raises(MemcacheServerError):
+        client.multi_get(lost)
+    assert not any(four.holders(key) for key in lost)
+    assert provider_of(client).liveness.servers([UNRESOLVED])[0].state == "up"
 
 
 def test_a_restart_between_requests(four: Fleet) -> None:

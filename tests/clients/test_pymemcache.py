@@ -38,6 +38,7 @@ from clients.checks import (
     HUNG,
     KEYS,
     UNICODE,
+    UNRESOLVED,
     VICTIM,
     Load,
     Reports,
@@ -45,6 +46,7 @@ from clients.checks import (
     expect_placed,
     flush,
     in_children,
+    lose_dns,
     use_up_descriptors,
 )  # fmt: skip
 from clients.memcached import Fleet, Listener
@@ -691,6 +693,25 @@ def test_a_process_without_descriptors(four: Fleet) -> None:
     known = HashClient(four.path, timeout=SLOW)
     assert not known.liveness.down(known.continuum.addresses)
     assert not any(four.holders(key) for key in KEYS)
+
+
+def test_a_process_without_dns(four: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes no server down, and writes to no other one: the error is its own."""
+    lose_dns(monkeypatch)
+    client = HashClient([UNRESOLVED, *(server.address for server in four.servers)])
+    lost = [key for key in KEYS if client.continuum[key] == UNRESOLVED]
+    calls: list[Callable[[], object]] = [
+        lambda: client.set(lost[0], "v"),
+        lambda: client.set_many(dict.fromkeys(lost, "v")),
+        lambda: client.get(lost[0]),
+        lambda: client.get_many(lost),
+    ]
+    for call in calls:
+        with pytest.raises(socket.gaierror):
+            call()
+    assert not any(four.holders(key) for key in lost)
+    assert client.liveness.servers([UNRESOLVED])[0].state == "up"
+    client.close()
 
 
 class Interrupt(BaseException):
