@@ -10,7 +10,7 @@ import memcache
 from ketama import Continuum, Path, Servers
 from ketama.clients.memcache_host import FAILURES, Host
 from ketama.clients.pools import Pools
-from ketama.clients.routing import OnRejoin, Router, capped_expiry, may_repeat
+from ketama.clients.routing import REPEATABLE, OnRejoin, Router, capped_expiry, is_reset
 from ketama.health import Liveness
 
 if TYPE_CHECKING:
@@ -203,6 +203,7 @@ class Client(memcache.Client):
             self.check_key(key)
         hashed = _hashed(key)
         down = self._down()
+        reset: set[str] = set()
         while (address := self._router.server(hashed, down)) is not None:
             host = self._take(address)
             sent = host.connect()
@@ -213,10 +214,12 @@ class Client(memcache.Client):
             if error is None:
                 self._pools.give(address, host)
                 return answer
-            self._router.failed(address, error, wrote=not command.startswith("get"))
-            if not self._router.failover or not may_repeat(command, error, sent=sent):
+            if self._router.goes_on(address, command, error, sent=sent):
+                down |= {address}
+            elif command in REPEATABLE and address not in reset and is_reset(error):
+                reset.add(address)
+            else:
                 break
-            down |= {address}
         return missing
 
     def _ask(self, host: Host, request: Callable[[int], Any], seconds: int) -> Any:
@@ -312,6 +315,7 @@ class Client(memcache.Client):
         """
         self._statlog(f"{command}_multi")
         down = self._down()
+        reset: set[str] = set()
         lost: list[bytes] = []
         left = [*keys]
         while left:
@@ -319,9 +323,12 @@ class Client(memcache.Client):
             groups = self._group(keys, some, down)
             lost += groups.pop(None, [])
             for address, error in self._ask_all(groups, request, read).items():
-                self._router.failed(address, error, wrote=command != "get")
+                goes_on = self._router.goes_on(address, command, error)
+                if not goes_on and address not in reset and is_reset(error):
+                    reset.add(address)
+                    left += groups[address]
+                    continue
                 down |= {address}
-                goes_on = self._router.failover and may_repeat(command, error)
                 (left if goes_on else lost).extend(groups[address])
         return lost
 

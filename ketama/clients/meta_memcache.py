@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from meta_memcache.base.base_serializer import BaseSerializer
 from meta_memcache.cache_client import CacheClient
 from meta_memcache.configuration import ServerAddress
 from meta_memcache.connection.pool import ConnectionPool, PoolCounters
-from meta_memcache.errors import MemcacheServerError
+from meta_memcache.errors import MemcacheServerError, ServerMarkedDownError
 from meta_memcache.executors.default import DefaultExecutor
 from meta_memcache.interfaces.executor import Executor
 from meta_memcache.interfaces.router import DEFAULT_FAILURE_HANDLING, FailureHandling
@@ -28,9 +28,9 @@ from meta_memcache.stats import StatsCallback, StatsSampler
 
 from ketama import Continuum, Path, Servers
 from ketama.clients import routing
-from ketama.clients.meta_memcache_pool import Nobody, Pool, is_local_failure
+from ketama.clients.meta_memcache_pool import Nobody, Pool
 from ketama.clients.probe import endpoint
-from ketama.clients.routing import OnRejoin
+from ketama.clients.routing import OnRejoin, is_reset
 from ketama.health import Liveness
 
 NONE: frozenset[str] = frozenset()
@@ -107,22 +107,25 @@ class PoolProvider:
             _server_address(at): pool.get_counters() for at, pool in self._pools.copy().items()
         }
 
-    def route(self, key: Key, excluded: frozenset[str] = NONE) -> tuple[Pool, bool]:
+    def route(
+        self, key: Key, excluded: Set[str] = NONE, *, reads: bool = True
+    ) -> tuple[Pool, bool]:
         """Return the connections for a key, and whether they are not to its own server.
 
         excluded: the addresses of servers to pass over.
+        reads: the request changes nothing.
         """
         hashed = key.routing_key or key.key
         down = self._down(excluded)
         while (address := self._router.server(hashed, down)) is not None:
-            pool = self._pool(address)
-            if pool.is_ready():
+            pool = self._connected(address, reads)
+            if pool is not None:
                 return pool, bool(down) and self.continuum.lookup(hashed) != address
             down |= {address}
         return self._nobody, True
 
     def group(
-        self, keys: list[Key], excluded: frozenset[str] = NONE
+        self, keys: list[Key], excluded: Set[str] = NONE, *, reads: bool = True
     ) -> list[tuple[Pool, bool, list[Key]]]:
         """Return what `route` does for many keys, with the keys of each pool."""
         pools: dict[str, Pool] = {}
@@ -131,14 +134,11 @@ class PoolProvider:
         for key in keys:
             hashed = key.routing_key or key.key
             while (address := self._router.server(hashed, down)) is not None:
-                pool = pools.get(address)
-                if pool is None:
-                    pool = self._pool(address)
-                    if not pool.is_ready():
-                        down |= {address}
-                        continue
+                pool = pools.get(address) or self._connected(address, reads)
+                if pool is not None:
                     pools[address] = pool
-                break
+                    break
+                down |= {address}
             else:
                 pool = self._nobody
             away = bool(down) and self.continuum.lookup(hashed) != address
@@ -147,9 +147,17 @@ class PoolProvider:
 
     def has_next(self, pool: Pool) -> bool:
         """Return whether there may be another server to try if this one fails."""
-        return self._router.failover and pool is not self._nobody
+        return self._router.failover and not isinstance(pool, Nobody)
 
-    def _down(self, excluded: frozenset[str]) -> frozenset[str]:
+    def passes_over(self, error: MemcacheServerError, *, reads: bool) -> bool:
+        """Return whether to ask another server than the one that has failed.
+
+        reads: as for `route`.
+        """
+        cause = error.__cause__ or error
+        return self._router.passes_over(error.server, cause, reads=reads)
+
+    def _down(self, excluded: Set[str]) -> frozenset[str]:
         addresses = self.continuum.addresses
         if addresses is not self._addresses:
             self._keep(addresses)
@@ -164,6 +172,15 @@ class PoolProvider:
             if address not in self._addresses:  # the server was removed meanwhile
                 self._pools.pop(address, None)
                 pool.retire()
+        return pool
+
+    def _connected(self, address: str, reads: bool) -> Pool | None:
+        """Return the connections to a server; None: ask the next one."""
+        pool = self._pool(address)
+        try:
+            pool.connect()
+        except ServerMarkedDownError as error:
+            return None if self.passes_over(error, reads=reads) else Nobody(error)
         return pool
 
     def _failed(self, address: str, error: BaseException) -> None:
@@ -202,10 +219,12 @@ class Router(DefaultRouter):
         failure_handling: FailureHandling = DEFAULT_FAILURE_HANDLING,
     ) -> MemcacheResponse:
         """Return the answer to a command from the first server that answers."""
-        excluded, local = NONE, False
+        reads = command is MetaCommand.META_GET
+        excluded, reset = set[str](), set[str]()
+        tracks = failure_handling.track_write_failures
+        pool, away = self.pool_provider.route(key, reads=reads)
         while True:
-            pool, away = self.pool_provider.route(key, excluded)
-            goes_on = not local and self._goes_on(pool, command, flags)
+            goes_on = self._goes_on(pool, command, flags)
             try:
                 return self.executor.exec_on_pool(
                     pool,
@@ -213,15 +232,17 @@ class Router(DefaultRouter):
                     key,
                     value,
                     self._capped(command, flags) if away else flags,
-                    track_write_failures=failure_handling.track_write_failures and not excluded,
+                    track_write_failures=tracks,
                     raise_on_server_error=goes_on or failure_handling.raise_on_server_error,
                 )
             except MemcacheServerError as error:
                 if not goes_on:
                     raise
-                local = is_local_failure(error)
-                if not local:
-                    excluded |= {pool.server}
+                if self._asks_again(error, reads, excluded, reset):
+                    pool, away = self.pool_provider.route(key, excluded, reads=reads)
+                else:
+                    pool = Nobody(error)
+            tracks = False
 
     def exec_multi(
         self,
@@ -236,30 +257,51 @@ class Router(DefaultRouter):
         if values is not None:
             value_of = dict(zip(keys, values, strict=True))
         results: dict[Key, MemcacheResponse] = {}
-        left, excluded, local = [*value_of], NONE, False
-        while left:
-            groups = self.pool_provider.group(left, excluded)
-            left = []
+        reads = command is MetaCommand.META_GET
+        excluded, reset = set[str](), set[str]()
+        tracks = failure_handling.track_write_failures
+        groups = self.pool_provider.group([*value_of], reads=reads)
+        while groups:
+            left: list[Key] = []
+            given_up: list[tuple[Pool, bool, list[Key]]] = []
             for pool, away, members in groups:
-                goes_on = not local and self._goes_on(pool, command, flags)
+                goes_on = self._goes_on(pool, command, flags)
                 try:
                     results |= self.executor.exec_multi_on_pool(
                         pool,
                         command,
                         [(key, value_of[key]) for key in members],
                         self._capped(command, flags) if away else flags,
-                        track_write_failures=failure_handling.track_write_failures
-                        and not excluded,
+                        track_write_failures=tracks,
                         raise_on_server_error=goes_on or failure_handling.raise_on_server_error,
                     )
                 except MemcacheServerError as error:
                     if not goes_on:
                         raise
-                    local = is_local_failure(error)
-                    if not local:
-                        excluded |= {pool.server}
-                    left += members
+                    if self._asks_again(error, reads, excluded, reset):
+                        left += members
+                    else:
+                        given_up.append((Nobody(error), away, members))
+            tracks = False
+            groups = given_up
+            if left:
+                groups += self.pool_provider.group(left, excluded, reads=reads)
         return results
+
+    def _asks_again(
+        self, error: MemcacheServerError, reads: bool, excluded: set[str], reset: set[str]
+    ) -> bool:
+        """Note which server has failed; return whether to ask the next one, or it once more.
+
+        excluded: those to pass over; reset: those that are asked once more.
+        """
+        if self.pool_provider.passes_over(error, reads=reads):
+            excluded.add(error.server)
+            return True
+        if error.server in reset or not is_reset(error.__cause__ or error):
+            return False
+        reset.add(error.server)
+        return True
 
     def _goes_on(self, pool: Pool, command: MetaCommand, flags: RequestFlags | None) -> bool:
         """Return whether a command that fails is tried on the next server."""

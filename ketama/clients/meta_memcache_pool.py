@@ -12,7 +12,6 @@ from meta_memcache.connection.pool import ConnectionPool
 from meta_memcache.errors import MemcacheServerError, ServerMarkedDownError
 
 from ketama.clients.probe import connect
-from ketama.health import is_own
 
 
 class Pool(ConnectionPool):
@@ -102,13 +101,9 @@ class Pool(ConnectionPool):
             self._report(self.server, cause)
         super().release_connection(conn, error or raised is not None)
 
-    def is_ready(self) -> bool:
-        """Return whether the server is to be asked; connect to it if there is no connection."""
-        try:
-            self._pool.appendleft(self._pop())
-        except ServerMarkedDownError as error:
-            return is_local_failure(error)  # then the request fails, too, and goes nowhere else
-        return True
+    def connect(self) -> None:
+        """Connect to the server if there is no connection. Raises ServerMarkedDownError."""
+        self._pool.appendleft(self._pop())
 
     def retire(self) -> None:
         """Close the connections that are idle, and the others once they are."""
@@ -121,17 +116,17 @@ class Pool(ConnectionPool):
 
 
 class Nobody(Pool):
-    """No server."""
+    """No server: each request fails.
 
-    def __init__(self) -> None:
-        super().__init__("all servers", lambda *_: None, 0, (0, 0))
+    error: why; None: there is no server to ask.
+    """
+
+    def __init__(self, error: MemcacheServerError | None = None) -> None:
+        super().__init__(error.server if error else "all servers", lambda *_: None, 0, (0, 0))
+        self._reason = "no server can be asked: all that this key could go to are down"
+        self._cause: BaseException | None = None
+        if error is not None:  # not kept, as its traceback refers to the client
+            self._reason, self._cause = str(error), error.__cause__
 
     def _create_connection(self) -> MemcacheSocket:
-        raise ServerMarkedDownError(
-            self.server, "no server can be asked: all that this key could go to are down"
-        )
-
-
-def is_local_failure(error: MemcacheServerError) -> bool:
-    """Return whether this process failed, not the server: no other one is to be asked."""
-    return is_own(error.__cause__ or error)
+        raise ServerMarkedDownError(self.server, self._reason) from self._cause

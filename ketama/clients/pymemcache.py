@@ -26,6 +26,7 @@ from ketama.clients.pymemcache_batch import Batch, Key, prepare
 from ketama.clients.pymemcache_commands import Commands
 from ketama.clients.pymemcache_connection import (
     FAILURES,
+    RESETS,
     Connection,
     Connector,
     Serde,
@@ -35,11 +36,12 @@ from ketama.clients.pymemcache_connection import (
 )
 from ketama.clients.pymemcache_exchange import Exchange
 from ketama.clients.routing import (
+    REPEATABLE,
     OnError,
     OnRejoin,
     Router,
     capped_expiry,
-    may_repeat,
+    is_refused,
     one_of,
 )
 from ketama.health import Liveness
@@ -198,6 +200,7 @@ class HashClient(Commands, PlainHashClient):
         if self._hashes_prefix and hashed is key:
             hashed = sent
         down = self._down()
+        reset: set[str] = set()
         last: Exception | None = None
         while (address := self._router.server(hashed, down)) is not None:
             seconds = self._router.expiry(hashed, address, expire) if down else expire
@@ -209,8 +212,11 @@ class HashClient(Commands, PlainHashClient):
                 raise error.own from None
             except FAILURES as error:
                 last = error
-                down |= {address}
-                if not self._goes_on(command, address, error):
+                if self._goes_on(command, address, error):
+                    down |= {address}
+                elif address not in reset and _asks_again(command, error):
+                    reset.add(address)
+                else:
                     break
             except REFUSALS:
                 if self._raises:
@@ -246,6 +252,7 @@ class HashClient(Commands, PlainHashClient):
         Returns the members that no server has answered.
         """
         down = self._down()
+        reset: set[str] = set()
         lost: list[int] = []
         left: list[int] = [*range(len(batch.given))]
         last: Exception | None = None
@@ -257,15 +264,20 @@ class HashClient(Commands, PlainHashClient):
                 some = {
                     address: members[start : start + KEYS_AT_ONCE]
                     for address, members in groups.items()
-                    if address is not None and address not in down and len(members) > start
+                    if address is not None and len(members) > start
                 }
                 for address, error in self._ask_all(command, some, request, read).items():
                     last = error
-                    down |= {address}
+                    rest = groups.pop(address)[start:]
                     if self._goes_on(command, address, error):
-                        left += groups[address][start:]
+                        down |= {address}
+                        left += rest
+                    elif address not in reset and _asks_again(command, error):
+                        reset.add(address)
+                        left += rest
                     else:
-                        lost += groups[address][start:]
+                        down |= {address}
+                        lost += rest
         if lost and self._raises:
             self._give_up(None, last)
         return lost
@@ -287,8 +299,7 @@ class HashClient(Commands, PlainHashClient):
         """Report an error of a server; return whether to ask the next one."""
         if not isinstance(error, FAILURES):
             return False
-        self._router.failed(address, error, wrote=not command.startswith("get"))
-        return self._router.failover and may_repeat(command, error)
+        return self._router.goes_on(address, command, error)
 
     def get_many(self, keys: Iterable[AnyKey], gets: bool = False) -> dict[AnyKey, Any]:
         """Return the values of those keys that have one.
@@ -437,3 +448,8 @@ class HashClient(Commands, PlainHashClient):
         raise TypeError("this client follows its server file: edit that (`ketama add`)")
 
     remove_server = add_server
+
+
+def _asks_again(command: str, error: Exception) -> bool:
+    """Return whether to ask the same server once more, over a new connection."""
+    return command in REPEATABLE and isinstance(error, RESETS) and not is_refused(error)

@@ -144,11 +144,56 @@ class Router:
         """
         return self.liveness.failed(address, error, hard=wrote and self.on_rejoin == "flush")
 
+    def goes_on(
+        self, address: str, command: str, error: BaseException, *, sent: bool = True
+    ) -> bool:
+        """Report that a server did not answer; return whether to ask the next one.
+
+        sent: as for `may_repeat`.
+        """
+        reads = command.startswith("get")
+        self.failed(address, error, wrote=not reads)
+        return (
+            self.failover
+            and may_repeat(command, error, sent=sent)
+            and self.passes_over(address, error, reads=reads)
+        )
+
+    def passes_over(self, address: str, error: BaseException, *, reads: bool) -> bool:
+        """Return whether a server that did not answer may be passed over for the next one.
+
+        reads: the command changes nothing. What another server was told is lost if this one is
+        still in use, so it has to be down for all, or nobody listens there.
+        """
+        if is_own(error):
+            return False
+        return (
+            reads
+            or is_refused(error)
+            or address in self.liveness.down(self.continuum.addresses)
+        )
+
     def expiry(self, key: Key, address: str, seconds: int) -> int:
         """Return the time to live of a key's value on the server that it is sent to."""
         if self.continuum.lookup(key) == address:
             return seconds
         return capped_expiry(seconds, self.failover_ttl)
+
+
+def is_refused(error: BaseException) -> bool:
+    """Return whether nobody listens at the address, or it is none that anybody could use."""
+    return isinstance(
+        error, (ConnectionRefusedError, FileNotFoundError, probe.InvalidAddressError)
+    )
+
+
+def is_reset(error: BaseException) -> bool:
+    """Return whether a connection was reset, as by a server that was killed or restarted.
+
+    A command that may be repeated is sent to the same server once more: over a new connection
+    it is carried out, or refused.
+    """
+    return isinstance(error, ConnectionError) and not is_refused(error)
 
 
 def may_repeat(command: str, error: BaseException, *, sent: bool = True) -> bool:
@@ -162,5 +207,4 @@ def may_repeat(command: str, error: BaseException, *, sent: bool = True) -> bool
     """
     if is_own(error):
         return False
-    refused = isinstance(error, (ConnectionRefusedError, FileNotFoundError))
-    return refused or not sent or command in REPEATABLE
+    return is_refused(error) or not sent or command in REPEATABLE

@@ -10,14 +10,14 @@ import resource
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 from waiting import wait_for
 
 import ketama
-from clients.memcached import Fleet
+from clients.memcached import Fleet, parse
 from ketama.health import Liveness
 
 KEYS = [f"user:{number}" for number in range(150)]
@@ -73,6 +73,25 @@ def expect_expiry(fleet: Fleet, ring: ketama.Continuum, expire: int) -> None:
         else:
             assert min(expire, CAP) - 500 < found <= expire, key
             assert found > CAP or expire <= CAP, key
+
+
+@contextlib.contextmanager
+def killed_by_a_request(address: str) -> Iterator[None]:
+    """A server that is killed by its first request: it resets, and then refuses."""
+    target = parse(address)
+    assert isinstance(target, tuple)
+    listening = socket.create_server(target)
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        connection.recv(1)
+        listening.close()
+        connection.close()  # resets, as the rest of the request has not been read
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield
+    thread.join()
 
 
 class Reports(Liveness):

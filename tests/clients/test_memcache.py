@@ -38,6 +38,7 @@ from clients.checks import (
     expect_placed,
     flush,
     in_children,
+    killed_by_a_request,
     lose_dns,
     use_up_descriptors,
 )  # fmt: skip
@@ -447,7 +448,7 @@ def test_a_server_hangs(four: Fleet) -> None:
     victim.hang()
     for key in KEYS:
         client.get(key)
-        assert client.set_multi({key: "v"}) == []
+    assert client.set_multi(dict.fromkeys(KEYS, "v")) == []
     client.get_multi(KEYS)
     assert [type(error) for error in liveness.reports] == [TimeoutError] * 3
 
@@ -535,6 +536,39 @@ def test_what_is_not_repeated(four: Fleet) -> None:
                 wait_for(lambda n=number: listener.connections == n + 1)  # type: ignore[misc]
                 assert len(liveness.reports) == 1
                 assert four.holders(key) == []
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_server_that_is_killed_in_the_middle_of_a_write(four: Fleet, many: bool) -> None:
+    """It refuses what is sent once more, so the next server gets that."""
+    victim = four.servers[VICTIM]
+    victim.kill()
+    client = Client(four.path, socket_timeout=SLOW)
+    key = next(key for key in KEYS if client.continuum[key] == victim.address)
+    with killed_by_a_request(victim.address):
+        assert (client.set_multi({key: "v"}) == []) if many else client.set(key, "v")
+    assert len(four.holders(key)) == 1
+    client.disconnect_all()
+
+
+def test_a_write_to_a_server_that_is_still_in_use(four: Fleet) -> None:
+    """What it may have missed is stored nowhere else, where nobody reads, until it is down."""
+    victim = four.servers[VICTIM]
+    liveness = Liveness(failures=4, window=HOUR, interval=HOUR, interval_max=HOUR)
+    client = Client(four.path, liveness=liveness, socket_timeout=HUNG)
+    key = next(key for key in KEYS if client.continuum[key] == victim.address)
+    victim.hang()
+    assert not client.set(key, "new")
+    assert client.set_multi({key: "new"}) == [key]
+    assert not client.delete(key)
+    others = [server for server in four.servers if server is not victim]
+    assert not any(server.get(key) for server in others)
+    assert client.get(key) is None  # from the next server, and now the victim is down
+    assert client.set(key, "new")
+    assert [server.get(key) for server in others].count(b"new") == 1
+    assert client.get(key) == "new"
+    victim.resume()
+    client.disconnect_all()
 
 
 def test_values_on_a_substitute_expire(four: Fleet) -> None:

@@ -23,7 +23,7 @@ need_module("meta_memcache")
 from meta_memcache.cache_client import CacheClient
 from meta_memcache.errors import MemcacheServerError
 from meta_memcache.executors.default import DefaultExecutor
-from meta_memcache.protocol import Key, MetaCommand, SetMode
+from meta_memcache.protocol import Key, MetaCommand, SetMode, ValueContainer
 from meta_memcache.routers.default import DefaultRouter
 from meta_memcache.serializer import MixedSerializer
 from meta_memcache_socket import NotStored
@@ -41,11 +41,13 @@ from clients.checks import (
     expect_expiry,
     expect_placed,
     in_children,
+    killed_by_a_request,
     lose_dns,
     use_up_descriptors,
 )  # fmt: skip
 from clients.memcached import Fleet, Listener
 from ketama.clients.meta_memcache import PoolProvider, Router, cache_client
+from ketama.clients.probe import connect
 from ketama.health import Liveness
 
 HOUR = 3600
@@ -274,7 +276,7 @@ def test_a_server_hangs(four: Fleet) -> None:
     victim.hang()
     for key in KEYS:
         client.get(key)
-        assert client.set(key, "v", ttl=0)
+    set_all(client)
     client.multi_get(KEYS)
     assert [type(error) for error in liveness.reports] == [TimeoutError] * 3
 
@@ -354,6 +356,74 @@ def test_what_is_not_repeated(four: Fleet) -> None:
             client.set(key, "v", ttl=0, set_mode=SetMode.APPEND)
         assert four.holders(key) == []
     assert client.delta_initialize(key, 1, 1, HOUR)  # refused, so it was not carried out
+    assert len(four.holders(key)) == 1
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_server_that_is_killed_in_the_middle_of_a_write(four: Fleet, many: bool) -> None:
+    """It refuses what is sent once more, so the next server gets that."""
+    victim = four.servers[VICTIM]
+    victim.kill()
+    client = started(four.path)
+    key = next(key for key in KEYS if ring_of(client)[key] == victim.address)
+    with killed_by_a_request(victim.address):
+        if many:
+            client.router.exec_multi(MetaCommand.META_SET, [Key(key)], [ValueContainer("v")])
+        else:
+            assert client.set(key, "v", ttl=0)
+    assert len(four.holders(key)) == 1
+
+
+def test_a_write_to_a_server_that_is_still_in_use(four: Fleet) -> None:
+    """What it may have missed is stored nowhere else, where nobody reads, until it is down."""
+    victim = four.servers[VICTIM]
+    options: Any = {
+        "liveness": Liveness(failures=4, window=HOUR, interval=HOUR, interval_max=HOUR),
+        "recv_timeout": HUNG,
+    }
+    raises = started(four.path, **options)
+    misses = started(four.path, raise_on_server_error=False, **options)
+    failed: list[Key] = []
+    misses.router.executor.on_write_failure += failed.append
+    key = next(key for key in KEYS if ring_of(raises)[key] == victim.address)
+    victim.hang()
+    with pytest.raises(MemcacheServerError):
+        raises.set(key, "new", ttl=0)
+    assert not misses.delete(key)
+    many = misses.router.exec_multi(MetaCommand.META_DELETE, [Key(key)])
+    assert isinstance(many[Key(key)], NotStored)
+    assert failed == [Key(key)] * 2
+    others = [server for server in four.servers if server is not victim]
+    assert not any(server.get(key) for server in others)
+    assert raises.get(key) is None  # from the next server, and now the victim is down
+    assert raises.set(key, "new", ttl=0)
+    assert [server.get(key) for server in others].count(b"new") == 1
+    victim.resume()
+
+
+def test_a_write_to_a_server_that_is_not_connected_to(
+    four: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not stored elsewhere either, where nobody reads it; a read goes on."""
+    victim = four.servers[VICTIM]
+
+    def connect_to_others(address: str, timeout: float | None) -> Any:
+        if address == victim.address:
+            raise TimeoutError("timed out")
+        return connect(address, timeout)
+
+    monkeypatch.setattr("ketama.clients.meta_memcache_pool.connect", connect_to_others)
+    client = started(four.path, liveness=Liveness(failures=4, window=HOUR))
+    key = next(key for key in KEYS if ring_of(client)[key] == victim.address)
+    with pytest.raises(MemcacheServerError):
+        client.set(key, "v", ttl=0)
+    with pytest.raises(MemcacheServerError):
+        client.router.exec_multi(MetaCommand.META_DELETE, [Key(key)])
+    assert not four.holders(key)
+    assert client.get(key) is None
+    assert not down(client)
+    assert client.multi_get([key]) == {Key(key): None}  # the fourth failure
+    assert client.set(key, "v", ttl=0)
     assert len(four.holders(key)) == 1
 
 

@@ -46,6 +46,7 @@ from clients.checks import (
     expect_placed,
     flush,
     in_children,
+    killed_by_a_request,
     lose_dns,
     use_up_descriptors,
 )  # fmt: skip
@@ -574,7 +575,7 @@ def test_a_server_hangs(four: Fleet) -> None:
     four.servers[VICTIM].hang()
     for key in KEYS:
         client.get(key)
-        client.set_many({key: "v"})
+    assert client.set_many(dict.fromkeys(KEYS, "v")) == []
     client.get_many(KEYS)
     assert [type(error) for error in liveness.reports] == [TimeoutError] * 3
     four.servers[VICTIM].resume()
@@ -613,6 +614,48 @@ def test_what_is_not_repeated(four: Fleet) -> None:
     assert not any(s.get(key) for s in four.servers if s is not victim)
     victim.resume()
     client.close()
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_server_that_is_killed_in_the_middle_of_a_write(four: Fleet, many: bool) -> None:
+    """It refuses what is sent once more, so the next server gets that."""
+    victim = four.servers[VICTIM]
+    victim.kill()
+    client = HashClient(four.path, timeout=SLOW)
+    key = next(key for key in KEYS if client.continuum[key] == victim.address)
+    with killed_by_a_request(victim.address):
+        assert (client.set_many({key: "v"}) == []) if many else client.set(key, "v")
+    assert len(four.holders(key)) == 1
+    client.close()
+
+
+def test_a_write_to_a_server_that_is_still_in_use(four: Fleet) -> None:
+    """What it may have missed is stored nowhere else, where nobody reads, until it is down."""
+    victim = four.servers[VICTIM]
+    options: dict[str, Any] = {
+        "liveness": Liveness(failures=5, window=HOUR, interval=HOUR, interval_max=HOUR),
+        "timeout": HUNG,
+        "connect_timeout": SLOW,
+    }
+    raises = HashClient(four.path, **options)
+    misses = HashClient(four.path, on_error="miss", **options)
+    key = next(key for key in KEYS if raises.continuum[key] == victim.address)
+    victim.hang()
+    with pytest.raises(TimeoutError):
+        raises.set(key, "new")
+    with pytest.raises(TimeoutError):
+        raises.delete_many([key])
+    assert misses.set(key, "new") is False
+    assert misses.set_many({key: "new"}) == [key]
+    others = [server for server in four.servers if server is not victim]
+    assert not any(server.get(key) for server in others)
+    assert raises.get(key) is None  # from the next server, and now the victim is down
+    assert raises.set(key, "new")
+    assert [server.get(key) for server in others].count(b"new") == 1
+    assert raises.get(key) == b"new"
+    victim.resume()
+    for client in (raises, misses):
+        client.close()
 
 
 def test_values_on_a_substitute_expire(four: Fleet) -> None:
