@@ -10,7 +10,14 @@ import memcache
 from ketama import Continuum, Path, Servers
 from ketama.clients.memcache_host import FAILURES, Host
 from ketama.clients.pools import Pools
-from ketama.clients.routing import REPEATABLE, OnRejoin, Router, capped_expiry, is_reset
+from ketama.clients.routing import (
+    ASKED_MOST,
+    REPEATABLE,
+    OnRejoin,
+    Router,
+    capped_expiry,
+    is_reset,
+)
 from ketama.health import Liveness
 
 if TYPE_CHECKING:
@@ -204,7 +211,10 @@ class Client(memcache.Client):
         hashed = _hashed(key)
         down = self._down()
         reset: set[str] = set()
-        while (address := self._router.server(hashed, down)) is not None:
+        for _ in range(ASKED_MOST):
+            address = self._router.server(hashed, down)
+            if address is None:
+                break
             host = self._take(address)
             sent = host.connect()
             if sent:
@@ -317,19 +327,26 @@ class Client(memcache.Client):
         down = self._down()
         reset: set[str] = set()
         lost: list[bytes] = []
-        left = [*keys]
-        while left:
-            some, left = left[:KEYS_AT_ONCE], left[KEYS_AT_ONCE:]
-            groups = self._group(keys, some, down)
-            lost += groups.pop(None, [])
-            for address, error in self._ask_all(groups, request, read).items():
-                goes_on = self._router.goes_on(address, command, error)
-                if not goes_on and address not in reset and is_reset(error):
-                    reset.add(address)
-                    left += groups[address]
-                    continue
-                down |= {address}
-                (left if goes_on else lost).extend(groups[address])
+        rest = [*keys]
+        while rest:
+            left, rest = rest[:KEYS_AT_ONCE], rest[KEYS_AT_ONCE:]
+            for _ in range(ASKED_MOST):
+                groups = self._group(keys, left, down)
+                lost += groups.pop(None, [])
+                left = []
+                for address, error in self._ask_all(groups, request, read).items():
+                    if self._router.goes_on(address, command, error):
+                        down |= {address}
+                        left += groups[address]
+                    elif address not in reset and is_reset(error):
+                        reset.add(address)
+                        left += groups[address]
+                    else:
+                        down |= {address}
+                        lost += groups[address]
+                if not left:
+                    break
+            lost += left
         return lost
 
     def _ask_all(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections import Counter
+from collections.abc import Callable
 
 from meta_memcache.base.base_serializer import BaseSerializer
 from meta_memcache.cache_client import CacheClient
@@ -30,10 +31,9 @@ from ketama import Continuum, Path, Servers
 from ketama.clients import routing
 from ketama.clients.meta_memcache_pool import Nobody, Pool
 from ketama.clients.probe import endpoint
-from ketama.clients.routing import OnRejoin, is_reset
+from ketama.clients.routing import ASKED_MOST, OnRejoin, is_reset
 from ketama.health import Liveness
 
-NONE: frozenset[str] = frozenset()
 PLAIN_SET = (None, SetMode.SET.value)
 
 
@@ -108,40 +108,62 @@ class PoolProvider:
         }
 
     def route(
-        self, key: Key, excluded: Set[str] = NONE, *, reads: bool = True
+        self, key: Key, failed: set[str] | None = None, *, reads: bool = True
     ) -> tuple[Pool, bool]:
         """Return the connections for a key, and whether they are not to its own server.
 
-        excluded: the addresses of servers to pass over.
+        failed: the addresses of servers that have failed in this operation and are passed over;
+            those that cannot be connected to are added.
         reads: the request changes nothing.
         """
         hashed = key.routing_key or key.key
-        down = self._down(excluded)
-        while (address := self._router.server(hashed, down)) is not None:
+        failed = set() if failed is None else failed
+        down = self._down(failed)
+        while len(failed) < ASKED_MOST:
+            address = self._router.server(hashed, down)
+            if address is None:
+                break
             pool = self._connected(address, reads)
             if pool is not None:
                 return pool, bool(down) and self.continuum.lookup(hashed) != address
+            failed.add(address)
             down |= {address}
         return self._nobody, True
 
     def group(
-        self, keys: list[Key], excluded: Set[str] = NONE, *, reads: bool = True
+        self,
+        keys: list[Key],
+        failed: set[str] | None = None,
+        asked: Counter[Key] | None = None,
+        *,
+        reads: bool = True,
     ) -> list[tuple[Pool, bool, list[Key]]]:
-        """Return what `route` does for many keys, with the keys of each pool."""
+        """Return what `route` does for many keys, with the keys of each pool.
+
+        asked: of how many servers each key has had connections in this operation.
+        """
+        failed = set() if failed is None else failed
+        asked = Counter() if asked is None else asked
         pools: dict[str, Pool] = {}
         groups: dict[tuple[Pool, bool], list[Key]] = {}
-        down = self._down(excluded)
+        down = self._down(failed)
         for key in keys:
             hashed = key.routing_key or key.key
-            while (address := self._router.server(hashed, down)) is not None:
+            pool: Pool | None = None
+            while (
+                pool is None
+                and asked[key] < ASKED_MOST
+                and (address := self._router.server(hashed, down)) is not None
+            ):
+                asked[key] += 1
                 pool = pools.get(address) or self._connected(address, reads)
                 if pool is not None:
                     pools[address] = pool
-                    break
-                down |= {address}
-            else:
-                pool = self._nobody
-            away = bool(down) and self.continuum.lookup(hashed) != address
+                else:
+                    failed.add(address)
+                    down |= {address}
+            pool = pool or self._nobody
+            away = bool(down) and self.continuum.lookup(hashed) != pool.server
             groups.setdefault((pool, away), []).append(key)
         return [(pool, away, members) for (pool, away), members in groups.items()]
 
@@ -157,12 +179,12 @@ class PoolProvider:
         cause = error.__cause__ or error
         return self._router.passes_over(error.server, cause, reads=reads)
 
-    def _down(self, excluded: Set[str]) -> frozenset[str]:
+    def _down(self, failed: set[str]) -> frozenset[str]:
         addresses = self.continuum.addresses
         if addresses is not self._addresses:
             self._keep(addresses)
         down = self._router.down()
-        return down | excluded if excluded else down
+        return down | failed if failed else down
 
     def _pool(self, address: str) -> Pool:
         pool = self._pools.get(address)
@@ -220,9 +242,9 @@ class Router(DefaultRouter):
     ) -> MemcacheResponse:
         """Return the answer to a command from the first server that answers."""
         reads = command is MetaCommand.META_GET
-        excluded, reset = set[str](), set[str]()
+        failed, reset = set[str](), set[str]()
         tracks = failure_handling.track_write_failures
-        pool, away = self.pool_provider.route(key, reads=reads)
+        pool, away = self.pool_provider.route(key, failed, reads=reads)
         while True:
             goes_on = self._goes_on(pool, command, flags)
             try:
@@ -238,8 +260,8 @@ class Router(DefaultRouter):
             except MemcacheServerError as error:
                 if not goes_on:
                     raise
-                if self._asks_again(error, reads, excluded, reset):
-                    pool, away = self.pool_provider.route(key, excluded, reads=reads)
+                if self._asks_again(error, reads, failed, reset):
+                    pool, away = self.pool_provider.route(key, failed, reads=reads)
                 else:
                     pool = Nobody(error)
             tracks = False
@@ -257,10 +279,11 @@ class Router(DefaultRouter):
         if values is not None:
             value_of = dict(zip(keys, values, strict=True))
         results: dict[Key, MemcacheResponse] = {}
+        asked = Counter[Key]()
         reads = command is MetaCommand.META_GET
-        excluded, reset = set[str](), set[str]()
+        failed, reset = set[str](), set[str]()
         tracks = failure_handling.track_write_failures
-        groups = self.pool_provider.group([*value_of], reads=reads)
+        groups = self.pool_provider.group([*value_of], failed, asked, reads=reads)
         while groups:
             left: list[Key] = []
             given_up: list[tuple[Pool, bool, list[Key]]] = []
@@ -278,25 +301,25 @@ class Router(DefaultRouter):
                 except MemcacheServerError as error:
                     if not goes_on:
                         raise
-                    if self._asks_again(error, reads, excluded, reset):
+                    if self._asks_again(error, reads, failed, reset):
                         left += members
                     else:
                         given_up.append((Nobody(error), away, members))
             tracks = False
             groups = given_up
             if left:
-                groups += self.pool_provider.group(left, excluded, reads=reads)
+                groups += self.pool_provider.group(left, failed, asked, reads=reads)
         return results
 
     def _asks_again(
-        self, error: MemcacheServerError, reads: bool, excluded: set[str], reset: set[str]
+        self, error: MemcacheServerError, reads: bool, failed: set[str], reset: set[str]
     ) -> bool:
         """Note which server has failed; return whether to ask the next one, or it once more.
 
-        excluded: those to pass over; reset: those that are asked once more.
+        failed: those to pass over; reset: those that are asked once more.
         """
         if self.pool_provider.passes_over(error, reads=reads):
-            excluded.add(error.server)
+            failed.add(error.server)
             return True
         if error.server in reset or not is_reset(error.__cause__ or error):
             return False

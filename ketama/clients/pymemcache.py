@@ -36,6 +36,7 @@ from ketama.clients.pymemcache_connection import (
 )
 from ketama.clients.pymemcache_exchange import Exchange
 from ketama.clients.routing import (
+    ASKED_MOST,
     REPEATABLE,
     OnError,
     OnRejoin,
@@ -202,7 +203,10 @@ class HashClient(Commands, PlainHashClient):
         down = self._down()
         reset: set[str] = set()
         last: Exception | None = None
-        while (address := self._router.server(hashed, down)) is not None:
+        for _ in range(ASKED_MOST):
+            address = self._router.server(hashed, down)
+            if address is None:
+                break
             seconds = self._router.expiry(hashed, address, expire) if down else expire
             try:
                 answer: Answer = self._exchange.ask(
@@ -256,7 +260,7 @@ class HashClient(Commands, PlainHashClient):
         lost: list[int] = []
         left: list[int] = [*range(len(batch.given))]
         last: Exception | None = None
-        while left:
+        for _ in range(ASKED_MOST):
             groups = self._group(batch, left, down)
             lost += groups.pop(None, [])
             left = []
@@ -278,6 +282,9 @@ class HashClient(Commands, PlainHashClient):
                     else:
                         down |= {address}
                         lost += rest
+            if not left:
+                break
+        lost += left
         if lost and self._raises:
             self._give_up(None, last)
         return lost

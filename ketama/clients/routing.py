@@ -17,6 +17,9 @@ OnRejoin = Literal["keep", "flush"]
 # Memcached takes a larger time to live for a point in time, in seconds since 1970.
 MONTH = 30 * 24 * 60 * 60
 FOLLOW_S = 1.0
+# How many servers an operation asks for a key: its own and two others. If most servers hang,
+# each costs a timeout. Those that are known to be down do not count.
+ASKED_MOST = 3
 # A command that has the same effect if it is carried out twice.
 REPEATABLE = frozenset({"get", "gets", "gat", "gats", "set", "delete", "touch"})
 

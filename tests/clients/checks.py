@@ -17,7 +17,7 @@ import pytest
 from waiting import wait_for
 
 import ketama
-from clients.memcached import Fleet, parse
+from clients.memcached import Fleet, Listener, parse
 from ketama.health import Liveness
 
 KEYS = [f"user:{number}" for number in range(150)]
@@ -73,6 +73,14 @@ def expect_expiry(fleet: Fleet, ring: ketama.Continuum, expire: int) -> None:
         else:
             assert min(expire, CAP) - 500 < found <= expire, key
             assert found > CAP or expire <= CAP, key
+
+
+@contextlib.contextmanager
+def hung(fleet: Fleet, count: int = 6) -> Iterator[list[str]]:
+    """The addresses of servers which accept connections, and never answer."""
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(Listener(fleet.address())) for _ in range(count)]
+        yield [listener.address for listener in listeners]
 
 
 @contextlib.contextmanager

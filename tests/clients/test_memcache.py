@@ -37,6 +37,7 @@ from clients.checks import (
     expect_expiry,
     expect_placed,
     flush,
+    hung,
     in_children,
     killed_by_a_request,
     lose_dns,
@@ -536,6 +537,18 @@ def test_what_is_not_repeated(four: Fleet) -> None:
                 wait_for(lambda n=number: listener.connections == n + 1)  # type: ignore[misc]
                 assert len(liveness.reports) == 1
                 assert four.holders(key) == []
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_all_servers_hang(fleet: Fleet, many: bool) -> None:
+    """An operation waits for three of six, and no later one for more."""
+    liveness = Reports(failures=1, shared=False, interval=HOUR, interval_max=HOUR)
+    with hung(fleet) as addresses:
+        client = Client(addresses, liveness=liveness, socket_timeout=0.01)
+        for number in range(1, 5):
+            assert not (client.get_multi(["key"]) if many else client.get("key"))
+            assert len(liveness.reports) == 3 * number
+        client.disconnect_all()
 
 
 @pytest.mark.parametrize("many", [False, True])

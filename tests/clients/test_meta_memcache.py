@@ -40,6 +40,7 @@ from clients.checks import (
     Reports,
     expect_expiry,
     expect_placed,
+    hung,
     in_children,
     killed_by_a_request,
     lose_dns,
@@ -357,6 +358,27 @@ def test_what_is_not_repeated(four: Fleet) -> None:
         assert four.holders(key) == []
     assert client.delta_initialize(key, 1, 1, HOUR)  # refused, so it was not carried out
     assert len(four.holders(key)) == 1
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("connected", [False, True])
+def test_all_servers_hang(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, many: bool, connected: bool
+) -> None:
+    """An operation waits for three of six, and no later one for more."""
+
+    def time_out(*_: object) -> None:
+        raise TimeoutError("timed out")
+
+    if not connected:
+        monkeypatch.setattr("ketama.clients.meta_memcache_pool.connect", time_out)
+    liveness = Reports(failures=1, shared=False, interval=HOUR, interval_max=HOUR)
+    with hung(fleet) as addresses:
+        client = started(addresses, liveness=liveness, recv_timeout=0.01)
+        for number in range(1, 5):
+            with pytest.raises(MemcacheServerError):
+                client.multi_get(["key"]) if many else client.get("key")
+            assert len(liveness.reports) == 3 * number
 
 
 @pytest.mark.parametrize("many", [False, True])

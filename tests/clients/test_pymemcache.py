@@ -45,6 +45,7 @@ from clients.checks import (
     expect_expiry,
     expect_placed,
     flush,
+    hung,
     in_children,
     killed_by_a_request,
     lose_dns,
@@ -614,6 +615,19 @@ def test_what_is_not_repeated(four: Fleet) -> None:
     assert not any(s.get(key) for s in four.servers if s is not victim)
     victim.resume()
     client.close()
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_all_servers_hang(fleet: Fleet, many: bool) -> None:
+    """An operation waits for three of six, and no later one for more."""
+    liveness = Reports(failures=1, shared=False, interval=HOUR, interval_max=HOUR)
+    with hung(fleet) as addresses:
+        client = HashClient(addresses, liveness=liveness, timeout=0.01, connect_timeout=SLOW)
+        for number in range(1, 5):
+            with pytest.raises(TimeoutError):
+                client.get_many(["key"]) if many else client.get("key")
+            assert len(liveness.reports) == 3 * number
+        client.close()
 
 
 @pytest.mark.parametrize("many", [False, True])
