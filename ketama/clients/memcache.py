@@ -215,6 +215,8 @@ class Client(memcache.Client):
             address = self._router.server(hashed, down)
             if address is None:
                 break
+            if command == "cas" and down and not self._router.is_home(hashed, address):
+                return missing  # the number is one of another server
             host = self._take(address)
             sent = host.connect()
             if sent:
@@ -258,8 +260,10 @@ class Client(memcache.Client):
         plain = super()._set
         if self._chosen is not None:  # a cas that has become a set
             return plain(cmd, key, val, time, min_compress_len, noreply)
+        # python-memcached makes a set of a cas for which it has no number.
+        command = "set" if cmd == "cas" and _plain(key) not in self.cas_ids else cmd
         return self._run(
-            cmd, key, 0, lambda s: plain(cmd, key, val, s, min_compress_len, noreply), time
+            command, key, 0, lambda s: plain(cmd, key, val, s, min_compress_len, noreply), time
         )
 
     def _incrdecr(self, cmd: str, key: Any, delta: int, noreply: bool = False) -> Any:
@@ -482,6 +486,12 @@ def _hashed(key: bytes | tuple[Any, Any]) -> bytes:
     if isinstance(key, tuple):
         key = key[0]
     return key if isinstance(key, bytes) else str(key).encode()
+
+
+def _plain(key: Any) -> Any:
+    """Return what of a key is sent."""
+    plain = key[1] if isinstance(key, tuple) else key
+    return plain.encode() if isinstance(plain, str) else plain
 
 
 def _try(host: Host, request: Callable[[Host], object]) -> None:

@@ -26,6 +26,7 @@ from meta_memcache.routers.default import DefaultRouter
 from meta_memcache.routers.helpers import adjust_flags_for_max_ttl
 from meta_memcache.serializer import MixedSerializer
 from meta_memcache.stats import StatsCallback, StatsSampler
+from meta_memcache_socket import Conflict
 
 from ketama import Continuum, Path, Servers
 from ketama.clients import routing
@@ -223,6 +224,7 @@ class Router(DefaultRouter):
 
     Gets, sets, deletes and touches are tried again; any other command only if it was not sent.
     Values on another server than their own live for failover_ttl seconds at most.
+    A cas_token is a number of one server: a request with it is a Conflict on another one.
 
     The executor's WriteFailureEvent is not called for a server that is known to be down.
     """
@@ -246,6 +248,8 @@ class Router(DefaultRouter):
         tracks = failure_handling.track_write_failures
         pool, away = self.pool_provider.route(key, failed, reads=reads)
         while True:
+            if away and self._has_number(pool, flags):
+                return Conflict()
             goes_on = self._goes_on(pool, command, flags)
             try:
                 return self.executor.exec_on_pool(
@@ -288,6 +292,9 @@ class Router(DefaultRouter):
             left: list[Key] = []
             given_up: list[tuple[Pool, bool, list[Key]]] = []
             for pool, away, members in groups:
+                if away and self._has_number(pool, flags):
+                    results |= dict.fromkeys(members, Conflict())
+                    continue
                 goes_on = self._goes_on(pool, command, flags)
                 try:
                     results |= self.executor.exec_multi_on_pool(
@@ -335,6 +342,11 @@ class Router(DefaultRouter):
                 and (flags is None or (flags.mode in PLAIN_SET and flags.cas_token is None))
             )
         )
+
+    def _has_number(self, pool: Pool, flags: RequestFlags | None) -> bool:
+        """Return whether a request has a number that another server gave to a value."""
+        has = flags is not None and flags.cas_token is not None
+        return has and self.pool_provider.has_next(pool)
 
     def _capped(self, command: MetaCommand, flags: RequestFlags | None) -> RequestFlags | None:
         """Return the flags for a server that is not the key's own."""

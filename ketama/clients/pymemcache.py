@@ -207,6 +207,8 @@ class HashClient(Commands, PlainHashClient):
             address = self._router.server(hashed, down)
             if address is None:
                 break
+            if command == "cas" and down and not self._router.is_home(hashed, address):
+                return missing  # the number is one of another server
             seconds = self._router.expiry(hashed, address, expire) if down else expire
             try:
                 answer: Answer = self._exchange.ask(

@@ -125,7 +125,10 @@ class Commands:
         noreply: bool = False,
         flags: int | None = None,
     ) -> bool | None:
-        """Store a value unless it has changed since `gets`: True, False; None: no such key."""
+        """Store a value unless it has changed since `gets`: True, False; None: no such key.
+
+        False also while the key's own server is down: another one numbers values by itself.
+        """
         return self._run(
             "cas",
             key,

@@ -176,9 +176,13 @@ class Router:
             or address in self.liveness.down(self.continuum.addresses)
         )
 
+    def is_home(self, key: Key, address: str) -> bool:
+        """Return whether a server is a key's own."""
+        return self.continuum.lookup(key) == address
+
     def expiry(self, key: Key, address: str, seconds: int) -> int:
         """Return the time to live of a key's value on the server that it is sent to."""
-        if self.continuum.lookup(key) == address:
+        if self.is_home(key, address):
             return seconds
         return capped_expiry(seconds, self.failover_ttl)
 

@@ -584,6 +584,26 @@ def test_a_write_to_a_server_that_is_still_in_use(four: Fleet) -> None:
     client.disconnect_all()
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_check_and_set_on_another_server(four: Fleet, known: bool) -> None:
+    """The number is one of the key's own server, so another one stores nothing for it."""
+    client = Client(four.path, cache_cas=True, socket_timeout=SLOW)
+    victim = four.servers[VICTIM]
+    key, other = [key for key in KEYS if client.continuum[key] == victim.address][:2]
+    for server in four.servers:
+        server.set(key, b"old")
+    assert client.gets(key) == b"old"
+    victim.kill()
+    if known:
+        assert client.get(key) == b"old"  # of the next server, as the victim is down
+    assert not client.cas(key, "new")
+    assert client.gets(key) == b"old"
+    assert not client.cas(key, "new")
+    assert {server.get(key) for server in four.servers if server.running} == {b"old"}
+    assert client.cas(other, "new")  # without a number, it is a set
+    client.disconnect_all()
+
+
 def test_values_on_a_substitute_expire(four: Fleet) -> None:
     """The capped time to live is that of the victim's keys alone."""
     four.servers[VICTIM].kill()

@@ -23,10 +23,16 @@ need_module("meta_memcache")
 from meta_memcache.cache_client import CacheClient
 from meta_memcache.errors import MemcacheServerError
 from meta_memcache.executors.default import DefaultExecutor
-from meta_memcache.protocol import Key, MetaCommand, SetMode, ValueContainer
+from meta_memcache.protocol import (
+    Key,
+    MetaCommand,
+    RequestFlags,
+    SetMode,
+    ValueContainer,
+)
 from meta_memcache.routers.default import DefaultRouter
 from meta_memcache.serializer import MixedSerializer
-from meta_memcache_socket import NotStored
+from meta_memcache_socket import Conflict, NotStored
 
 from clients.checks import (
     CAP,
@@ -447,6 +453,31 @@ def test_a_write_to_a_server_that_is_not_connected_to(
     assert client.multi_get([key]) == {Key(key): None}  # the fourth failure
     assert client.set(key, "v", ttl=0)
     assert len(four.holders(key)) == 1
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_check_and_set_on_another_server(four: Fleet, known: bool) -> None:
+    """The number is one of the key's own server, so another one stores nothing for it."""
+    client = started(four.path)
+    victim = four.servers[VICTIM]
+    key = next(key for key in KEYS if ring_of(client)[key] == victim.address)
+    set_all(client, "old")
+    for server in four.servers:
+        server.set(key, b"old", flags=MixedSerializer.STR)
+    _, number = client.get_cas(key)
+    assert number is not None
+    victim.kill()
+    if known:
+        assert client.get(key) == "old"  # of the next server, as the victim is down
+    assert not client.set(key, "new", ttl=0, cas_token=number)
+    _, others = client.get_cas(key)
+    for one in (number, others):
+        assert not client.set(key, "new", ttl=0, cas_token=one)
+        assert not client.delete(key, cas_token=one)
+        flags = RequestFlags(cas_token=one)
+        many = client.router.exec_multi(MetaCommand.META_DELETE, [Key(key)], flags=flags)
+        assert isinstance(many[Key(key)], Conflict)
+    assert {server.get(key) for server in four.servers if server.running} == {b"old"}
 
 
 def test_values_on_a_substitute_expire(four: Fleet) -> None:

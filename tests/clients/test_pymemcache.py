@@ -672,6 +672,25 @@ def test_a_write_to_a_server_that_is_still_in_use(four: Fleet) -> None:
         client.close()
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_check_and_set_on_another_server(four: Fleet, known: bool) -> None:
+    """The number is one of the key's own server, so another one stores nothing for it."""
+    client = HashClient(four.path, timeout=SLOW)
+    victim = four.servers[VICTIM]
+    key = next(key for key in KEYS if client.continuum[key] == victim.address)
+    for server in four.servers:
+        server.set(key, b"old")
+    _, number = client.gets(key)
+    assert number is not None
+    victim.kill()
+    if known:
+        assert client.get(key) == b"old"  # of the next server, as the victim is down
+    assert client.cas(key, "new", number) is False
+    assert client.cas(key, "new", client.gets(key)[1] or b"1") is False
+    assert {server.get(key) for server in four.servers if server.running} == {b"old"}
+    client.close()
+
+
 def test_values_on_a_substitute_expire(four: Fleet) -> None:
     """The capped time to live is that of the victim's keys alone."""
     four.servers[VICTIM].kill()
