@@ -31,6 +31,7 @@ from ketama.clients.pymemcache_connection import (
     Connector,
     Serde,
     SerdeError,
+    checked_expire,
     checked_flags,
     checked_key,
 )
@@ -196,6 +197,7 @@ class HashClient(Commands, PlainHashClient):
         request: Callable[..., Any],
         expire: int = 0,
     ) -> Answer:
+        checked_expire(expire)
         hashed, plain = key if isinstance(key, tuple) else (key, key)
         sent = checked_key(plain, self.allow_unicode_keys, self.key_prefix)
         if self._hashes_prefix and hashed is key:
@@ -348,6 +350,7 @@ class HashClient(Commands, PlainHashClient):
 
         With noreply, keys that a server refuses are not noticed.
         """
+        checked_expire(expire)
         batch = self._prepare(values)
         noreply = self.default_noreply if noreply is None else noreply
         data = [

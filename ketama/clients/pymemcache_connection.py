@@ -239,6 +239,13 @@ def checked_key(key: Any, allow_unicode: bool, prefix: bytes) -> bytes:
     return sent
 
 
+def checked_expire(expire: int) -> int:
+    """Return a time to live. Raises MemcacheIllegalInputError if it is no integer."""
+    if not isinstance(expire, int):
+        raise MemcacheIllegalInputError(f"expire must be integer, got bad value: {expire!r}")
+    return expire
+
+
 def checked_flags(flags: int) -> int:
     """Return flags that memcached accepts: it would read a value after others as commands."""
     if not 0 <= flags <= FLAGS_MAX:

@@ -213,6 +213,27 @@ def test_flags_that_memcached_refuses(client: HashClient, flags: int) -> None:
     assert client.get("user:2") == b"v"
 
 
+@pytest.mark.parametrize("expire", ["5", 1.5, None])
+@pytest.mark.parametrize("down", [False, True])
+def test_a_time_to_live_that_is_no_integer(four: Fleet, expire: Any, down: bool) -> None:
+    """It raises what pymemcache raises, whatever the command, also while a server is down."""
+    client = HashClient(four.path, timeout=SLOW)
+    if down:
+        four.servers[VICTIM].kill()
+        client.get_many(KEYS)
+    calls: list[Callable[[str], object]] = [
+        lambda key: client.set(key, "v", expire),
+        lambda key: client.touch(key, expire),
+        lambda key: client.set_many({key: "v"}, expire),
+    ]
+    for call in calls:
+        for key in KEYS[:20]:
+            with pytest.raises(MemcacheIllegalInputError, match="expire must be integer"):
+                call(key)
+    assert not any(four.holders(key) for key in KEYS[:20])
+    client.close()
+
+
 def test_more_keys_than_are_sent_at_once(client: HashClient) -> None:
     """Thousands, with values that fill the buffers of sockets."""
     values = {f"key:{number}": f"{number:02000}" for number in range(5000)}
