@@ -281,10 +281,11 @@ class Connector:
         """Remove all items of a server. Raises OSError."""
         with contextlib.closing(self._impatient(address, timeout)) as connection:
             try:
-                for delay in FLUSH_DELAYS:
-                    connection.flush_all(delay, noreply=False)
+                confirmed = all(connection.flush_all(d, noreply=False) for d in FLUSH_DELAYS)
             except MemcacheError as error:
                 raise ConnectionAbortedError(f"{address} refused flush_all") from error
+            if not confirmed:
+                raise ConnectionAbortedError(f"{address} has not confirmed flush_all")
 
     def _impatient(self, address: str, timeout: float) -> Connection:
         connection = self.connect(address)

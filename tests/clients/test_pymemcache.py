@@ -53,7 +53,7 @@ from clients.checks import (
 )  # fmt: skip
 from clients.memcached import Fleet, Listener
 from ketama.clients.pymemcache import HashClient, Hasher
-from ketama.clients.pymemcache_connection import SEND_BYTES
+from ketama.clients.pymemcache_connection import SEND_BYTES, Connection, Connector
 from ketama.health import Liveness
 
 HOUR = 3600.0
@@ -358,6 +358,15 @@ def test_a_probe_that_is_answered_with_garbage(fleet: Fleet, answer: bytes) -> N
         wait_for(probed)
         assert live.down(client.continuum.addresses) == {listener.address}
         client.close()
+
+
+@pytest.mark.parametrize("answer", [b"NO\r\n", b"ERROR\r\n"])
+def test_a_flush_that_is_not_confirmed(fleet: Fleet, answer: bytes) -> None:
+    """The server has what it had, so it does not rejoin."""
+    with Listener(fleet.address(), answer=answer) as listener:
+        connector = Connector(Connection, {})
+        with pytest.raises(ConnectionAbortedError, match="flush_all"):
+            connector.flush(listener.address, SLOW)
 
 
 @pytest.mark.parametrize("line", [b"ERROR\r\n", b"CLIENT_ERROR bad data chunk\r\n"])
