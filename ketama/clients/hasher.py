@@ -28,8 +28,10 @@ class Hasher:
 
     def __init__(self, source: Path | Servers | Continuum) -> None:
         self._continuum = continuum_of(source)
+        # Changed in place, one item at a time, and then the version: threads lose no update.
         self._nodes: dict[str | tuple[str, int], str] = {}
-        # The addresses and the nodes that the mask was made from, the mask, and the nodes.
+        self._version = object()
+        # The addresses and the version that the mask was made from, the mask, and the nodes.
         self._masked: tuple[object, object, frozenset[str], dict[str, str]] = (
             None, None, frozenset(), {}
         )  # fmt: skip
@@ -40,22 +42,23 @@ class Hasher:
 
     def add_node(self, node: str) -> None:
         """Let keys go to a node: "host:port", an IPv6 address without brackets, or a path."""
-        self._nodes = {**self._nodes, _endpoint_of_node(node): node}
+        self._nodes[_endpoint_of_node(node)] = node
+        self._version = object()
 
     def remove_node(self, node: str) -> None:
         """Let no keys go to a node. Raises ValueError if it is not one."""
-        where = _endpoint_of_node(node)
-        if where not in self._nodes:
+        if self._nodes.pop(_endpoint_of_node(node), None) is None:
             raise ValueError(f"no such node: {node!r}")
-        self._nodes = {at: name for at, name in self._nodes.items() if at != where}
+        self._version = object()
 
     def get_node(self, key: str | bytes) -> str | None:
         """Return the node of a key, or None if no node of the file was added."""
         while True:
-            addresses, nodes = self._continuum.addresses, self._nodes
+            addresses, version = self._continuum.addresses, self._version
             known = self._masked
-            if known[0] is not addresses or known[1] is not nodes:
-                known = self._masked = (addresses, nodes, *_mask(addresses, nodes))
+            if known[0] is not addresses or known[1] is not version:
+                mask = _mask(addresses, self._nodes.copy())
+                known = self._masked = (addresses, version, *mask)
             address = self._continuum.lookup(key, exclude=known[2])
             if address is None or address in known[3]:
                 return known[3].get(address or "")

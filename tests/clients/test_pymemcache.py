@@ -880,6 +880,36 @@ def test_a_hasher(four: Fleet) -> None:
     plain.close()
 
 
+class Interrupted(str):
+    """A node during whose addition another thread does something."""
+
+    __slots__ = ("meanwhile",)
+
+    meanwhile: Callable[[], None]
+
+    def rpartition(self, sep: str, /) -> tuple[str, str, str]:
+        """Let the other thread run first."""
+        other = threading.Thread(target=self.meanwhile)
+        other.start()
+        other.join()
+        return super().rpartition(sep)
+
+
+def test_threads_that_change_nodes() -> None:
+    """No update is lost."""
+    servers = [f"10.0.0.{number}:11211" for number in range(1, 4)]
+    hasher = Hasher(servers)()
+    hasher.add_node(servers[0])
+    for meanwhile, expected in (
+        (lambda: hasher.add_node(servers[1]), {*servers}),
+        (lambda: hasher.remove_node(servers[0]), {*servers[1:]}),
+    ):
+        node = Interrupted(servers[2])
+        node.meanwhile = meanwhile
+        hasher.add_node(node)
+        assert {hasher.get_node(key) for key in KEYS} == expected
+
+
 def test_an_invalid_address_is_no_node() -> None:
     """Its keys go to other nodes, and those of others stay where they are."""
     servers = [*(f"10.0.0.{number}:11211" for number in range(1, 4)), "10.0.0.9:112111"]
