@@ -31,7 +31,7 @@ from meta_memcache_socket import Conflict
 from ketama import Continuum, Path, Servers
 from ketama.clients import routing
 from ketama.clients.meta_memcache_pool import Nobody, Pool
-from ketama.clients.probe import endpoint
+from ketama.clients.probe import InvalidAddressError, endpoint
 from ketama.clients.routing import ASKED_MOST, OnRejoin, is_reset
 from ketama.health import Liveness
 
@@ -399,6 +399,9 @@ def cache_client(
 
 
 def _server_address(address: str) -> ServerAddress:
-    where = endpoint(address)
+    try:
+        where = endpoint(address)
+    except InvalidAddressError:
+        where = address
     host, port = (where, 0) if isinstance(where, str) else where
     return ServerAddress(host, port, server_id=address)

@@ -155,6 +155,18 @@ def test_the_provider_alone(four: Fleet) -> None:
     assert provider.liveness.down(provider.continuum.addresses) == {victim.address}
 
 
+def test_a_file_with_an_invalid_address(four: Fleet) -> None:
+    """Its keys go to other servers, as those of a server that is down; it has its counters."""
+    invalid = "127.0.0.1:112111"
+    four.write({**dict.fromkeys([s.address for s in four.servers], 100), invalid: 100})
+    client = started(four.path)
+    assert invalid in {ring_of(client)[key] for key in KEYS}
+    set_all(client)
+    assert client.multi_get(KEYS) == dict.fromkeys(map(Key, KEYS), "v")
+    counters = provider_of(client).get_counters()
+    assert {*map(str, counters)} == {*ring_of(client).addresses}
+
+
 def test_wrong_options(four: Fleet) -> None:
     """The message names those that are allowed."""
     with pytest.raises(ValueError, match="invalid on_rejoin"):
