@@ -8,7 +8,7 @@ from socket import socket as Socket  # noqa: N812
 
 import memcache
 
-from ketama.clients.probe import connect, endpoint
+from ketama.clients.probe import InvalidAddressError, connect, endpoint
 
 if not hasattr(getattr(memcache, "Client", None), "_get_server"):
     raise ImportError(
@@ -27,7 +27,12 @@ class Host(memcache._Host):
     socket: Socket | None
 
     def __init__(self, server: str, timeout: float | None = None) -> None:
-        where = endpoint(server)
+        self.socket = None
+        self.failure: Exception | None = None
+        try:
+            where = endpoint(server)
+        except InvalidAddressError as error:
+            where, self.failure = server, error
         if isinstance(where, str):
             name = f"unix:{where}"
         else:
@@ -35,7 +40,6 @@ class Host(memcache._Host):
             name = name.format(*where)
         super().__init__(name, socket_timeout=timeout)
         self.server = server
-        self.failure: Exception | None = None
         self._readable = select.poll()
 
     def __del__(self) -> None:

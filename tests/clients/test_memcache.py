@@ -244,6 +244,22 @@ def test_a_value_that_is_too_large(client: Client, four: Fleet) -> None:
         assert client.get(key) in (None, key)
 
 
+def test_a_file_with_an_invalid_address(four: Fleet) -> None:
+    """Its keys go to other servers, as those of a server that is down."""
+    invalid = "127.0.0.1:112111"
+    four.write({**dict.fromkeys([s.address for s in four.servers], 100), invalid: 100})
+    client = Client(four.path, socket_timeout=SLOW)
+    lost = [key for key in KEYS if client.continuum[key] == invalid]
+    assert client.set(lost[0], "v")
+    assert client.set_multi(dict.fromkeys(KEYS, "v")) == []
+    assert client.get_multi(KEYS) == dict.fromkeys(KEYS, "v")
+    assert all(client.get(key) == "v" for key in KEYS)
+    assert [server.server for server in client.servers] == [*client.continuum.addresses]
+    assert len(client.get_stats()) == 4
+    flush(four, client.flush_all, KEYS)
+    client.disconnect_all()
+
+
 def test_more_keys_than_are_sent_at_once(client: Client) -> None:
     """Thousands, with values that fill the buffers of sockets."""
     values = {f"key:{number}": f"{number:02000}" for number in range(5000)}
