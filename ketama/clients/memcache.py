@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Key = str | bytes | tuple[str | bytes | int, str | bytes]
 AnyKey = TypeVar("AnyKey", bound="Key | int")
 
+# What a server answers that has no memory or no connection left: the keys are missing.
+REFUSALS = (b"SERVER_ERROR", b"ERROR", b"CLIENT_ERROR")
 # The answers to so many fit into a receive buffer while we are still sending.
 KEYS_AT_ONCE = 1000
 # All threads have the same slots of a threading.local. The other attributes are a thread's own,
@@ -403,6 +405,9 @@ class Client(memcache.Client):
 
         def read(host: Host, members: list[bytes]) -> None:
             while (line := host.readline(raise_exception=True)) != b"END":
+                if line.startswith(REFUSALS):
+                    host.close()  # the server answers, so it has not failed
+                    return
                 key, flags, size = self._expectvalue(host, line)
                 if key not in given:
                     raise memcache._Error(line[:80])

@@ -260,6 +260,20 @@ def test_a_file_with_an_invalid_address(four: Fleet) -> None:
     client.disconnect_all()
 
 
+@pytest.mark.parametrize("first", [b"", b"VALUE key 0 1\r\nx\r\n"])
+@pytest.mark.parametrize("line", [b"SERVER_ERROR out of memory\r\n", b"ERROR Too many\r\n"])
+def test_a_server_that_refuses(fleet: Fleet, first: bytes, line: bytes) -> None:
+    """The keys are missing, and it is asked again: it has answered."""
+    liveness = Reports()
+    with Listener(fleet.address(), answer=first + line) as listener:
+        client = Client([listener.address], liveness=liveness, socket_timeout=SLOW)
+        for number in range(1, 4):
+            assert client.get_multi(["key", "other"]) == ({"key": b"x"} if first else {})
+            wait_for(lambda n=number: listener.connections == n)  # type: ignore[misc]
+        assert liveness.reports == []
+        client.disconnect_all()
+
+
 def test_more_keys_than_are_sent_at_once(client: Client) -> None:
     """Thousands, with values that fill the buffers of sockets."""
     values = {f"key:{number}": f"{number:02000}" for number in range(5000)}
