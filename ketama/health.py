@@ -118,7 +118,8 @@ class Liveness:
     shared: False: known to this process and to children forked later only.
     create: False: if there is no table, do not make one; for programs that only read.
 
-    All processes should use the same options: the strictest take a server down for all.
+    All processes should use the same options: the strictest take a server down for all. Their
+    clients should have the same on_rejoin: the one that makes the last probe decides.
     If the shared table cannot be used (no space, no permission, no folder), a private one is
     used; `shared` tells. Any number of threads may use one object, and so may forked children.
 

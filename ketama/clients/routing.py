@@ -60,13 +60,15 @@ def capped_expiry(seconds: int, most: int) -> int:
 class Router:
     """Sends each key to its server, or to the next one that is not down.
 
-    source: the path of a server file, which is followed, or a Continuum, or servers.
+    source: the path of a server file, which is followed; or servers; or a Continuum, which is
+        followed if it has auto_roll, such as auto_roll=1.0, or whenever you call its roll().
     failover: send the keys of a server that is down to the next distinct servers. False:
         its keys are errors, or misses.
     failover_ttl: the longest time to live of a value on such another server, in seconds, 1
         to 30 days: when its own server is back, the value is out of date.
     on_rejoin: "keep" what a server has when it is back, or "flush" it unless the server was
-        restarted: it missed what was written meanwhile.
+        restarted: it missed what was written meanwhile. The process that makes the last probe
+        decides, so use the same in all.
     liveness: a `Liveness`; None: the one of this user's processes, with its defaults.
     timeout: of a probe, in seconds.
     uptime, flush: how to ask a server how many seconds it has been up, and to flush it;
