@@ -40,7 +40,8 @@ REPLACED = {"dead_retry": "liveness", "flush_on_reconnect": "on_rejoin='flush'"}
 class Client(memcache.Client):
     """python-memcached's Client on a continuum: it follows the server file while it is in use.
 
-    source: the path of a server file, or a Continuum, or servers as for Continuum.
+    source: the path of a server file, which is followed; or servers as for Continuum; or a
+        Continuum: pass it auto_roll=1.0, or call its roll(), for it to follow its file.
     failover, failover_ttl, on_rejoin, liveness: as for `ketama.clients.routing.Router`.
     max_pool_size: how many idle connections to each server are kept; None: all.
     socket_timeout: in seconds, for each step.

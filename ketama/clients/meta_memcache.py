@@ -41,7 +41,8 @@ PLAIN_SET = (None, SetMode.SET.value)
 class PoolProvider:
     """Gives meta-memcache the connections to a key's server on a continuum.
 
-    source: the path of a server file, or a Continuum, or servers as for Continuum.
+    source: the path of a server file, which is followed; or servers as for Continuum; or a
+        Continuum: pass it auto_roll=1.0, or call its roll(), for it to follow its file.
     failover, failover_ttl, on_rejoin, liveness: as for `ketama.clients.routing.Router`, but
         failover_ttl is applied by the `Router` of this module. With on_rejoin="flush", any
         failure takes a server down, because it may have been one of a write.
@@ -223,6 +224,7 @@ class Router(DefaultRouter):
     """meta-memcache's router, which goes on with the next server where one fails.
 
     Gets, sets, deletes and touches are tried again; any other command only if it was not sent.
+    What writes goes on only if the server is down for all processes, or refuses connections.
     Values on another server than their own live for failover_ttl seconds at most.
     A cas_token is a number of one server: a request with it is a Conflict on another one.
 

@@ -65,15 +65,16 @@ REFUSALS = (MemcacheServerError, MemcacheUnknownError, MemcacheUnknownCommandErr
 class HashClient(Commands, PlainHashClient):
     """pymemcache's HashClient on a continuum: it follows the server file while it is in use.
 
-    source: the path of a server file, or a Continuum, or servers as for Continuum.
+    source: the path of a server file, which is followed; or servers as for Continuum; or a
+        Continuum: pass it auto_roll=1.0, or call its roll(), for it to follow its file.
     failover, failover_ttl, on_rejoin, liveness: as for `ketama.clients.routing.Router`.
     on_error: "raise", or "miss": what cannot be read is missing, and what cannot be written
         returns False; set_many returns the keys that were not stored. Wrong keys and values
         raise in any case.
     hashed_key: "as given", as pymemcache does, or "as sent": with key_prefix.
 
-    The other options are pymemcache's, with these differences: timeouts have defaults;
-    default_noreply is False, because without a reply a failed write is not noticed;
+    The other options are pymemcache's, with these differences: timeouts have defaults; no_delay
+    is True; default_noreply is False, because without a reply a failed write is not noticed;
     connections are always pooled, at most max_pool_size idle ones for each server.
     ignore_exc=True is on_error="miss". A key may be (key that is hashed, key).
 
