@@ -52,11 +52,11 @@ def _checksum(total: int, data: bytearray) -> int:
 def names(path: Path) -> set[str]:
     """Return the suffixes of a server file's files in the directory: "", ".lock" ..."""
     beginning = image(path).name
-    return {
-        name.removeprefix(beginning)
-        for name in os.listdir(folder())
-        if name.startswith(beginning)
-    }
+    try:
+        found = os.listdir(folder())
+    except FileNotFoundError:  # nobody has published anything yet
+        return set()
+    return {name.removeprefix(beginning) for name in found if name.startswith(beginning)}
 
 
 def mapped() -> list[str]:
