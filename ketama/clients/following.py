@@ -19,6 +19,7 @@ from typing import Generic, Protocol, TypeVar
 
 from ketama import Continuum, KetamaError, Key, Path, Servers
 from ketama.clients.routing import (
+    ASKED_MOST,
     FOLLOW_S,
     REPEATABLE,
     OnError,
@@ -45,6 +46,10 @@ SENT_AGAIN = REPEATABLE | {"stats", "version", "flush_all"}
 
 class Busy(asyncio.TimeoutError):
     """No connection to a server was free in time, which says nothing new about it."""
+
+
+class SharedTimeoutError(TimeoutError):
+    """Another request on the connection was not answered in time, and is reported."""
 
 
 class Next(enum.Enum):
@@ -261,8 +266,13 @@ class Following(Generic[S]):
                 self._servers[address].drop()
             if not again:
                 return Next.AGAIN
-        self._failed(address, command, cause)
-        goes_on = self.router.failover and may_repeat(command, cause)
+        if not isinstance(cause, SharedTimeoutError):
+            self._failed(address, command, cause)
+        goes_on = (
+            self.router.failover
+            and may_repeat(command, cause)
+            and self.router.passes_over(address, cause, reads=command in READS)
+        )
         return Next.ELSEWHERE if goes_on else Next.NOWHERE
 
     def down_now(self) -> frozenset[str]:
@@ -287,7 +297,12 @@ class Following(Generic[S]):
         down = self.down()
         reset: set[str] = set()
         last: Exception | None = None
-        while (address := self.router.server(key, down)) is not None:
+        for _ in range(ASKED_MOST):
+            address = self.router.server(key, down)
+            if address is None:
+                break
+            if command == "cas" and down and not self.router.is_home(key, address):
+                return missing  # its number is another one's there
             seconds = expiry or 0
             if down and expiry is not None:
                 seconds = self.router.expiry(key, address, expiry)
@@ -325,7 +340,10 @@ class Following(Generic[S]):
         reset: set[str] = set()
         answers: list[Answer] = []
         left: Sequence[AnyKey] = [*keys]
-        while left:
+        failed: Exception | None = None
+        for _ in range(ASKED_MOST):
+            if not left:
+                return answers
             requests, lost = self._requests(left, down, expiry)
             if lost:
                 self._give_up(None, None)
@@ -343,7 +361,7 @@ class Following(Generic[S]):
                     if self.raises or not self._is_refusal(outcome):
                         raise outcome
                 else:
-                    again = address in asked_again
+                    again, failed = address in asked_again, outcome
                     follows = self._failed_at(address, command, outcome, again)
                     if follows is Next.NOWHERE:
                         last = outcome
@@ -355,6 +373,8 @@ class Following(Generic[S]):
                         down |= {address}
             if last is not None:
                 self._give_up(None, last)
+        if left:
+            self._give_up(None, failed)
         return answers
 
     def _requests(

@@ -55,7 +55,7 @@ from memcachio.errors import (
 
 from ketama import Continuum, Path, Servers
 from ketama.addresses import find_address
-from ketama.clients.following import Following
+from ketama.clients.following import Following, SharedTimeoutError
 from ketama.clients.probe import FLUSH_DELAYS, endpoint
 from ketama.clients.routing import OnError, OnRejoin
 from ketama.health import Liveness
@@ -150,7 +150,7 @@ class Server:
         for command in use.commands:
             if command.request_sent.done() and not command.response.done():
                 command.response.set_exception(
-                    TimeoutError(f"{self.address} did not answer another request in time")
+                    SharedTimeoutError(f"{self.address} did not answer another request in time")
                 )
 
     async def _connect(self, connection: BaseConnection, use: Use) -> None:

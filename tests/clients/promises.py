@@ -20,6 +20,7 @@ import pytest
 from fuse import mounted
 from waiting import wait_for
 
+from clients.checks import Reports, hung
 from clients.memcached import Fleet, Listener
 from ketama import Continuum
 from ketama.clients import following
@@ -367,6 +368,43 @@ class Promises:
         assert self.run(main()) == 2
         victim.resume()
 
+    @pytest.mark.parametrize("many", [False, True])
+    def test_all_servers_hang(self, fleet: Fleet, many: bool) -> None:
+        """An operation waits for three of six, and no later one for more."""
+        liveness = Reports(failures=1, shared=False, **NEVER)
+
+        async def main(addresses: list[str]) -> None:
+            async with self.asked(addresses, liveness=liveness, timeout=0.05) as client:
+                for number in range(1, 4):
+                    with pytest.raises((TimeoutError, asyncio.TimeoutError)):
+                        await (client.get_many(["key"]) if many else client.get("key"))
+                    assert len(liveness.reports) == 3 * number
+
+        with hung(fleet) as addresses:
+            self.run(main(addresses))
+
+    def test_a_write_to_a_server_that_is_still_in_use(self, four: Fleet) -> None:
+        """What it may have missed is stored nowhere else, until it is down for all."""
+        continuum = Continuum(four.path)
+        victim = four.servers[3]
+        key = next(key for key in KEYS if continuum.lookup(key) == victim.address)
+        others = [server for server in four.servers if server is not victim]
+        victim.hang()
+
+        async def main() -> None:
+            liveness = Liveness(failures=2, window=600.0, **NEVER)
+            async with self.asked(four.path, liveness=liveness, timeout=0.3) as client:
+                with pytest.raises((TimeoutError, asyncio.TimeoutError)):
+                    await client.set(key, "new")
+                assert not any(server.get(key) for server in others)
+                assert await client.get(key) is None
+                assert await client.set(key, "new")
+                assert [server.get(key) for server in others].count(b"new") == 1
+                assert await client.get(key) == "new"
+
+        self.run(main())
+        victim.resume()
+
     def test_a_server_hangs_under_load(self, four: Fleet) -> None:
         """All requests that were under way are answered by others."""
         continuum = Continuum(four.path)
@@ -402,7 +440,10 @@ class Promises:
                 gets = [client.get(key) for _ in range(4)]
                 return await asyncio.gather(*gets, return_exceptions=True)
 
-        timed_out = "did not answer within 0.1 s|timed out after 0.1 seconds"
+        timed_out = (
+            "did not answer within 0.1 s|timed out after 0.1 seconds|"
+            "did not answer another request in time"
+        )
         # A single server that is down is asked on, so all requests time out.
         for source, later in (
             (four.path, f"{timed_out}|{victim.address} is down"),
@@ -466,9 +507,11 @@ class Promises:
         async def main() -> None:
             liveness = Liveness(window=600.0, **NEVER)
             async with self.asked(four.path, liveness=liveness) as client:
+                for _ in range(2):
+                    assert await client.get(keys[0]) is None
+                assert liveness.down(continuum.addresses) == {victim.address}
                 for key in keys:
                     assert await client.set(key, key)
-                assert liveness.down(continuum.addresses) == {victim.address}
                 assert await client.get_many(keys) == {key: key for key in keys}
 
         with Listener(victim.address, closing=True):

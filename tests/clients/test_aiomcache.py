@@ -13,6 +13,7 @@ from needs import need_module
 
 from clients.memcached import Fleet
 from clients.promises import KEYS, AllServers, Asked
+from ketama import Continuum
 from ketama.health import Liveness
 
 aiomcache = need_module("aiomcache")
@@ -57,6 +58,27 @@ class TestAiomcache(AllServers):
     unavailable = aiomcache.ClientException
     refusal = aiomcache.ClientException
     all_commands = ("version", "stats", "flush_all")
+
+    def test_a_number_of_a_server_that_is_down(self, four: Fleet) -> None:
+        """It is sent to no other server, whose number of another value it could be."""
+        victim = four.servers[3]
+        continuum = Continuum(four.path)
+        key = next(key for key in KEYS if continuum.lookup(key) == victim.address)
+
+        async def main() -> None:
+            async with Asking(four.path) as asking:
+                client = asking.client
+                await client.set(key.encode(), b"old")
+                _, number = await client.gets(key.encode())
+                victim.kill()
+                assert await client.get(key.encode()) is None
+                for other in four.servers[:3]:
+                    other.set(key, b"another")
+                for guess in (number, *range(1, 20)):
+                    assert await client.cas(key.encode(), b"new", guess) is False
+
+        asyncio.run(main())
+        assert {server.get(key) for server in four.servers[:3]} == {b"another"}
 
     def test_commands(self, four: Fleet) -> None:
         """All of aiomcache's, with its answers."""

@@ -135,7 +135,7 @@ class TestMemcachio(AllServers):
         asyncio.run(main())
 
     def test_a_connection_times_out(self, four: Fleet) -> None:
-        """All requests on it are asked elsewhere, none of them on the same server again."""
+        """All requests on it are asked elsewhere, which counts as one failure of the server."""
         continuum = Continuum(four.path)
         victim = four.servers[3]
         keys = [key for key in KEYS if continuum.lookup(key) == victim.address][:3]
@@ -152,7 +152,7 @@ class TestMemcachio(AllServers):
                 first.response.set_exception(TimeoutError("as memcachio's timer does"))
                 assert await asyncio.gather(*gets) == [None] * 3
                 assert listener.connections == 1
-                assert liveness.down(continuum.addresses) == {victim.address}
+                assert not liveness.down(continuum.addresses)
 
         with Listener(victim.address) as listener:
             asyncio.run(main(listener))
