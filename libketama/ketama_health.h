@@ -38,8 +38,8 @@
  * file, a set-id program, no descriptors), the table is in private memory, which
  * children forked later share, and a later report tries the file again. Nothing here
  * waits for another process, except for one that is creating the file, and then for a
- * fifth of a second at most: ketama_health_open(), and ketama_health_failed() if the file
- * was removed or could not be used before, which it checks once in ten seconds.
+ * fifth of a second at most: ketama_health_open(), and ketama_health_failed() if the
+ * file was removed or could not be used before, which it checks once in ten seconds.
  *
  * TIMES are those of the machine's monotonic clock, in nanoseconds, rounded down to
  * milliseconds. If the table outlives a reboot, a time further ahead than the longest
