@@ -38,7 +38,7 @@ U = TypeVar("U")
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
 
-# RefusalError with one line, after which nothing is outstanding.
+# Refused with one line, after which nothing is outstanding.
 ONE_LINE = ("incr", "decr")
 
 
