@@ -27,7 +27,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 
 import results
 from clients.memcached import Fleet, connect, parse
-from fleet import keys as some_keys
+from fleets import keys as some_keys
 from network import network
 
 import ketama

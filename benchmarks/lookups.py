@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import fleet
+import fleets
 import pyperf
 
 import ketama
@@ -22,12 +22,12 @@ Ask = Callable[[str], object]
 # crashes above about 117 servers, uhashring needs minutes to build 10,000, and rendezvous
 # hashing takes time proportional to the number of servers.
 ONE: dict[str, tuple[int, Callable[[int], Ask]]] = {
-    "PyPI ketama get_server": (100, lambda n: fleet.pypi_ketama(n).get_server),
-    "uhashring get_node": (1_000, lambda n: fleet.uhashring(n).get_node),
-    "pymemcache rendezvous get_node": (100, lambda n: fleet.rendezvous(n).get_node),
-    "libmc get_host_by_key": (10_000, lambda n: fleet.libmc(n).get_host_by_key),
-    "get_server": (10_000, lambda n: ketama.Continuum(fleet.server_file(n)).get_server),
-    "lookup": (10_000, lambda n: ketama.Continuum(fleet.server_file(n)).lookup),
+    "PyPI ketama get_server": (100, lambda n: fleets.pypi_ketama(n).get_server),
+    "uhashring get_node": (1_000, lambda n: fleets.uhashring(n).get_node),
+    "pymemcache rendezvous get_node": (100, lambda n: fleets.rendezvous(n).get_node),
+    "libmc get_host_by_key": (10_000, lambda n: fleets.libmc(n).get_host_by_key),
+    "get_server": (10_000, lambda n: ketama.Continuum(fleets.server_file(n)).get_server),
+    "lookup": (10_000, lambda n: ketama.Continuum(fleets.server_file(n)).lookup),
 }
 
 
@@ -57,7 +57,7 @@ def grouped_second(ask: Callable[[str], Any]) -> Callable[[list[str]], object]:
 
 def ours(servers: int) -> ketama.Continuum:
     """Return a ketama.Continuum."""
-    return ketama.Continuum(fleet.server_file(servers))
+    return ketama.Continuum(fleets.server_file(servers))
 
 
 Batch = Callable[[list[str]], object]
@@ -73,7 +73,7 @@ MANY: dict[str, tuple[int, Callable[[int], Batch]]] = {
 
 
 BUILD: dict[str, Callable[[list[str]], object]] = {
-    "build uhashring": lambda nodes: fleet.peer("uhashring").HashRing(
+    "build uhashring": lambda nodes: fleets.peer("uhashring").HashRing(
         nodes=nodes, hash_fn="ketama"
     ),
     "build": ketama.Continuum,
@@ -101,7 +101,7 @@ def time_batch(loops: int, prepare: Callable[[], tuple[Batch, list[str]]]) -> fl
 
 def time_million(loops: int, servers: int, length: int) -> float:
     """Look up a million packed keys; return the seconds."""
-    continuum, keys = ours(servers), fleet.packed(length, MILLION)
+    continuum, keys = ours(servers), fleets.packed(length, MILLION)
     out = array("I", bytes(4 * MILLION))
     begin = time.perf_counter()
     for _ in range(loops):
@@ -111,7 +111,7 @@ def time_million(loops: int, servers: int, length: int) -> float:
 
 def time_md5(loops: int, length: int) -> float:
     """Hash the keys one by one with hashlib; return the seconds."""
-    keys = [key.encode() for key in fleet.keys(length)]
+    keys = [key.encode() for key in fleets.keys(length)]
     md5 = hashlib.md5
     begin = time.perf_counter()
     for _ in range(loops):
@@ -122,7 +122,7 @@ def time_md5(loops: int, length: int) -> float:
 
 def time_build(loops: int, build: Callable[[list[str]], object], servers: int) -> float:
     """Build a ring from a list of addresses; return the seconds."""
-    nodes = fleet.addresses(servers)
+    nodes = fleets.addresses(servers)
     begin = time.perf_counter()
     for _ in range(loops):
         build(nodes)
@@ -131,8 +131,8 @@ def time_build(loops: int, build: Callable[[list[str]], object], servers: int) -
 
 def grid() -> Iterator[tuple[int, int]]:
     """Yield all key lengths in one fleet, and one length in all fleets."""
-    yield from ((100, length) for length in (*fleet.LENGTHS, fleet.MIXED))
-    yield from ((servers, 20) for servers in fleet.FLEETS if servers != 100)
+    yield from ((100, length) for length in (*fleets.LENGTHS, fleets.MIXED))
+    yield from ((servers, 20) for servers in fleets.FLEETS if servers != 100)
 
 
 def main() -> None:
@@ -140,7 +140,7 @@ def main() -> None:
     runner = pyperf.Runner()
     for servers, length in grid():
         where = f"{servers}, {length}"
-        keys = fleet.keys(length)
+        keys = fleets.keys(length)
         for name, (most, make) in ONE.items():
             if servers > most or ("rendezvous" in name and length != 20):
                 continue
@@ -159,7 +159,7 @@ def main() -> None:
                     lambda batch=batch, servers=servers, keys=keys: (batch(servers), keys),
                     inner_loops=len(keys),
                 )
-        if length in (20, fleet.MIXED):
+        if length in (20, fleets.MIXED):
             runner.bench_time_func(
                 f"indexes of a million packed, {where}",
                 time_million,

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fleet
+import fleets
 
 import ketama
 
@@ -26,17 +26,17 @@ def private_bytes() -> int:
 def work(name: str) -> None:
     """Run as a worker: make the ring, look up some keys, and print the memory used."""
     if name == "uhashring":
-        fleet.uhashring(2)
+        fleets.uhashring(2)
     else:
         ketama.Continuum(["a", "b"])
-    keys = fleet.keys(20, 1_000)
+    keys = fleets.keys(20, 1_000)
     before = private_bytes()
     if name == "uhashring":
-        ring = fleet.uhashring(SERVERS)
+        ring = fleets.uhashring(SERVERS)
         for key in keys:
             ring.get_node(key)
     else:
-        continuum = ketama.Continuum(fleet.server_file(SERVERS))
+        continuum = ketama.Continuum(fleets.server_file(SERVERS))
         if not continuum.shared:
             raise SystemExit("there is no shared memory here")
         for key in keys:
@@ -46,7 +46,7 @@ def work(name: str) -> None:
 
 def main() -> None:
     """Start a fresh process per library, after one that has published the image."""
-    first = ketama.Continuum(fleet.server_file(SERVERS))
+    first = ketama.Continuum(fleets.server_file(SERVERS))
     for name in ("uhashring", "libketama"):
         subprocess.run([sys.executable, __file__, name], check=True)
     del first

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-import fleet
+import fleets
 import results
 
 import ketama
@@ -22,8 +22,8 @@ LOOPS = 50
 SERVERS = [f"10.0.0.{number}:11211" for number in range(1, 9)]
 KEYS = [f"session:{number * 2654435761 % 2**32:08x}:usr" for number in range(1000)]
 PEERS: dict[str, Callable[[], Callable[[str], object]]] = {
-    "uhashring": lambda: fleet.peer("uhashring").HashRing(SERVERS, hash_fn="ketama").get_node,
-    "libmc": lambda: fleet.peer("libmc").Client(SERVERS).get_host_by_key,
+    "uhashring": lambda: fleets.peer("uhashring").HashRing(SERVERS, hash_fn="ketama").get_node,
+    "libmc": lambda: fleets.peer("libmc").Client(SERVERS).get_host_by_key,
 }
 Figures = dict[tuple[str, ...], list[float]]
 

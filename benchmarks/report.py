@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import fleet
+import fleets
 import results
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -174,20 +174,20 @@ def read_lookups() -> tuple[str, Figures]:
 def lookups() -> list[str]:
     """Return the section on lookups in libketama's own dialect."""
     machine, f = read_lookups()
-    lengths = [*fleet.LENGTHS, fleet.MIXED]
+    lengths = [*fleets.LENGTHS, fleets.MIXED]
     lines = ["## Lookups", "", f"{machine}. Nanoseconds per key.", ""]
     lines += show(
         "figures-lookups.png", "Nanoseconds per key, of lookups here and in peers", plot(f)
     )
     lines += ["By the number of servers, keys of 20 bytes:", ""]
     peers = (*LINES.items(), ("pymemcache rendezvous get_node", "rendezvous"))
-    rows = [(label, [f.get((what, n, 20)) for n in fleet.FLEETS]) for what, label in peers]
+    rows = [(label, [f.get((what, n, 20)) for n in fleets.FLEETS]) for what, label in peers]
     kept = [
         (label, *map(number, cells))
         for label, cells in rows
         if len(cells) - cells.count(None) > 1
     ]
-    lines += grid(["", *(f"{n:,}" for n in fleet.FLEETS)], kept)
+    lines += grid(["", *(f"{n:,}" for n in fleets.FLEETS)], kept)
     lines += ["", "By the length of the key in bytes, 100 servers:", ""]
     rows = [(label, [f.get((what, 100, n)) for n in lengths]) for what, label in LINES.items()]
     kept = [
@@ -221,8 +221,8 @@ def plot(f: Figures) -> Any:
             "linestyle": "--" if what in OTHERS else ":" if "C: " in what else "-",
         }
         for axis, xs, key in (
-            (axes[0], fleet.LENGTHS, lambda x, what=what: (what, 100, x)),
-            (axes[1], fleet.FLEETS, lambda x, what=what: (what, x, 20)),
+            (axes[0], fleets.LENGTHS, lambda x, what=what: (what, 100, x)),
+            (axes[1], fleets.FLEETS, lambda x, what=what: (what, x, 20)),
         ):
             points = [(x, f[key(x)]) for x in xs if key(x) in f]
             if len(points) > 1:
@@ -230,9 +230,9 @@ def plot(f: Figures) -> Any:
     axes[0].set(
         xlabel="bytes in a key (100 servers)", ylabel="nanoseconds per key", xscale="log"
     )
-    axes[0].set_xticks(fleet.LENGTHS, ["" if n == 55 else str(n) for n in fleet.LENGTHS])
+    axes[0].set_xticks(fleets.LENGTHS, ["" if n == 55 else str(n) for n in fleets.LENGTHS])
     axes[1].set(xlabel="servers (keys of 20 bytes)", xscale="log")
-    axes[1].set_xticks(fleet.FLEETS, [f"{servers:,}" for servers in fleet.FLEETS])
+    axes[1].set_xticks(fleets.FLEETS, [f"{servers:,}" for servers in fleets.FLEETS])
     for axis in axes:
         axis.set_yscale("log")
         axis.grid(visible=True, which="both", alpha=0.25)

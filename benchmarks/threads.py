@@ -11,7 +11,7 @@ import time
 from array import array
 from collections.abc import Callable
 
-import fleet
+import fleets
 
 import ketama
 
@@ -39,8 +39,8 @@ def rate(work: Callable[[], object], threads: int) -> float:
 
 def main() -> None:
     """Measure packed keys, and lists of str in large and in small batches."""
-    continuum = ketama.Continuum(fleet.server_file(100))
-    packed, keys = fleet.packed(20, KEYS), fleet.keys(20, KEYS)
+    continuum = ketama.Continuum(fleets.server_file(100))
+    packed, keys = fleets.packed(20, KEYS), fleets.keys(20, KEYS)
     hundreds = [keys[at : at + 100] for at in range(0, KEYS, 100)]
     ways: dict[str, Callable[[], object]] = {
         "indexes, packed": lambda: continuum.indexes(packed, array("I", bytes(4 * KEYS))),
