@@ -360,6 +360,17 @@ def test_a_file_that_is_created(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o604
 
 
+@pytest.mark.parametrize("status", ["/nowhere", "/dev/null", replace.STATUS])
+def test_the_umask(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found, and left as it is, also where the system does not tell it."""
+    monkeypatch.setattr(replace, "STATUS", status)
+    before = os.umask(0o027)
+    try:
+        assert replace._umask() == 0o027
+    finally:
+        assert os.umask(before) == 0o027
+
+
 def test_a_lock_that_nobody_else_can_open(tmp_path: Path) -> None:
     """Not for an instant, whatever the mode of the new file."""
     path, mask = tmp_path / "new.servers", os.umask(0)

@@ -18,9 +18,10 @@ from __future__ import annotations
 import errno
 import os
 import random
+import re
 import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 PREFIX = b".ketama-edit-"  # of the lock file's name
 NAME_MAX = 200  # bytes of the server file's name in it; files with one beginning share a lock
+STATUS = "/proc/self/status"
 ACCESS_LIST = "system.posix_acl_access"
 
 
@@ -253,14 +255,14 @@ def lock(there: bytes, filename: str | bytes, timeout: float, create: bool = Fal
 
 
 def _umask() -> int:
-    """Return what a new file's mode is without."""
-    try:
-        status = Path("/proc/self/status").read_bytes()
-    except OSError:  # not Linux
-        mask = os.umask(0o077)
-        os.umask(mask)
-        return mask
-    return int(status.partition(b"\nUmask:")[2].split(None, 1)[0], 8)
+    """Return the permission bits that new files do not get."""
+    with suppress(OSError):
+        found = re.search(rb"^Umask:\s*([0-7]+)$", Path(STATUS).read_bytes(), re.MULTILINE)
+        if found:
+            return int(found[1], 8)
+    mask = os.umask(0o077)  # the only way to learn it on macOS, and on Linux before 4.7
+    os.umask(mask)
+    return mask
 
 
 def _copy_owner(fd: int, new_fd: int, filename: str | bytes) -> None:
