@@ -21,6 +21,7 @@ from ketama import Continuum, KetamaError, Key, Path, Servers
 from ketama.clients.routing import (
     ASKED_MOST,
     FOLLOW_S,
+    READS,
     REPEATABLE,
     OnError,
     OnRejoin,
@@ -38,8 +39,6 @@ AnyKey = TypeVar("AnyKey", bound=Key)
 FAILURES = (OSError, EOFError, asyncio.TimeoutError)
 # Of these, what an idle connection says after its server was restarted.
 RESETS = (ConnectionError, EOFError)
-# What stores and deletes nothing: a server that did not answer has missed nothing by it.
-READS = frozenset({"get", "gets", "gat", "gats", "stats", "version"})
 # What is sent to the same server once more after a reset.
 SENT_AGAIN = REPEATABLE | {"stats", "version", "flush_all"}
 

@@ -118,7 +118,7 @@ class Pool(ConnectionPool):
 class Nobody(Pool):
     """No server: each request fails.
 
-    error: why; None: there is no server to ask.
+    error: the reason; None: all servers that the key could go to are down.
     """
 
     def __init__(self, error: MemcacheServerError | None = None) -> None:

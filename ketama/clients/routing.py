@@ -20,6 +20,8 @@ FOLLOW_S = 1.0
 # How many servers an operation asks for a key: its own and two others. If most servers hang,
 # each costs a timeout. Those that are known to be down do not count.
 ASKED_MOST = 3
+# What stores and deletes nothing: a server that did not answer has missed nothing by it.
+READS = frozenset({"get", "gets", "gat", "gats", "stats", "version"})
 # A command that has the same effect if it is carried out twice.
 REPEATABLE = frozenset({"get", "gets", "gat", "gats", "set", "delete", "touch"})
 
@@ -156,7 +158,7 @@ class Router:
 
         sent: as for `may_repeat`.
         """
-        reads = command.startswith("get")
+        reads = command in READS
         self.failed(address, error, wrote=not reads)
         return (
             self.failover
@@ -167,8 +169,8 @@ class Router:
     def passes_over(self, address: str, error: BaseException, *, reads: bool) -> bool:
         """Return whether a server that did not answer may be passed over for the next one.
 
-        reads: the command changes nothing. What another server was told is lost if this one is
-        still in use, so it has to be down for all, or nobody listens there.
+        reads: the command changes nothing. A write that another server gets is lost if this one
+        is still in use, so this one must be down for all processes, or refuse connections.
         """
         if is_own(error):
             return False
@@ -190,7 +192,7 @@ class Router:
 
 
 def is_refused(error: BaseException) -> bool:
-    """Return whether nobody listens at the address, or it is none that anybody could use."""
+    """Return whether nothing listens at the address, or the address is invalid."""
     return isinstance(
         error, (ConnectionRefusedError, FileNotFoundError, probe.InvalidAddressError)
     )
