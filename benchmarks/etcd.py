@@ -94,8 +94,8 @@ def edit(store: Store, number: int) -> bytes:
 def wait_until_all_have(machines: list[Machine], before: dict[str, int]) -> list[float]:
     """Return when each machine's file was replaced, on the monotonic clock, seconds.
 
-    It looks so seldom that it leaves the processors to the followers: every 0.2 ms at one file,
-    every 10 ms at 50, by which it may be late.
+    It checks so seldom that it leaves the processors to the followers: every 0.2 ms for one
+    file, every 10 ms for 50, so it may be as late as that.
     """
     waiting = {machine.name: machine for machine in machines}
     times = []

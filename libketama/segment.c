@@ -129,7 +129,7 @@ static void retire(const struct ketama_slot *slot, const char *name, bool certai
 {
     int fd = open_file(slot, name, O_RDWR);
     if (fd < 0 && ketama_is_out_of_resources(errno))
-        return; /* the next one who sweeps can mark it */
+        return; /* the next sweep can mark it */
     if (fd >= 0 && (certain || flock(fd, LOCK_EX | LOCK_NB) == 0)) {
         supersede(fd);
         certain = true;

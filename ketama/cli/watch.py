@@ -68,7 +68,7 @@ def watch(file: str, command: str | None, dialect: bytes, as_json: bool) -> None
         reported: str | int | None = None
         while True:
             try:
-                changed = watched.look()
+                changed = watched.poll()
                 reported = None
             except ketama.KetamaError as error:
                 changed, was = False, reported
@@ -86,7 +86,7 @@ class _File:
     """A server file that is watched.
 
     now: its continuum, which does not roll. counts: the name of its `number`.
-    interval: seconds between two looks.
+    interval: seconds between two polls.
     """
 
     counts, interval = "generation", 0.2
@@ -104,7 +104,7 @@ class _File:
         image = image_of(self._file, self._dialect)
         return self._continuum.generation if image is None else image.generation
 
-    def look(self) -> bool:
+    def poll(self) -> bool:
         """Return whether `now` is another continuum than before."""
         changed = self._continuum.roll()
         if changed:
@@ -134,7 +134,7 @@ class _Fleet:
         self._seen = found
         return changed
 
-    def look(self) -> bool:
+    def poll(self) -> bool:
         """Return whether `now` is another continuum than before."""
         return self._store.has_changed(self._seen) and self._take()
 

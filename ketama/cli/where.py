@@ -110,7 +110,7 @@ def where(
 class _Ring(NamedTuple):
     """What keys are asked of: a ring, what is put before keys, and how many next servers.
 
-    buckets: how many a map has; None: it is none.
+    buckets: how many a map has; None for a ring.
     """
 
     continuum: ketama.Continuum
@@ -131,7 +131,10 @@ def _ring_of(continuum: ketama.Continuum, prefix: bytes, following: int) -> _Rin
 
 
 class _Answer(NamedTuple):
-    """Where a key belongs; bucket: None if it is of a ring."""
+    """Where a key belongs.
+
+    bucket: None on a ring.
+    """
 
     key: bytes
     server: str

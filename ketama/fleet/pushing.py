@@ -210,9 +210,10 @@ def pull(store: Store, path: Path, *, force: bool = False) -> int:
 
 
 def accept_list(store: Store, snapshot: Snapshot) -> tuple[bytes, Stamp]:
-    """Return the list that a fleet has, if machines would take it, and what it says of itself.
+    """Return the list of a fleet, and what its first line states.
 
-    Raises RefusedError where they would not, EngineError with errno ENOENT where there is none.
+    Raises RefusedError where machines would refuse the list; EngineError with errno ENOENT
+    where the fleet has no list.
     """
     text = snapshot.servers
     if text is None:

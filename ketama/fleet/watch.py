@@ -165,7 +165,7 @@ class Watch:
             return current._replace(servers=value, revision=revision)
         if pair["key"] == self._folder.next:
             return current._replace(next=value, next_revision=revision)
-        return current  # between them, and none of ours
+        return current  # another key, between these two
 
     def _noticed(
         self, stream: Stream, current: Snapshot, pair: dict[str, Any]

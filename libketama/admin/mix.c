@@ -106,32 +106,38 @@ static int build(ketama_continuum c, ketama_continuum a, ketama_continuum b,
     return status;
 }
 
-/* Lists the buckets of each server as the file of a map does. */
-static int list_buckets(ketama_continuum map, struct ketama_server_list *list,
-                        char **storage)
+/* Writes the ranges of all servers to memory of their own. at[] has an element more than
+ * there are servers. False: no memory. */
+static bool write_ranges(ketama_continuum map, struct ketama_server_list *list,
+                         uint32_t *owners, size_t *at, char **storage)
 {
     uint32_t buckets = map->dialect.buckets;
-    uint32_t *owners = malloc(buckets * sizeof *owners);
-    size_t *at = calloc(list->count + (size_t)1, sizeof *at);
-    int status = KETAMA_ENOMEM;
 
-    if (owners == NULL || at == NULL)
-        goto end;
     for (uint32_t k = 0; k < buckets; k++)
         owners[k] = ketama_packed_server(&map->view.arcs, map->view.arcs.words[k]);
     size_t room = ketama_ranges_write(owners, buckets, list->count, at, NULL, 0);
     *storage = malloc(room);
     if (*storage == NULL)
-        goto end;
+        return false;
     ketama_ranges_write(owners, buckets, list->count, at, *storage, room);
     for (uint32_t i = 0; i < list->count; i++)
         list->at[i].ranges =
             (struct ketama_text){*storage + at[i], (uint32_t)(at[i + 1] - at[i] - 1)};
-    status = KETAMA_OK;
-end:
+    return true;
+}
+
+/* Lists the buckets of each server as the file of a map does. */
+static int list_buckets(ketama_continuum map, struct ketama_server_list *list,
+                        char **storage)
+{
+    uint32_t *owners = malloc(map->dialect.buckets * sizeof *owners);
+    size_t *at = calloc(list->count + (size_t)1, sizeof *at);
+    bool is_written =
+        owners != NULL && at != NULL && write_ranges(map, list, owners, at, storage);
+
     free(owners);
     free(at);
-    return status;
+    return is_written ? KETAMA_OK : KETAMA_ENOMEM;
 }
 
 int ketama_open_mixed(ketama_continuum a, ketama_continuum b, unsigned aspects,

@@ -101,7 +101,7 @@ static bool user_of(const char *name, uid_t *user)
     return strcmp(name, expected) == 0;
 }
 
-/* Lists what one name in a location stands for, if it is a user's folder. */
+/* Lists the folder of that name in a location, if it is a user's. */
 static int list_name(int location, const char *path, const char *name,
                      struct ketama_list *list)
 {

@@ -281,7 +281,7 @@ def test_edits_that_are_refused_end_like_pushes(
 def test_a_key_of_somebody_else_is_no_prepared_list(
     engine: Cluster, store: Store, listed: Path
 ) -> None:
-    """It lies between those that are watched."""
+    """It is between the two that are watched."""
     fleet.push(listed, store)
     changes = store.watch()
     first = next(changes)
